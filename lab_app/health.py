@@ -1,0 +1,118 @@
+"""Health: is the process alive, may traffic come, and how is each thing that it depends on.
+
+/health/live   asks nobody: a restart does not repair someone else's failure
+/health/ready  looks at what the application cannot do without
+/health        shows every component; the top line follows from them
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+logger = logging.getLogger(__name__)
+
+Overall = Literal["healthy", "degraded", "unhealthy"]
+WORSE: tuple[Overall, ...] = ("healthy", "degraded", "unhealthy")
+DEADLINE = 0.7  # seconds for one look: the whole answer must be there within 1 s
+SHARED_FOR = 3.0  # seconds for which a result serves everyone who asks
+
+# Looks at the real thing: None if it is well, else why not, in words that anyone may read.
+Look = Callable[[], Awaitable[str | None]]
+
+
+class Probe:
+    """One dependency. However many ask, one look is under way, and its result is shared.
+
+    `critical`: without it the whole is unhealthy, not degraded. `absent` says why there is nothing to look
+    at, where `look` is None; the whole is then `absent_is`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        look: Look | None,
+        *,
+        critical: bool = False,
+        absent: str = "",
+        absent_is: Overall = "healthy",
+    ) -> None:
+        self.name = name
+        self.look = look
+        self.critical = critical
+        self.whole: Overall = absent_is  # what the whole is, if it depended on this component alone
+        self.component: dict[str, str | float | None] = {
+            "status": "not_configured",
+            "latency_ms": None,
+            "reason": absent,
+        }
+        self.looked_at = float("-inf")
+        self.started = 0.0
+        self.task: asyncio.Task[None] | None = None
+
+    async def refresh(self) -> None:
+        """Look, unless the latest result is fresh. Takes DEADLINE at most, whatever the dependency does."""
+        if self.look is None or time.monotonic() - self.looked_at < SHARED_FOR:
+            return
+        if self.task is None or self.task.done():
+            self.started = time.monotonic()
+            self.task = asyncio.create_task(self.run(self.look))
+        # asyncio.wait keeps its deadline even where a library swallows the cancellation.
+        left = self.started + DEADLINE - time.monotonic()
+        done, _ = await asyncio.wait({self.task}, timeout=max(left, 0))
+        if not done:
+            self.note(f"no answer within {DEADLINE * 1000:.0f} ms")
+
+    async def run(self, look: Look) -> None:
+        # A look that is late goes on for a while: the connection that it opens makes the next one quick.
+        try:
+            async with asyncio.timeout(SHARED_FOR):
+                reason = await look()
+        except TimeoutError:
+            reason = "no answer"
+        except Exception as error:
+            logger.exception("the look at %s failed", self.name, extra={"event_type": "error"})
+            reason = f"the look failed: {type(error).__name__}"
+        if self.looked_at < self.started:  # else it was given up, and that is what everyone was told
+            self.note(reason)
+
+    def note(self, reason: str | None) -> None:
+        self.looked_at = time.monotonic()
+        before, after = self.component["status"], "healthy" if reason is None else "unhealthy"
+        latency = round((self.looked_at - self.started) * 1000, 1)
+        self.component = {"status": after, "latency_ms": latency, "reason": reason}
+        self.whole = "healthy" if reason is None else "unhealthy" if self.critical else "degraded"
+        if before != after:
+            fields = {"event_type": "health_change", "component": self.name, "error": reason}
+            level = logging.INFO if reason is None else logging.WARNING
+            logger.log(level, "%s is %s", self.name, after, extra=fields)
+
+
+def router(probes: list[Probe]) -> APIRouter:
+    routes = APIRouter(prefix="/health")
+
+    async def answer(probes: list[Probe]) -> JSONResponse:
+        await asyncio.gather(*(probe.refresh() for probe in probes))
+        whole = max((probe.whole for probe in probes), key=WORSE.index)
+        body = {"status": whole, "components": {probe.name: probe.component for probe in probes}}
+        return JSONResponse(body, 503 if whole == "unhealthy" else 200, {"Cache-Control": "no-store"})
+
+    @routes.get("/live")
+    async def live() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @routes.get("/ready")
+    async def ready() -> JSONResponse:
+        return await answer([probe for probe in probes if probe.critical])
+
+    @routes.get("")
+    async def health() -> JSONResponse:
+        return await answer(probes)
+
+    return routes

@@ -1,0 +1,9 @@
+"""What the server serves: `uvicorn lab_app.main:app`."""
+
+from lab_app.app import create_app
+from lab_app.json_logs import configure_logging
+from lab_app.settings import load_settings
+
+settings = load_settings()
+configure_logging(settings.log_level)
+app = create_app(settings)

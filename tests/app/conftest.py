@@ -1,0 +1,201 @@
+"""What the tests of the application run: the application itself, and real endpoints with real faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import httpx2
+import pytest
+
+from lab_app.app import create_app
+from lab_app.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+KEY = "sk-lab-test-key-0123456789"
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout: float = 20) -> Any:
+    """What the condition gives once it is true."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"{what}: not within {timeout} s"
+        time.sleep(0.02)
+    return value
+
+
+@dataclass
+class Server:
+    """A uvicorn in a process of its own, its output in files as under a supervisor."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    url: str = ""
+
+    def stdout(self) -> str:
+        return (self.folder / "stdout").read_text(encoding="utf-8")
+
+    def stderr(self) -> str:
+        return (self.folder / "stderr").read_text(encoding="utf-8")
+
+    def lines(self, event_type: str | None = None) -> list[dict[str, Any]]:
+        """What was logged; every line must be a JSON object."""
+        found = [json.loads(line) for line in self.stdout().splitlines()]
+        return [line for line in found if event_type in (None, line["event_type"])]
+
+    def address(self) -> str | None:
+        assert self.process.poll() is None, self.stdout() + self.stderr()
+        for line in (self.stdout() + self.stderr()).splitlines():
+            if "Uvicorn running on " in line:
+                return line.split("Uvicorn running on ")[1].split()[0]
+        return None
+
+
+StartServer = Callable[..., Server]
+
+
+@pytest.fixture(scope="session")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """`start_server("lab_app.main:app", before=[...], arguments=[...], VARIABLE=...)`, in an empty folder."""
+    started: list[Server] = []
+
+    def start(
+        app: str, *, before: list[str] | None = None, arguments: list[str] | None = None, **variables: str
+    ) -> Server:
+        folder = tmp_path_factory.mktemp("server")
+        uvicorn = [sys.executable, "-m", "uvicorn", app, "--port", "0", *(arguments or [])]
+        path = os.pathsep.join([str(ROOT), str(ROOT / "vagrant" / "internet")])
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": path, **variables}
+        with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+            process = subprocess.Popen(
+                [*(before or []), *uvicorn], cwd=folder, env=environment, stdout=stdout, stderr=stderr
+            )
+        server = Server(process, folder)
+        started.append(server)
+        server.url = wait_until(server.address, "uvicorn's address")
+        return server
+
+    yield start
+    for server in started:
+        server.process.kill()
+        server.process.wait(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def model(start_server: StartServer) -> str:
+    """The base URL of a language model that answers: the lab's own."""
+    return start_server("llm:app").url + "/v1"
+
+
+@dataclass
+class FaultyEndpoint:
+    """An HTTP server that answers everything alike, when `release` is set."""
+
+    status: int = 200
+    body: bytes = b"{}"
+    content_type: str = "application/json"
+    release: Event = field(default_factory=Event)
+    requests: list[str] = field(default_factory=list)
+    url: str = ""
+
+
+StartEndpoint = Callable[..., FaultyEndpoint]
+
+
+@pytest.fixture
+def start_endpoint() -> Iterator[StartEndpoint]:
+    """`start_endpoint(hold=False, status=…, body=…)`."""
+    running: list[tuple[ThreadingHTTPServer, FaultyEndpoint]] = []
+
+    def start(*, hold: bool = False, **more: Any) -> FaultyEndpoint:
+        endpoint = FaultyEndpoint(**more)
+        if not hold:
+            endpoint.release.set()
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                self.rfile.read(int(self.headers.get("content-length", 0)))
+                endpoint.requests.append(f"{self.command} {self.path}")
+                endpoint.release.wait()
+                self.send_response(endpoint.status)
+                self.send_header("Content-Type", endpoint.content_type)
+                self.send_header("Content-Length", str(len(endpoint.body)))
+                self.end_headers()
+                self.wfile.write(endpoint.body)
+
+            do_GET = do_POST = answer
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Nothing: the tests' own output is enough."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+        running.append((server, endpoint))
+        endpoint.url = f"http://127.0.0.1:{server.server_port}/v1"
+        return endpoint
+
+    yield start
+    for server, endpoint in running:
+        endpoint.release.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """An address where every connection is accepted and nothing is ever said."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+
+
+@pytest.fixture
+def dropping() -> Iterator[str]:
+    """An address that drops packets: the kernel does so when the queue of a listener is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        waiting = []
+        for _ in range(4):
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", port))
+            waiting.append(client)
+        yield f"http://127.0.0.1:{port}/v1"
+        for client in waiting:
+            client.close()
+
+
+@pytest.fixture
+def nobody() -> str:
+    """An address where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+
+
+def settings(url: str | None = None, **more: Any) -> Settings:
+    """Settings that depend on nothing around the test; a key comes with a URL."""
+    values: dict[str, Any] = {"openai_api_key": None, "_env_file": None}
+    if url is not None:
+        values |= {"openai_api_key": KEY, "openai_base_url": url, "openai_model": "lab-small"}
+    return Settings(**(values | more))
+
+
+@asynccontextmanager
+async def client_of(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the application in this process."""
+    transport = httpx2.ASGITransport(app=create_app(settings))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://app") as client:
+        yield client

@@ -1,0 +1,195 @@
+"""Health: the top line follows from the components, within a second, whatever the model's address does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from .conftest import KEY, StartEndpoint, StartServer, client_of, settings
+
+
+async def timed(client: httpx2.AsyncClient, path: str = "/health") -> tuple[httpx2.Response, float]:
+    started = time.monotonic()
+    response = await client.get(path)
+    return response, time.monotonic() - started
+
+
+async def openai_component(url: str) -> dict[str, Any]:
+    """The component as /health shows it; the rules that hold for every answer are asserted on the way."""
+    async with client_of(settings(url)) as client:
+        response, took = await timed(client)
+    assert took < 1
+    assert response.status_code == 200
+    assert KEY not in response.text
+    assert str(urlsplit(url).hostname) not in response.text
+    body = response.json()
+    component: dict[str, Any] = body["components"]["openai_api"]
+    assert body["status"] == ("healthy" if component["status"] == "healthy" else "degraded")
+    return component
+
+
+async def test_with_nothing_configured_every_component_says_so() -> None:
+    async with client_of(settings()) as client:
+        body = (await client.get("/health")).json()
+    assert set(body["components"]) == {"database", "vector_db", "cache", "openai_api"}
+    assert {c["status"] for c in body["components"].values()} == {"not_configured"}
+    assert all(c["reason"] for c in body["components"].values())
+
+
+async def test_without_a_key_the_top_line_is_degraded() -> None:
+    async with client_of(settings()) as client:
+        response = await client.get("/health")
+    assert (response.status_code, response.json()["status"]) == (200, "degraded")
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+async def test_live_and_ready_do_not_depend_on_the_model(path: str, silent: str) -> None:
+    async with client_of(settings(silent)) as client:
+        response, took = await timed(client, path)
+    assert response.status_code == 200
+    assert took < 0.3
+
+
+async def test_a_model_that_answers_is_healthy_with_its_latency(model: str) -> None:
+    component = await openai_component(model)
+    assert (component["status"], component["reason"]) == ("healthy", None)
+    assert 0 < component["latency_ms"] < 700
+
+
+async def test_a_refused_key_is_named(model: str) -> None:
+    async with client_of(settings(model, openai_api_key="sk-not-of-the-lab")) as client:
+        response = await client.get("/health")
+    assert response.json()["components"]["openai_api"]["reason"] == "it refuses the key (401)"
+    assert "sk-not" not in response.text
+
+
+async def test_an_address_where_nothing_listens_is_named(nobody: str) -> None:
+    assert (await openai_component(nobody))["reason"] == "no connection"
+
+
+async def test_a_name_that_does_not_exist_is_named() -> None:
+    component = await openai_component("http://does-not-exist.invalid:1/v1")
+    assert component["status"] == "unhealthy"
+    assert component["reason"] in ("its name does not resolve", "no answer within 700 ms")
+
+
+async def test_an_endpoint_that_accepts_and_never_answers_costs_less_than_a_second(silent: str) -> None:
+    assert (await openai_component(silent))["reason"] == "no answer within 700 ms"
+
+
+async def test_an_endpoint_that_drops_packets_costs_less_than_a_second(dropping: str) -> None:
+    assert (await openai_component(dropping))["reason"] == "no answer within 700 ms"
+
+
+@pytest.mark.parametrize(("status", "says"), [(429, "rate limited"), (500, "500"), (404, "404")])
+async def test_an_error_status_is_named(start_endpoint: StartEndpoint, status: int, says: str) -> None:
+    assert says in (await openai_component(start_endpoint(status=status).url))["reason"]
+
+
+async def test_an_answer_that_is_not_json_is_not_healthy(start_endpoint: StartEndpoint) -> None:
+    component = await openai_component(start_endpoint(body=b"<html>").url)
+    assert component["status"] == "unhealthy"
+
+
+async def test_a_hundred_askers_share_one_look(start_endpoint: StartEndpoint) -> None:
+    endpoint = start_endpoint(body=b'{"object": "list", "data": []}')
+    async with client_of(settings(endpoint.url)) as client:
+        answers = await asyncio.gather(*(client.get("/health") for _ in range(100)))
+        answers.append(await client.get("/health"))
+    assert {answer.json()["status"] for answer in answers} == {"healthy"}
+    assert endpoint.requests == ["GET /v1/models"]
+
+
+async def test_a_hanging_look_is_shared_and_its_verdict_too(start_endpoint: StartEndpoint) -> None:
+    endpoint = start_endpoint(hold=True)
+    async with client_of(settings(endpoint.url)) as client:
+        started = time.monotonic()
+        await asyncio.gather(*(client.get("/health") for _ in range(100)))
+        assert time.monotonic() - started < 1
+        _, took = await timed(client)
+    assert took < 0.3  # from the shared result
+    assert endpoint.requests == ["GET /v1/models"]
+
+
+def get(url: str) -> tuple[dict[str, Any], float]:
+    started = time.monotonic()
+    response = httpx2.get(url, timeout=5)
+    return response.json(), time.monotonic() - started
+
+
+def test_a_stopped_model_is_seen_and_a_resumed_one_too(start_server: StartServer) -> None:
+    llm = start_server("llm:app")
+    app = start_server("lab_app.main:app", OPENAI_API_KEY=KEY, OPENAI_BASE_URL=llm.url + "/v1")
+    wait_for_status(app.url, "healthy")
+    os.kill(llm.process.pid, signal.SIGSTOP)
+    wait_for_status(app.url, "degraded")
+    os.kill(llm.process.pid, signal.SIGCONT)
+    wait_for_status(app.url, "healthy")
+    assert [line["level"] for line in app.lines("health_change")] == ["INFO", "WARNING", "INFO"]
+
+
+def wait_for_status(url: str, status: str) -> None:
+    """Until the top line says so; a result is shared for 3 s. Each answer comes within a second."""
+    deadline = time.monotonic() + 6
+    while True:
+        body, took = get(url + "/health")
+        assert took < 1
+        if body["status"] == status:
+            return
+        assert time.monotonic() < deadline, body
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a resolver of its own needs root (mount namespace, port 53)")
+def test_a_resolver_that_never_answers_costs_less_than_a_second(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as resolver:
+        resolver.bind(("127.0.0.77", 53))
+        configuration = tmp_path / "resolv.conf"
+        configuration.write_text("nameserver 127.0.0.77\noptions timeout:30 attempts:1\n")
+        script = f'mount --bind {configuration} /etc/resolv.conf && exec "$@"'
+        app = start_server(
+            "lab_app.main:app",
+            before=["unshare", "--mount", "sh", "-c", script, "sh"],
+            OPENAI_API_KEY=KEY,
+            OPENAI_BASE_URL="http://llm.lab.example/v1",
+        )
+        body, took = get(app.url + "/health")
+        assert b"lab" in resolver.recv(512)  # it was asked
+        assert took < 1
+        assert body["components"]["openai_api"]["reason"] == "no answer within 700 ms"
+        app.process.send_signal(signal.SIGTERM)
+        app.process.wait(timeout=5)  # the lookup that hangs does not hold up the shutdown
+
+
+def test_certificates_are_checked_against_the_operating_systems_store(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {key}"
+        f" -out {certificate} -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost".split(),
+        check=True,
+        capture_output=True,
+    )
+    tls = ["--host", "localhost", "--ssl-keyfile", str(key), "--ssl-certfile", str(certificate)]
+    llm = start_server("llm:app", arguments=tls)
+    variables = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": llm.url + "/v1"}
+    stranger = start_server("lab_app.main:app", **variables)
+    friend = start_server("lab_app.main:app", SSL_CERT_FILE=str(certificate), **variables)
+    body, _ = get(stranger.url + "/health")
+    assert body["components"]["openai_api"]["reason"] == "its certificate is not trusted"
+    body, _ = get(friend.url + "/health")
+    assert body["components"]["openai_api"]["status"] == "healthy", json.dumps(body)

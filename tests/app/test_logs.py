@@ -1,0 +1,165 @@
+"""Logs: every line is JSON, complete, and says neither a secret nor what people wrote."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from typing import Any
+
+import httpx2
+import pytest
+
+from lab_app.json_logs import JsonFormatter, request_id
+
+from .conftest import KEY, Server, StartServer
+
+
+def line(message: object, *args: object, **extra: object) -> dict[str, Any]:
+    """What the formatter makes of a log call."""
+    logger = logging.getLogger("lab_app.test")
+    record = logger.makeRecord(logger.name, logging.INFO, "file", 1, message, args, None, extra=extra)
+    text = JsonFormatter().format(record)
+    assert "\n" not in text
+    text.encode()
+    found: dict[str, Any] = json.loads(text)
+    assert {"timestamp", "level", "message", "event_type", "logger", "request_id"} <= set(found)
+    return found
+
+
+def test_extra_fields_are_fields_of_the_line() -> None:
+    found = line("hello %s", "you", event_type="greeting", duration_ms=1.5)
+    assert (found["message"], found["event_type"], found["duration_ms"]) == ("hello you", "greeting", 1.5)
+
+
+def test_a_timestamp_has_six_digits_also_on_a_full_second() -> None:
+    record = logging.makeLogRecord({"msg": "x", "created": 1_700_000_000.0})
+    assert json.loads(JsonFormatter().format(record))["timestamp"] == "2023-11-14T22:13:20.000000Z"
+
+
+def test_the_line_carries_the_id_of_its_request() -> None:
+    token = request_id.set("this-one")
+    assert line("x")["request_id"] == "this-one"
+    request_id.reset(token)
+    assert line("x")["request_id"] is None
+
+
+def test_a_traceback_is_one_field() -> None:
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        record = logging.makeLogRecord({"msg": "x", "exc_info": sys.exc_info()})
+    assert "ValueError: two\nlines" in json.loads(JsonFormatter().format(record))["traceback"]
+
+
+class Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError
+
+    __repr__ = __str__
+
+
+cycle: list[Any] = ["start"]
+cycle.append(cycle)
+deep: list[Any] = []
+for _ in range(5000):
+    deep = [deep]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("half \ud800", "half \\ud800"),
+        (2**70, str(2**70)),
+        (10**5000, "<int>"),
+        ({(1, 2): "x"}, {"(1, 2)": "x"}),
+        ({"k\ud800": {1, 2}}, {"k\\ud800": [1, 2]}),
+        (float("nan"), None),
+        (True, True),
+    ],
+    ids=["surrogate", "70 bits", "5000 digits", "tuple key", "set", "nan", "bool"],
+)
+def test_what_json_cannot_hold_is_written_as_what_it_can(value: object, written: object) -> None:
+    assert line("x", value=value)["value"] == written
+
+
+@pytest.mark.parametrize(
+    "value",
+    [cycle, deep, Unprintable(), {Unprintable(): 1}, {"x": Unprintable()}, b"\xff", object, [[10**5000]]],
+    ids=["cycle", "deep", "unprintable", "key", "inside", "bytes", "class", "huge"],
+)
+def test_no_value_loses_its_line(value: object) -> None:
+    assert line("said", value=value)["message"] == "said"
+    assert line("said", value={("odd",): value})["message"] == "said"
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["half \ud800", Unprintable(), 10**5000, {"k": cycle}],
+    ids=["surrogate", "unprintable", "huge", "dict"],
+)
+def test_no_message_loses_its_line(message: object) -> None:
+    line(message)
+
+
+def test_a_log_call_with_too_few_arguments_keeps_its_words() -> None:
+    found = line("%s and %s", "one")
+    assert (found["message"], found["error"]) == ("%s and %s", "log call failed: TypeError")
+
+
+@pytest.fixture(scope="module")
+def app(start_server: StartServer, model: str) -> Server:
+    """An application that has answered some requests, at the most talkative level."""
+    variables = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": model, "OPENAI_MODEL": "lab-small"}
+    # ISO-8859-1 has no way to write most characters: the log is UTF-8 all the same.
+    server = start_server(
+        "lab_app.main:app", LOG_LEVEL="DEBUG", PYTHONIOENCODING="iso-8859-1", PYTHONUTF8="0", **variables
+    )
+    headers = {"X-Request-ID": "the-one"}
+    with httpx2.Client(base_url=server.url, headers=headers, timeout=5) as client:
+        assert client.post("/api/chat", json={"message": "a private question"}).status_code == 200
+        assert client.get("/health?token=a-private-token").status_code == 200
+        assert client.get("/日本").status_code == 404
+        assert client.get("/%ED%A0%80%FF").status_code == 404
+    return server
+
+
+def test_every_line_of_the_running_application_is_json_on_standard_output(app: Server) -> None:
+    assert len(app.lines()) >= 8
+    assert app.stderr() == ""
+
+
+def test_uvicorns_own_lines_have_the_same_shape(app: Server) -> None:
+    messages = [entry["message"] for entry in app.lines("server")]
+    assert any("Started server process" in message for message in messages)
+    assert any("Uvicorn running on" in message for message in messages)
+
+
+def test_text_order_is_time_order(app: Server) -> None:
+    stamps = [entry["timestamp"] for entry in app.lines()]
+    assert stamps == sorted(stamps)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", stamp) for stamp in stamps)
+
+
+def test_a_request_is_one_line_with_its_fields(app: Server) -> None:
+    chat, health, unicode, garbage = app.lines("request")
+    assert chat["duration_ms"] > 0
+    expected = {"method": "POST", "path": "/api/chat", "status_code": 200, "request_id": "the-one"}
+    assert expected.items() <= chat.items()
+    assert (chat["ip_address"], chat["level"]) == ("127.0.0.1", "INFO")
+    assert health["path"] == "/health"
+    assert (unicode["path"], unicode["level"]) == ("/日本", "WARNING")
+    assert garbage["status_code"] == 404
+
+
+def test_a_call_of_the_model_is_one_line_with_its_tokens_and_request(app: Server) -> None:
+    (call,) = app.lines("llm_call")
+    assert (call["model"], call["operation"], call["request_id"]) == ("lab-small", "chat", "the-one")
+    assert (call["prompt_tokens"], call["completion_tokens"]) == (3, 16)
+    assert call["duration_ms"] > 0
+
+
+@pytest.mark.parametrize("private", [KEY, "a private question", "a-private-token", "You said"])
+def test_secrets_questions_and_answers_are_not_logged_even_when_debugging(app: Server, private: str) -> None:
+    assert private not in app.stdout()

@@ -1,0 +1,15 @@
+# Each target is one line onto vagrant/lab.py, which also runs by hand where there is no make.
+PYTHON ?= python3
+
+.PHONY: help lab test test-fast ssh check course goto stop destroy
+
+help:      ; @$(PYTHON) vagrant/lab.py help
+lab:       ; @$(PYTHON) vagrant/lab.py lab
+test:      ; @$(PYTHON) vagrant/lab.py test
+test-fast: ; @$(PYTHON) vagrant/lab.py test-fast
+ssh:       ; @$(PYTHON) vagrant/lab.py ssh $(HOST)
+check:     ; @$(PYTHON) vagrant/lab.py check $(ARGS)
+course:    ; @$(PYTHON) vagrant/lab.py course $(CHAPTERS)
+goto:      ; @$(PYTHON) vagrant/lab.py goto $(CHAPTER)
+stop:      ; @$(PYTHON) vagrant/lab.py stop
+destroy:   ; @$(PYTHON) vagrant/lab.py destroy

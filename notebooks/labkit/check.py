@@ -1,0 +1,175 @@
+"""Judging a target: look once from inside and once from outside, then let every aspect have its say."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from labkit import outside
+from labkit.checks import Aspect, Context, Item, Target
+from labkit.connection import Result, Unreachable
+from labkit.facts import Fact, Unreadable
+from labkit.gather import Look, gather
+from labkit.outside import Answers
+from labkit.verdict import Depth, Finding, Verdict, overall, skipped, unknown
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An item and everything that was found about it."""
+
+    item: Item
+    findings: tuple[Finding, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        return overall(self.findings)
+
+    @property
+    def depth(self) -> Depth:
+        exercised = any(
+            f.depth is Depth.EXERCISE and f.verdict in (Verdict.PASS, Verdict.FAIL) for f in self.findings
+        )
+        return Depth.EXERCISE if exercised else Depth.LOOK
+
+    @property
+    def only_looked(self) -> bool:
+        """Whether more could have been proved than was: the item has an exercise that was not done."""
+        return self.item.exercise is not None and self.depth is Depth.LOOK
+
+    def of(self, verdict: Verdict) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.verdict is verdict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one run of labcheck found. `system` is the server's distribution, and `address` where its name
+    leads from outside: both empty where they could not be seen. `evidence` is each fact's command and what
+    it printed, or why it could not be asked.
+    """
+
+    target: Target
+    items: tuple[Judged, ...]
+    started: datetime
+    duration: float
+    system: str = ""
+    address: str = ""
+    evidence: tuple[tuple[Fact[object], Result | str], ...] = ()
+
+    def count(self, verdict: Verdict) -> int:
+        return sum(judged.verdict is verdict for judged in self.items)
+
+    def exit_status(self, *, strict: bool = False) -> int:
+        """1 if anything fails, else 2 if something could not be looked at (`strict`: or is SKIP), else 0."""
+        if self.count(Verdict.FAIL):
+            return 1
+        return 2 if self.count(Verdict.UNKNOWN) or (strict and self.count(Verdict.SKIP)) else 0
+
+
+def run(
+    items: Sequence[Item],
+    context: Context,
+    *,
+    exercise: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Judge `items` on a target. With `exercise`, also make things happen where the look found no fault.
+
+    Everything that is wanted of the server comes in one round trip, and everything from outside in another.
+    `progress` gets a line before each step. Raises nothing for what is wrong with the target.
+    """
+    started, clock = datetime.now(UTC), time.monotonic()
+    needs = [need for item in items for aspect in item.aspects for need in aspect.needs.values()]
+    facts = [need for need in needs if isinstance(need, Fact)]
+    asks = any(not isinstance(need, Fact) for need in needs)
+    look, answers = Look(), Answers({}, "nothing was asked from outside")
+    wanted = list({fact.name: fact for fact in [_system, *facts, *(outside.NEEDS if asks else ())]}.values())
+    if needs:
+        progress(f"looking at {context.target.host}")
+        look = gather(context.server, wanted)
+    if asks:
+        progress(f"looking from {context.target.vantage}")
+        answers = _look_from_outside(look, context)
+    judged = tuple(Judged(item, judge(item, look, answers, context.target)) for item in items)
+    if exercise:
+        judged = tuple(_exercised(one, context, progress) for one in judged)
+    return Report(
+        target=context.target,
+        items=judged,
+        started=started,
+        duration=time.monotonic() - clock,
+        system=_or_empty(lambda: look[_system]),
+        address=_or_empty(lambda: ", ".join(answers[outside.resolver].ipv4)),
+        evidence=tuple((fact, _printed(look, fact)) for fact in wanted) if needs else (),
+    )
+
+
+def judge(item: Item, look: Look, answers: Answers, target: Target) -> tuple[Finding, ...]:
+    """The findings of each aspect by itself: a blind spot in one hides nothing that another one sees."""
+    if not item.aspects:
+        return (skipped("not built yet"),)
+    findings = [finding for aspect in item.aspects for finding in _said(aspect, look, answers, target)]
+    return tuple(dict.fromkeys(findings))
+
+
+def _said(aspect: Aspect, look: Look, answers: Answers, target: Target) -> Iterator[Finding]:
+    try:
+        known: dict[str, object] = {
+            name: look[need] if isinstance(need, Fact) else answers[need]
+            for name, need in aspect.needs.items()
+        }
+        if "target" in inspect.signature(aspect.judge).parameters:
+            known["target"] = target
+        yield from aspect(**known)
+    except Unreadable as reason:
+        yield unknown(str(reason))
+    except Exception as fault:  # noqa: BLE001  a fault in one check must not take the other items along
+        yield unknown(f"a fault in labcheck itself, in {aspect.name}: {type(fault).__name__}: {fault}")
+
+
+def _exercised(judged: Judged, context: Context, progress: Callable[[str], None]) -> Judged:
+    item = judged.item
+    if item.exercise is None or judged.verdict is not Verdict.PASS:
+        return judged
+    progress(f"exercising item {item.number}: {item.title}")
+    findings = list(judged.findings)
+    try:
+        for finding in item.exercise(context.server, context):
+            findings.append(finding.exercised())
+    except Unreachable as problem:
+        reason = f"{problem.host}: {problem.reason}"
+        findings.append(unknown(reason, next=problem.next, detail=problem.detail).exercised())
+    except Unreadable as reason:
+        findings.append(unknown(str(reason)).exercised())
+    return Judged(item, tuple(findings))
+
+
+def _look_from_outside(look: Look, context: Context) -> Answers:
+    target = context.target
+    asked = outside.questions(look, domain=target.domain, reference=target.reference)
+    return outside.look(asked, context.vantage)
+
+
+def _printed(look: Look, fact: Fact[object]) -> Result | str:
+    return look.results.get(fact.name) or look.reasons.get(fact.name, "not asked")
+
+
+def _parse_system(result: Result) -> str:
+    values = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
+    name, version = values.get("NAME", "").strip('"'), values.get("VERSION_ID", "").strip('"')
+    if not name:
+        raise Unreadable("/etc/os-release names no system")
+    return f"{name.removesuffix(' GNU/Linux')} {version}".strip()
+
+
+_system = Fact("system", 'printf "%s\\n" "$(</etc/os-release)"', _parse_system)
+
+
+def _or_empty(value: Callable[[], str]) -> str:
+    try:
+        return value()
+    except Unreadable:
+        return ""

@@ -1,0 +1,37 @@
+"""The fifteen items of the deployment checklist, in order."""
+
+from __future__ import annotations
+
+from labkit.checks import Item
+from labkit.checks.item_01_domain import ITEM as DOMAIN
+from labkit.checks.item_02_https import ITEM as HTTPS
+from labkit.checks.item_03_health import ITEM as HEALTH
+from labkit.checks.item_06_firewall import ITEM as FIREWALL
+from labkit.checks.item_07_account import ITEM as ACCOUNT
+from labkit.checks.item_09_supervisor import ITEM as SUPERVISOR
+
+_LATER = (
+    Item(4, "Logs being written to files", "Logs", "04_logging", "Logs in files"),
+    Item(5, "Log rotation configured", "Log rotation", "04_logging", "Rotation"),
+    Item(8, "Secrets in environment variables", "Secrets", "06_security", "Secrets"),
+    Item(10, "Monitoring and alerts set up", "Monitoring", "07_monitoring", "Alerts"),
+    Item(11, "Backups configured (if stateful)", "Backups", "09_backups", "Backups"),
+    Item(12, "SSH password auth disabled", "SSH passwords", "06_security", "SSH"),
+    Item(13, "Rate limiting enabled", "Rate limit", "06_security", "Rate limit"),
+    Item(14, "Error tracking set up", "Error tracking", "08_errors_and_cost", "Errors"),
+    Item(15, "Cost alerts configured", "Cost alerts", "08_errors_and_cost", "Cost"),
+)
+_NOW = (DOMAIN, HTTPS, HEALTH, FIREWALL, ACCOUNT, SUPERVISOR)
+
+ITEMS: tuple[Item, ...] = tuple(sorted((*_NOW, *_LATER), key=lambda item: item.number))
+
+
+def items(numbers: list[int]) -> tuple[Item, ...]:
+    """The items of these numbers, in the checklist's order; all of them for an empty list.
+
+    Raises ValueError for a number that is not on the checklist.
+    """
+    known = {item.number for item in ITEMS}
+    if wrong := [number for number in numbers if number not in known]:
+        raise ValueError(f"there is no item {wrong[0]}: the checklist has {min(known)} to {max(known)}")
+    return tuple(item for item in ITEMS if not numbers or item.number in numbers)

@@ -1,0 +1,268 @@
+"""Item 3: the health endpoints answer through the proxy, quickly, and what they say is consistent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from labkit import outside
+from labkit.checks import Context, Item, aspect
+from labkit.connection import Connection
+from labkit.facts import Unreadable
+from labkit.gather import gather
+from labkit.outside import Got, Website
+from labkit.verdict import Finding, failed, passed, unknown
+from labkit.wait import GaveUp, NotYet, wait_until
+
+LIMIT = 1.0  # s: the course's contract for a health answer
+_GOOD = {"healthy", "ok", "up", "alive", "ready", "pass"}
+_WEAK = {"degraded", "warn"}
+_ABSENT = {"not_configured", "not configured", "disabled"}
+_WHY = "the proxy, the monitoring and the person on call decide by this answer"
+
+
+def said(got: Got) -> dict[str, Any]:
+    """The body as JSON object, or {}."""
+    try:
+        body = json.loads(got.best.body)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def components(body: dict[str, Any]) -> dict[str, str]:
+    """Each component's own word, by name."""
+    part = body.get("components", body.get("checks", {}))
+    if not isinstance(part, dict):
+        return {}
+    return {
+        name: str(it.get("status", "") if isinstance(it, dict) else it).lower() for name, it in part.items()
+    }
+
+
+def contradiction(status: int, body: dict[str, Any]) -> str:
+    """How the HTTP status, the top line and the components disagree, or ""."""
+    top = str(body.get("status", "")).lower()
+    if not top:
+        return "the body has no status"
+    if status == 200 and top not in _GOOD | _WEAK:
+        return f'status 200 with the body "{top}"'
+    if status == 503 and top in _GOOD | _WEAK:
+        return f'status 503 with the body "{top}"'
+    bad = sorted(name for name, word in components(body).items() if word not in _GOOD | _ABSENT)
+    if bad and top in _GOOD:
+        return f'"{top}" although {", ".join(bad)} is not'
+    return ""
+
+
+@aspect(site=outside.website)
+def the_endpoints_answer(site: Website) -> Iterator[Finding]:
+    """/health/live, /health/ready and /health: 200 within 1 s, best of three, through the proxy."""
+    if not site.gets:
+        why = "; ".join(f"{s.address}: {s.error}" for s in site.handshakes) or "the name has no address"
+        yield failed(
+            f"/health cannot be asked for over https ({why})",
+            expected="/health/live, /health/ready and /health answer 200 through the proxy",
+            why=_WHY,
+            next="first the application, then Caddy in front of it",
+        )
+    for got in site.gets:
+        yield from _one(got)
+
+
+def _one(got: Got) -> Iterator[Finding]:
+    best, body = got.best, said(got)
+    asked = f"{got.path} at {got.address}"
+    expected = "200 within 1 s, and a JSON body whose status says the same"
+    if best.status is None:
+        yield failed(f"{asked}: {best.error}", expected=expected, why=_WHY)
+    elif best.status not in (200, 503):
+        yield failed(
+            f"{asked}: status {best.status}",
+            expected=expected,
+            why=_WHY,
+            next="502: does the application run? 404: does Caddy hand the path on?",
+        )
+    elif not body:
+        yield failed(
+            f"{asked}: the body is not a JSON object",
+            expected=expected,
+            why="whatever answers there, it is not the application",
+        )
+    elif problem := contradiction(best.status, body):
+        yield failed(
+            f"{asked}: {problem}",
+            expected=expected,
+            why="half of those who ask look at one, half at the other",
+        )
+    elif best.status == 503 or str(body["status"]).lower() in _WEAK:
+        bad = sorted(name for name, word in components(body).items() if word not in _GOOD | _ABSENT)
+        yield failed(
+            f"{asked}: {body['status']} ({', '.join(bad) or 'no component named'})",
+            expected="healthy",
+            why=_WHY,
+        )
+    elif best.seconds > LIMIT:
+        yield failed(
+            f"{asked}: slower than {LIMIT:.0f} s, three times",
+            expected=expected,
+            why="who asks gives up, and takes the server out of service",
+            detail=f"best of three: {best.seconds:.2f} s",
+        )
+    elif got.path == "/health" and not components(body):
+        yield failed(
+            f"{asked}: no component is named", expected="each dependency by name, with its state", why=_WHY
+        )
+    else:
+        names = (
+            f": {', '.join(f'{n} {w}' for n, w in sorted(components(body).items()))}"
+            if got.path == "/health"
+            else ""
+        )
+        yield passed(f"{asked}: 200, {body['status']}{names}", detail=f"{best.seconds * 1000:.0f} ms")
+
+
+@aspect(site=outside.website)
+def the_application_itself_answers(site: Website) -> Iterator[Finding]:
+    """Each path has its own answer: one fixed text for all of them comes from the proxy."""
+    for address in dict.fromkeys(got.address for got in site.gets):
+        bodies = [got.best.body for got in site.gets if got.address == address and got.best.status == 200]
+        if len(bodies) == len(outside.HEALTH_PATHS) and len(set(bodies)) == 1:
+            yield failed(
+                f"all health paths at {address} give the very same body",
+                expected="three answers of the application",
+                why="a text that the proxy recites stays green when the application is gone",
+                next="take `respond` out of the Caddyfile: reverse_proxy alone",
+            )
+
+
+# ---- exercise ----------------------------------------------------------------------------------
+
+HELD = 60  # s until the server itself takes the rule away, whatever becomes of us
+
+# The port's process, its own environment, and one rule that drops what its account sends to that dependency.
+_PAUSE = r"""set -euo pipefail
+pid=$(ss -Hltnp "sport = :$PORT" | sed -n 's/.*pid=\([0-9]*\).*/\1/p' | head -1)
+[[ -n $pid ]] || { echo "nothing listens on $PORT/tcp" >&2; exit 3; }
+url=
+while IFS= read -r -d '' entry; do
+  if [[ $entry == [A-Z]*_URL=http*://* && ( -z $url || $entry == OPENAI_BASE_URL=* ) ]]; then url=$entry; fi
+done < "/proc/$pid/environ"
+[[ -n $url ]] || { echo "the running process has no ..._URL of a dependency in its environment" >&2; exit 3; }
+name=${url%%=*} rest=${url#*://}
+scheme=${url#*=} scheme=${scheme%%:*}
+rest=${rest%%/*} rest=${rest##*@}
+host=${rest%:*} port=${rest##*:}
+if [[ $port == "$rest" ]]; then port=443; [[ $scheme == https ]] || port=80; fi
+uid=$(stat -c %u "/proc/$pid")
+[[ $uid != 0 ]] || { echo "the application runs as root, like everything else" >&2; exit 3; }
+undo=
+mapfile -t addresses < <(getent ahosts "$host" | cut -d' ' -f1 | sort -u)
+[[ ${#addresses[@]} -gt 0 ]] || { echo "$host has no address" >&2; exit 3; }
+rules=()
+for address in "${addresses[@]}"; do
+  tool=iptables; if [[ $address == *:* ]]; then tool=ip6tables; fi
+  rule="OUTPUT -d $address -p tcp --dport $port -m owner --uid-owner $uid"
+  rule+=" -m comment --comment labcheck -j DROP"
+  undo+="$tool -D $rule; "; rules+=("$tool -I $rule")
+done
+systemd-run --quiet --collect --unit=labcheck-resume --on-active="$HELD" /bin/bash -c "$undo"
+for rule in "${rules[@]}"; do $rule; done
+echo "$name"
+echo "$undo"
+"""
+
+
+def _script(server: Connection, script: str, timeout: float = 60, **values: object) -> tuple[int, str, str]:
+    head = "".join(f"{name}={value}\n" for name, value in values.items())
+    done = server.run("sudo -n bash -s", stdin=head + script, timeout=timeout)
+    return done.exit_status, done.stdout, done.stderr.strip()
+
+
+def a_paused_dependency_shows(server: Connection, ctx: Context) -> Iterator[Finding]:
+    """What the app sends to one dependency is dropped: /health says so within 1 s, and is well afterwards."""
+    seen = gather(server, outside.NEEDS)
+    questions = outside.questions(seen, domain=ctx.domain, reference=ctx.reference)
+    questions = replace(questions, wanted=("web",), paths=("/health",), tcp=(22, 80, 443), udp=())
+
+    def health() -> list[Got]:
+        got = list(outside.look(questions, ctx.vantage)[outside.website].gets)
+        if not got:
+            raise NotYet("/health does not answer over https")
+        return got
+
+    try:
+        before = health()
+    except NotYet as problem:
+        raise Unreadable(f"{problem}: there is nothing to exercise") from None
+    if any(item.best.status != 200 or said(item).get("status") not in _GOOD for item in before):
+        yield unknown("/health is not well before anything was paused: see the look")
+        return
+    status, out, error = _script(server, _PAUSE, PORT=ctx.app_port, HELD=HELD)
+    if status != 0:
+        yield unknown(
+            f"no dependency could be paused: {error.splitlines()[-1] if error else f'exit status {status}'}"
+        )
+        return
+    name, undo = out.strip().split("\n", 1)
+    slow = False
+
+    def shows() -> list[Got]:
+        nonlocal slow
+        got = health()
+        slow = slow or any(item.best.status is None or item.best.seconds > LIMIT for item in got)
+        if not all(
+            item.best.status == 503 or said(item).get("status") in _WEAK | {"unhealthy"} for item in got
+        ):
+            raise NotYet(f"/health says {said(got[0]).get('status', got[0].best.status)}")
+        return got
+
+    def well() -> bool:
+        return all(item.best.status == 200 and said(item).get("status") in _GOOD for item in health())
+
+    try:
+        got = wait_until(shows, what="/health to notice", timeout=HELD - 20, every=1)
+        word = said(got[0]).get("status", got[0].best.status)
+        if slow:
+            yield failed(
+                f"/health takes longer than 1 s while what {name} names is silent",
+                expected="503 or degraded within 1 s",
+                why="who asks gives up before the answer comes",
+                next="give each dependency's look a time limit",
+            )
+        else:
+            yield passed(f"with what {name} names silent, /health says {word} within 1 s")
+    except GaveUp:
+        yield failed(
+            f"/health stays well although what {name} names is silent",
+            expected="503 or degraded within 1 s",
+            why="the failure that it is there to show does not show",
+            next="make /health ask the dependency itself",
+        )
+    finally:
+        status, _, error = _script(server, f"systemctl stop labcheck-resume.timer\n{undo}")
+    if status != 0:
+        yield unknown(f"the rule is taken away by the server itself within {HELD} s: {error}")
+        return
+    try:
+        wait_until(well, what="/health to be well again", timeout=40, every=1)
+        yield passed("and it is healthy again afterwards")
+    except GaveUp:
+        yield failed(
+            "/health is not well again afterwards",
+            expected="healthy, by itself",
+            why="someone has to restart it by hand",
+        )
+
+
+ITEM = Item(
+    number=3,
+    title="Health checks return 200",
+    short="Health checks",
+    chapter="02_https_caddy",
+    section="Caddy and the certificate",
+    aspects=(the_endpoints_answer, the_application_itself_answers),
+    exercise=a_paused_dependency_shows,
+)

@@ -1,0 +1,128 @@
+"""labcheck: the fifteen checks, on the lab's server or on your own."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from labkit import check, checklist, report
+from labkit import connection as ssh
+from labkit.checks import Target
+from labkit.config import Config, ConfigError, load
+from labkit.connection import Connection
+
+USAGE, INTERRUPTED = 64, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"labcheck: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run labcheck. Exit status: 1 if anything fails, else 2 if anything could not be looked at, else 0; 64
+    for a wrong command line or configuration.
+    """
+    # To be ended politely is to be interrupted: no ssh may stay behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _run(_parser().parse_args(arguments))
+    except ConfigError as problem:
+        print(f"labcheck: {problem}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        ssh.stop_all()
+        print("labcheck: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="labcheck",
+        description="Look at a server, and say for each item of the deployment checklist whether it is done.",
+        epilog="Exit status: 1 if anything fails, else 2 if anything could not be looked at, else 0; "
+        "64 for a wrong command line. Without HOST, the nearest labcheck.toml says which server. "
+        "No option but --exercise changes anything on it.",
+    )
+    add = parser.add_argument
+    add("host", nargs="?", metavar="HOST", help="the server, as `ssh HOST` reaches it")
+    add("-F", dest="ssh_config", type=Path, metavar="FILE", help="an ssh_config in place of your own")
+    add("--config", type=Path, metavar="FILE", help="a labcheck.toml")
+    add("--domain", help="the name that visitors use (default: HOST)")
+    add("--from", dest="vantage", metavar="HOST", help="look from there, not from this computer")
+    add(
+        "--reference",
+        metavar="NAME",
+        help="a host that answers on every port, as proof that ports can be seen",
+    )
+    add("--item", type=int, nargs="+", action="extend", default=[], metavar="N", help="only these items")
+    add("--exercise", action="store_true", help="also make things happen, and put them back")
+    add("--reboot", action="store_true", help="with --exercise: the server may be rebooted")
+    add("--strict", action="store_true", help="count skipped items as not looked at")
+    add("--json", action="store_true", help="print JSON")
+    add("-v", "--verbose", action="store_true", help="also print each command and what it printed")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        items = checklist.items(options.item)
+    except ValueError as problem:
+        raise ConfigError(str(problem)) from None
+    if options.reboot and not options.exercise:
+        raise ConfigError("--reboot says what --exercise may do: give both")
+    config = _config(options)
+    status = Console(stderr=True)
+    with status.status("") as line:
+        found = check.run(
+            items,
+            config.context(reboot=options.reboot),
+            exercise=options.exercise,
+            progress=lambda text: line.update(f"{text} …"),
+        )
+    if options.json:
+        print(report.as_json(found))
+    else:
+        report.terminal(found, Console(highlight=False), verbose=options.verbose)
+    return found.exit_status(strict=options.strict)
+
+
+def _config(options: argparse.Namespace) -> Config:
+    """The configuration file, or the host that was named, and on top of either what else was said."""
+    if options.host and not options.config:
+        domain = options.host.rpartition("@")[2] if "." in options.host else ""
+        host = options.host
+        config = Config(Target(host, domain), Connection(host, config=options.ssh_config))
+    else:
+        config = load(options.config)
+        if options.host:
+            config = replace(
+                config,
+                target=replace(config.target, host=options.host),
+                server=replace(config.server, host=options.host),
+            )
+        if options.ssh_config:
+            config = replace(config, server=replace(config.server, config=options.ssh_config))
+    target = config.target
+    if options.domain:
+        target = replace(target, domain=options.domain)
+    if options.reference:
+        target = replace(target, reference=options.reference)
+    if options.vantage:
+        target = replace(target, vantage=options.vantage)
+        config = replace(config, vantage=config.connection(options.vantage))
+    if not target.domain:
+        raise ConfigError(f"which name do visitors use for {target.host}? Give --domain NAME")
+    return replace(config, target=target)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

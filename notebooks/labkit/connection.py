@@ -1,0 +1,428 @@
+"""Reaching a host through the OpenSSH client, with the person's own configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+CONNECT = 15
+"""Seconds that ssh itself gives one attempt at connecting."""
+ANSWER = 40.0
+"""Seconds until a login shell must have answered: two hops, and a slow machine that has just started."""
+OUTPUT_LIMIT = 16 * 1024 * 1024
+"""Bytes of standard output that are kept; a command that prints more is stopped."""
+AS_ROOT = "exec bash -c '(( EUID )) && exec sudo -n bash -s; exec bash -s'"
+"""Runs a script from standard input as root, also where root logs in and there is no sudo."""
+TIMED_OUT = 124
+"""The exit status of a command that was stopped at its time limit, as coreutils' timeout gives it."""
+CUT_SHORT = 141
+"""The exit status of a command that was stopped because it printed too much, as one that `head` left."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command printed and how it ended. 124 is a time limit that ran out."""
+
+    stdout: str
+    stderr: str
+    exit_status: int
+
+
+class Unreachable(Exception):
+    """The host could not be asked: `reason` says why, `next` what a person can do about it.
+
+    `reason` is the same words for the same cause; what ssh said of it, with addresses and ports, is `detail`.
+    `partial` is what had come when the connection was lost in the middle of a command, else None.
+    """
+
+    def __init__(
+        self, host: str, reason: str, next: str, partial: Result | None = None, detail: str = ""
+    ) -> None:
+        said = f"; ssh says: {detail}" if detail else ""
+        super().__init__(f"cannot reach {host}: {reason} ({next}{said})")
+        self.detail = detail
+        self.host = host
+        self.reason = reason
+        self.next = next
+        self.partial = partial
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A host as ssh knows it: a name, an alias of an ssh_config, or user@address.
+
+    `config` is an ssh_config to use in place of the person's own. `fresh` opens a new TCP connection for
+    each command, also where the configuration shares one. Keys and passphrases come from the agent or from
+    files: nothing is ever asked. Host keys are always verified.
+    """
+
+    host: str
+    config: Path | None = field(default=None, kw_only=True)
+    fresh: bool = field(default=False, kw_only=True)
+
+    def run(
+        self,
+        command: str,
+        *,
+        stdin: str | bytes = "",
+        timeout: float = 60,
+        on_output: Callable[[str], bool] | None = None,
+        hold: bool = False,
+    ) -> Result:
+        """Run `command`, one string for the login shell, and return what it printed.
+
+        `timeout` (seconds) limits the command, from the moment the host has answered: then the Result has
+        exit status 124. `on_output` gets standard output as it comes, and may say by True that this was the
+        end (something in the background may keep the stream open); the exit status is 0 then. `hold` keeps
+        standard input open until the end, so that the other side can notice when we are gone.
+        Raises Unreachable when no shell answered, or when the connection was lost on the way. An interrupt
+        ends ssh before it goes on.
+        """
+        # The mark tells "the shell answered" from "ssh failed", whose exit statuses overlap, and cuts off
+        # whatever a profile printed before the command began.
+        mark = f"answered-{secrets.token_hex(8)}"
+        call = _Call(self._arguments(f"echo {mark}; {command}"), mark, on_output)
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        try:
+            ended = call.run(data, timeout, hold)
+        except FileNotFoundError:
+            raise Unreachable(
+                self.host, "the program `ssh` is not installed here", _how_to_get_ssh()
+            ) from None
+        result = Result(_text(ended.stdout), _text(ended.stderr), ended.exit_status)
+        if not ended.answered:
+            raise self._not_answered(result, ended)
+        if result.exit_status == 255 and _was_lost(result.stderr):
+            reason = "the connection was lost in the middle of a command"
+            raise Unreachable(self.host, reason, f"try `{self.command_line()}` by hand", result)
+        return result
+
+    def command_line(self) -> str:
+        """What a person types to get there."""
+        return f"ssh -F {self.config} {self.host}" if self.config else f"ssh {self.host}"
+
+    def _arguments(self, command: str) -> list[str]:
+        arguments = ["ssh"]
+        if self.config:
+            arguments += ["-F", str(self.config)]
+        arguments += ["-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT}"]
+        # A peer that vanished (a restored snapshot, a firewall) is noticed in 15 s, not in hours.
+        arguments += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
+        if self.fresh:
+            arguments += ["-o", "ControlMaster=no", "-o", "ControlPath=none"]
+        return [*arguments, "--", self.host, command]
+
+    def _not_answered(self, result: Result, ended: _Ended) -> Unreachable:
+        if ended.timed_out:
+            next = f"try `{self.command_line()}`; if an old shared connection hangs: ssh -O exit {self.host}"
+            return Unreachable(self.host, f"no answer within {ANSWER:.0f} s", next)
+        if result.exit_status != 255 or not result.stderr.strip():
+            # Logged in, but what runs there is no shell (a forced command, nologin), or it printed nothing.
+            said = (
+                _last_line(result.stdout) or _last_line(result.stderr) or f"exit status {result.exit_status}"
+            )
+            return Unreachable(
+                self.host,
+                f"it let us in, but no shell answered: {said}",
+                f"try `{self.command_line()}` by hand",
+            )
+        return explain(result.stderr, self)
+
+
+def stop_all() -> None:
+    """End every ssh that this process still has running: for an interrupt, from the thread that got it."""
+    with _running_lock:
+        calls = list(_running)
+    for call in calls:
+        call.stop()
+
+
+# What the OpenSSH client prints, why that is, and what helps. The first that matches wins.
+_EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
+    (
+        r"Could not resolve hostname (?P<it>\S+?):|Could not resolve hostname",
+        "its name is not known",
+        "correct the name, or add a Host of that name to {config}",
+    ),
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "its host key has changed",
+        "if you rebuilt the machine: {forget}; if not, do not log in: somebody may be in between",
+    ),
+    (
+        r"Host key verification failed|No .* host key is known",
+        "its host key is not known yet",
+        "log in once by hand and compare the fingerprint with what the provider shows: {command}",
+    ),
+    (
+        r"UNPROTECTED PRIVATE KEY FILE|bad permissions",
+        "ssh ignores the key file, which others can read",
+        "chmod 600 the key file that `{command} -v` names",
+    ),
+    (
+        r"Too many authentication failures",
+        "it was offered too many keys before the right one",
+        "set IdentityFile and IdentitiesOnly yes for this Host in {config}",
+    ),
+    (
+        r"Permission denied \((?P<it>[^)]*)\)|Permission denied",
+        "it refused every key that was offered",
+        "check User and IdentityFile in {config}, and authorized_keys there (`{command} -v` shows both)",
+    ),
+    (
+        r"Can't open user config file (?P<it>[^\s:]+)",
+        "the ssh_config {it} is not there",
+        "in the lab, `make lab` writes it; else give another one with -F",
+    ),
+    (
+        r"Bad configuration option|terminating, \d+ bad configuration",
+        "ssh does not understand the ssh_config",
+        "correct {config}",
+    ),
+    (
+        r"Connection refused",
+        "the connection was refused",
+        "the host is there, but no sshd listens on that port: check the port and `systemctl status ssh`",
+    ),
+    (
+        r"timed out",
+        "the connection timed out",
+        "the host is off, or a firewall drops it: in the lab `make lab`, elsewhere the provider's console",
+    ),
+    (
+        r"No route to host|Network is unreachable",
+        "there is no way to it",
+        "check this computer's network and the address in {config}",
+    ),
+    (
+        r"Connection (closed|reset)|kex_exchange_identification|Broken pipe",
+        "it closed the connection before anyone could log in",
+        "it may still be starting, or have blocked this address for a while: wait a minute and try again",
+    ),
+    (
+        r"no matching (host key type|key exchange method|cipher|MAC)",
+        "the two OpenSSH have no method in common",
+        "the host's OpenSSH and this one share no method: update the older of the two",
+    ),
+)
+
+
+def explain(stderr: str, connection: Connection) -> Unreachable:
+    """The reason and the next step that follow from what ssh printed when it could not connect."""
+    config = str(connection.config) if connection.config else "~/.ssh/config"
+    for pattern, reason, next in _EXPLANATIONS:
+        match = re.search(pattern, stderr)
+        if not match:
+            continue
+        words = {
+            "config": config,
+            "command": connection.command_line(),
+            "it": match.groupdict().get("it") or "",
+            "forget": _forget(stderr, connection),
+        }
+        detail = _line_at(stderr, match.start()).strip("@ ")
+        return Unreachable(connection.host, reason.format(**words), next.format(**words), detail=detail)
+    try_it = f"try `{connection.command_line()}` by hand"
+    return Unreachable(connection.host, "ssh gave up", try_it, detail=_last_line(stderr))
+
+
+def _forget(stderr: str, connection: Connection) -> str:
+    """The command that drops a host key that is known no longer to be right."""
+    place = re.search(r"Offending .* key in (.+):\d+", stderr)
+    name = re.search(r"Host key for (\S+) has changed", stderr)
+    file = f" -f {place[1]}" if place else ""
+    return f"ssh-keygen{file} -R '{name[1] if name else connection.host}'"
+
+
+def _was_lost(stderr: str) -> bool:
+    """Whether exit status 255 is ssh's own. A shared connection that is lost says nothing at all."""
+    own = (
+        r"client_loop|closed by remote host|Connection to \S+ closed|not responding|Broken pipe|mux_client"
+        r"|Connection reset by|Write failed|Read from remote host|Control socket|master is dead"
+    )
+    return not stderr.strip() or re.search(own, stderr) is not None
+
+
+def _how_to_get_ssh() -> str:
+    if sys.platform == "win32":
+        return "Settings, System, Optional features: add the OpenSSH client"
+    if sys.platform == "darwin":
+        return "it belongs to macOS: put /usr/bin into PATH"
+    return "sudo apt-get install openssh-client"
+
+
+def _text(data: bytes) -> str:
+    """Text of any bytes: what is not UTF-8 becomes \\xNN, so that it can be printed and put into JSON."""
+    return data.decode(errors="backslashreplace")
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def _line_at(text: str, position: int) -> str:
+    start = text.rfind("\n", 0, position) + 1
+    return text[start:].partition("\n")[0].strip().removeprefix("ssh: ")
+
+
+@dataclass(frozen=True)
+class _Ended:
+    stdout: bytes
+    stderr: bytes
+    exit_status: int
+    answered: bool
+    timed_out: bool
+
+
+_running: set[_Call] = set()
+_running_lock = threading.Lock()
+
+
+class _Call:
+    """One run of ssh: threads read its pipes (as Windows needs it), the caller's thread keeps the time."""
+
+    def __init__(self, arguments: list[str], mark: str, on_output: Callable[[str], bool] | None) -> None:
+        self.arguments = arguments
+        self.mark = mark.encode()
+        self.on_output = on_output
+        self.out = bytearray()
+        self.err = bytearray()
+        self.answered = False
+        self.enough = False
+        self.open = 2  # pipes that have not come to their end
+        self.pieces: queue.Queue[tuple[bytearray, bytes]] = queue.Queue()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def run(self, stdin: bytes, timeout: float, hold: bool) -> _Ended:
+        posix = os.name == "posix"
+        flags = 0 if posix else subprocess.CREATE_NEW_PROCESS_GROUP  # type: ignore[attr-defined,unused-ignore]
+        # A session of its own: an interrupt at the terminal reaches us alone, and we can end ssh together
+        # with the jump hosts' ssh that it started. A shared connection's master has already left it.
+        process = subprocess.Popen(
+            self.arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=posix,
+            creationflags=flags,
+        )
+        self.process = process
+        with _running_lock:
+            _running.add(self)
+        assert process.stdin and process.stdout and process.stderr
+        threads = [
+            threading.Thread(target=self._read, args=(process.stdout, self.out), daemon=True),
+            threading.Thread(target=self._read, args=(process.stderr, self.err), daemon=True),
+            threading.Thread(target=_write, args=(process.stdin, stdin, hold), daemon=True),
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            status, timed_out = self._wait(timeout)
+        finally:
+            self.stop()
+            with _running_lock:
+                _running.discard(self)
+        return _Ended(bytes(self.out), bytes(self.err), status, self.answered, timed_out)
+
+    def _wait(self, timeout: float) -> tuple[int, bool]:
+        """The exit status, and whether the time limit made it."""
+        assert self.process
+        until = time.monotonic() + ANSWER
+        answered = ended = False
+        while self.open:
+            left = until - time.monotonic()
+            if left <= 0:
+                # After the end, what is still in the pipes; not for long: somebody else may hold them open.
+                return (self._status(), False) if ended else (TIMED_OUT, True)
+            self._take(min(left, 0.2))
+            if not ended and self.process.poll() is not None:
+                ended = True
+                until = min(until, time.monotonic() + 1)
+            if self.enough:
+                return 0, False
+            if self.answered and not answered and not ended:
+                answered = True
+                until = time.monotonic() + timeout
+            if len(self.out) > OUTPUT_LIMIT:
+                del self.out[OUTPUT_LIMIT:]
+                return CUT_SHORT, False
+        try:
+            self.process.wait(max(until - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            return TIMED_OUT, True
+        return self._status(), False
+
+    def _status(self) -> int:
+        assert self.process
+        status = self.process.returncode
+        return 128 - status if status < 0 else status
+
+    def _take(self, seconds: float) -> None:
+        try:
+            into, piece = self.pieces.get(timeout=seconds)
+        except queue.Empty:
+            return
+        if not piece:
+            self.open -= 1
+            return
+        into += piece
+        if into is self.out:
+            self._new_output(piece)
+
+    def _new_output(self, piece: bytes) -> None:
+        if not self.answered:
+            _, found, piece = bytes(self.out).partition(self.mark)
+            piece = piece.removeprefix(b"\r")
+            if not found or not piece.startswith(b"\n"):
+                return
+            self.answered = True
+            piece = piece[1:]
+            self.out[:] = piece
+        if self.on_output and piece:
+            self.enough = self.on_output(_text(piece))
+
+    def _read(self, pipe: IO[bytes], into: bytearray) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while piece := os.read(pipe.fileno(), 65536):
+                self.pieces.put((into, piece))
+        self.pieces.put((into, b""))
+
+    def stop(self) -> None:
+        """End ssh if it still runs, and what it started."""
+        process = self.process
+        if process is None:
+            return
+        if process.poll() is None:
+            if os.name == "posix":
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+        process.wait()
+        with contextlib.suppress(OSError, ValueError):
+            if process.stdin:
+                process.stdin.close()
+
+
+def _write(pipe: IO[bytes], data: bytes, hold: bool) -> None:
+    # ssh may be gone before it has read everything: its exit status says so, not this pipe.
+    with contextlib.suppress(OSError, ValueError):
+        pipe.write(data)
+        pipe.flush()
+    if hold:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        pipe.close()

@@ -1,0 +1,256 @@
+"""The notebooks' magics: %%vm, %%vm_file, %check, %board, %done. All they print is the same on every run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any, NoReturn
+
+from labkit import check, checklist, report, switch
+from labkit.cell import Ran, run_cell
+from labkit.config import Config, ConfigError, load
+from labkit.connection import AS_ROOT, Connection, Result, Unreachable
+
+
+class CellFailed(Exception):
+    """A cell did not end as it should. A notebook shows the one line of it, and no traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise CellFailed(f"%{self.prog}: {message}; {' '.join(self.format_usage().split())}")
+
+
+def _expected(text: str) -> int | None:
+    """An exit status, or None for "undone"."""
+    return None if text == "undone" else int(text)
+
+
+_expected.__name__ = "status (a number, or undone)"
+
+_vm = _Parser(prog="%vm", add_help=False, allow_abbrev=False)
+_vm.add_argument("--on", metavar="HOST", default="", help="another host of the ssh_config")
+_vm.add_argument("--as", dest="account", metavar="USER", default="", help="as this account, in its home")
+_vm.add_argument("--expect", metavar="N", type=_expected, default=0)
+_vm.add_argument("--quiet", action="store_true", help="print nothing if it ends as expected")
+_vm.add_argument("--undo", metavar="COMMAND", default="", help="what undoes it: under the dead man's switch")
+_vm.add_argument("--within", metavar="SECONDS", type=int, default=60)
+_vm.add_argument("--break", dest="breaks", action="store_true", help="it breaks something: only in the lab")
+
+_vm_file = _Parser(prog="%vm_file", add_help=False, allow_abbrev=False)
+_vm_file.add_argument("path", metavar="PATH")
+_vm_file.add_argument("--owner", default="", help="user or user:group; default: as it was, else root:root")
+_vm_file.add_argument("--mode", default="", help="such as 0640; default: as it was, else 0644")
+_vm_file.add_argument("--on", metavar="HOST", default="")
+
+_check = _Parser(prog="check", add_help=False, allow_abbrev=False)
+_check.add_argument("numbers", metavar="N", type=int, nargs="+")
+_check.add_argument("--exercise", action="store_true")
+
+_board = _Parser(prog="board", add_help=False, allow_abbrev=False)
+_done = _Parser(prog="done", add_help=False, allow_abbrev=False)
+_done.add_argument("chapter", metavar="NN")
+
+
+def vm(line: str, cell: str) -> None:
+    """Run the cell on the server with bash; the first command that fails ends it."""
+    options = _vm.parse_args(shlex.split(line))
+    config = _config()
+    server = config.connection(options.on) if options.on else config.server
+    if options.breaks:
+        _only_in_the_lab(config, server)
+    if options.expect is None and not options.undo:
+        raise CellFailed("%%vm: --expect undone needs --undo")
+    show = None if options.quiet else _write
+
+    def run(connection: Connection) -> Ran:
+        return run_cell(connection, cell, account=options.account, show=show)
+
+    if options.undo:
+        _guarded(server, run, options)
+        return
+    _judge(_reached(lambda: run(server)), options)
+
+
+def _judge(ran: Ran, options: argparse.Namespace) -> None:
+    if ran.exit_status == options.expect:
+        return
+    if options.quiet:
+        _write(ran.output)
+    expected = f", and {options.expect} was expected" if options.expect else ""
+    raise CellFailed(ran.why() + expected)
+
+
+def _guarded(server: Connection, run: Callable[[Connection], Ran], options: argparse.Namespace) -> None:
+    ended: list[Ran] = []
+
+    def change(connection: Connection) -> Result:
+        ended.append(run(connection))
+        return Result(ended[0].output, "", ended[0].exit_status)
+
+    try:
+        outcome = _reached(
+            lambda: switch.guarded(
+                server, change, undo=options.undo, within=options.within, expect=options.expect or 0
+            )
+        )
+    except switch.SwitchError as problem:
+        raise CellFailed(str(problem)) from None
+    if outcome.kept:
+        _write("A new connection works: the change stays.\n")
+        if options.expect is None:
+            raise CellFailed("the change stays, and it was expected to lock us out")
+        return
+    # What undoing printed is not shown: its words differ from one distribution to the next.
+    if ended and ended[0].exit_status != (options.expect or 0):
+        _write(f"The cell failed, and was undone: {options.undo}\n")
+        raise CellFailed(ended[0].why())
+    _write("No new connection could be opened.\n")
+    if outcome.undo and outcome.undo.exit_status:
+        raise CellFailed(f"undoing it gave exit status {outcome.undo.exit_status}: {options.undo}")
+    _write(f"The server has undone the change: {options.undo}\n")
+    if options.expect is not None:
+        raise CellFailed("the change was undone, because it would have locked you out")
+
+
+def _only_in_the_lab(config: Config, server: Connection) -> None:
+    if _reached(lambda: server.run(f"test -e {shlex.quote(config.marker)}")).exit_status != 0:
+        raise CellFailed(f"this cell breaks something on purpose, and {server.host} is not the lab's server")
+
+
+_PUT = """\
+set -eu
+trap 'rm -f -- "$new"' EXIT
+path=$(readlink -f -- "$path" || printf %s "$path")
+folder=${path%/*}
+[ -d "${folder:-/}" ] || { echo "the folder $folder is not there" >&2; exit 1; }
+[ ! -d "$path" ] || { echo "$path is a folder" >&2; exit 1; }
+# Made readable by nobody else, and renamed only when it is complete: no reader ever sees half of it.
+new=$(mktemp -- "$folder/.vm_file.XXXXXX")
+printf %s "$text" >"$new"
+if [ -e "$path" ]; then
+  chown --reference="$path" -- "$new"
+  chmod --reference="$path" -- "$new"
+else
+  chmod 0644 -- "$new"
+fi
+if [ -n "$owner" ]; then chown -- "$owner" "$new"; fi
+if [ -n "$mode" ]; then chmod -- "$mode" "$new"; fi
+mv -f -- "$new" "$path"
+stat -c '%U:%G %04a' -- "$path"
+"""
+
+
+def vm_file(line: str, cell: str) -> None:
+    """Write the cell's text to a file on the server, as root, all of it at once."""
+    options = _vm_file.parse_args(shlex.split(line))
+    if not PurePosixPath(options.path).is_absolute():
+        raise CellFailed(f"%%vm_file: {options.path} must begin with a /")
+    config = _config()
+    server = config.connection(options.on) if options.on else config.server
+    text = cell if cell.endswith("\n") else cell + "\n"
+    words = {"path": options.path, "owner": options.owner, "mode": options.mode, "text": text, "new": ""}
+    # Everything travels on standard input: the text may hold secrets, and a command line is for all to see.
+    script = "".join(f"{name}={shlex.quote(value)}\n" for name, value in words.items()) + _PUT
+    result = _reached(lambda: server.run(AS_ROOT, stdin=script))
+    if result.exit_status:
+        said = (result.stderr.strip().splitlines() or [f"exit status {result.exit_status}"])[-1]
+        raise CellFailed(f"{options.path} was not written: {report.mask(said)}")
+    owner, mode = result.stdout.split()
+    lines = text.count("\n")
+    _write(f"{options.path}: {lines} {'line' if lines == 1 else 'lines'}, {owner}, {mode}\n")
+
+
+def check_items(line: str) -> None:
+    """Judge items of the checklist."""
+    options = _check.parse_args(shlex.split(line))
+    found = _report(options.numbers, exercise=options.exercise)
+    for number in options.numbers:
+        judged = next(one for one in found.items if one.item.number == number)
+        _write(report.notebook(judged) + "\n")
+
+
+def board(line: str) -> None:
+    """The whole checklist, a line an item; in the lab, where nobody else is hurt, in both depths."""
+    from IPython.display import display  # IPython is there where this runs, and need not be elsewhere
+
+    _board.parse_args(shlex.split(line))
+    found = _report([], exercise=_config().target.lab)
+    bundle = {"text/plain": report.board_text(found), "text/html": report.board_html(found)}
+    display(bundle, raw=True)  # type: ignore[no-untyped-call,unused-ignore]
+
+
+def done(line: str) -> None:
+    """The end of a chapter: in the lab, keep the machine as it is now."""
+    options = _done.parse_args(shlex.split(line))
+    config = _config()
+    if not config.tool:
+        _write("This is not the lab's machine: nothing to save.\n")
+        return
+    environment = os.environ | ({"LAB_MACHINE": config.machine} if config.machine else {})
+    try:
+        ended = subprocess.run(
+            [*config.tool, "snapshot", options.chapter],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="backslashreplace",
+            timeout=600,
+        )
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        raise CellFailed(f"the machine was not saved: {problem}") from None
+    if ended.returncode:
+        said = (
+            ended.stderr.strip() or ended.stdout.strip() or f"exit status {ended.returncode}"
+        ).splitlines()
+        raise CellFailed(f"the machine was not saved: {said[-1]}")
+    _write(f"Chapter {options.chapter} is done, and the machine is saved as it is now.\n")
+
+
+def _report(numbers: list[int], *, exercise: bool) -> check.Report:
+    try:
+        items = checklist.items(numbers)
+    except ValueError as problem:
+        raise CellFailed(str(problem)) from None
+    return check.run(items, _config().context(), exercise=exercise)
+
+
+def _config() -> Config:
+    try:
+        return load()
+    except ConfigError as problem:
+        raise CellFailed(str(problem)) from None
+
+
+def _reached(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except Unreachable as problem:
+        off = problem.reason in ("the connection was refused", "the connection timed out")
+        hint = "is the machine off? make lab" if off else problem.next
+        raise CellFailed(f"cannot reach {problem.host}: {problem.reason} ({hint})") from None
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def register(shell: Any) -> None:
+    """Give an IPython shell the magics."""
+    cells: dict[str, Callable[[str, str], None]] = {"vm": vm, "vm_file": vm_file}
+    lines: dict[str, Callable[[str], None]] = {"check": check_items, "board": board, "done": done}
+    for name, cell_magic in cells.items():
+        shell.register_magic_function(cell_magic, "cell", name)
+    for name, line_magic in lines.items():
+        shell.register_magic_function(line_magic, "line", name)

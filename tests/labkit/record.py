@@ -1,0 +1,58 @@
+"""Captures what the facts' commands print on a real host, as recordings for the parsers' tests.
+
+    python tests/labkit/record.py [-F ssh_config] HOST CASE
+
+writes tests/labkit/recordings/<fact>/<CASE>.txt. Each file begins with where it comes from; then come the
+exit status, standard error, and standard output. What the parser must give stands in test_recordings.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+from labkit.connection import Connection, Result
+from labkit.facts import Fact
+
+HERE = Path(__file__).parent / "recordings"
+MODULES = ("network", "processes", "accounts", "supervisor")
+
+
+def all_facts() -> list[Fact[object]]:
+    modules = [importlib.import_module(f"labkit.facts.{name}") for name in MODULES]
+    return [value for module in modules for value in vars(module).values() if isinstance(value, Fact)]
+
+
+def to_text(result: Result, source: str) -> str:
+    head = f"source: {source}\nexit: {result.exit_status}\n--- stderr\n{result.stderr}"
+    return f"{head.rstrip()}\n--- stdout\n{result.stdout}"
+
+
+def from_text(text: str) -> Result:
+    head, _, stdout = text.partition("--- stdout\n")
+    before, _, stderr = head.partition("--- stderr\n")
+    fields = dict(line.split(": ", 1) for line in before.splitlines() if ": " in line)
+    if "source" not in fields:
+        raise ValueError("a recording must say where it comes from")
+    return Result(stdout, stderr, int(fields["exit"]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-F", dest="config", type=Path)
+    parser.add_argument("host")
+    parser.add_argument("case")
+    given = parser.parse_args()
+    server = Connection(given.host, config=given.config)
+    release = server.run('. /etc/os-release; echo "$PRETTY_NAME"').stdout.strip()
+    for fact in all_facts():
+        result = server.run("sudo -n env LC_ALL=C bash -s", stdin=fact.command)
+        path = HERE / fact.name / f"{given.case}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(to_text(result, release), encoding="utf-8")
+        print(path.relative_to(HERE.parent))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Judging: aspects apart from each other, verdicts added up, exercises only where they may be done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from labkit import check, checklist
+from labkit.checks import Aspect, Context, Item, Target, aspect
+from labkit.connection import Connection, Result, Unreachable
+from labkit.facts import Fact, Unreadable
+from labkit.gather import Look
+from labkit.outside import Answers
+from labkit.verdict import Depth, Finding, Verdict, failed, passed, unknown
+
+from tests.labkit.sshd import MAY_NOT, Sshd, free_port
+
+OPEN = Fact("open", "echo open", lambda result: result.stdout.strip())
+ROOT = Fact("root", "echo $EUID", lambda result: result.stdout.strip(), sudo=True)
+TARGET = Target("server", "app.example")
+
+
+@aspect(value=OPEN)
+def is_open(value: str) -> Iterator[Finding]:
+    yield passed(f"it is {value}") if value == "open" else failed(value, expected="open", why="so")
+
+
+@aspect(value=ROOT)
+def is_root(value: str) -> Iterator[Finding]:
+    yield passed("root") if value == "0" else failed(value, expected="0", why="so")
+
+
+@aspect()
+def names_its_target(target: Target) -> Iterator[Finding]:
+    yield passed(target.domain)
+
+
+@aspect(value=OPEN)
+def has_a_fault(value: str) -> Iterator[Finding]:
+    yield passed(str(1 // (len(value) - len(value))))
+
+
+def item(*aspects: Aspect, number: int = 1) -> Item:
+    return Item(number, "A title", "Short", "01_vm_setup", "A section", aspects)
+
+
+def judge(one: Item, look: Look) -> tuple[Finding, ...]:
+    return check.judge(one, look, Answers({}, "nobody looked"), TARGET)
+
+
+def test_an_aspect_that_cannot_be_seen_hides_no_other() -> None:
+    look = Look({"open": Result("shut\n", "", 0)}, {"root": "sudo asks for a password"})
+    findings = judge(item(is_root, is_open), look)
+    assert [f.verdict for f in findings] == [Verdict.UNKNOWN, Verdict.FAIL]
+    assert findings[0].saw == "sudo asks for a password"
+
+
+def test_an_aspect_gets_the_target_where_it_asks_for_it() -> None:
+    assert judge(item(names_its_target), Look())[0].saw == "app.example"
+
+
+def test_the_same_blind_spot_is_said_once() -> None:
+    assert len(judge(item(is_root, is_root), Look({}, {"root": "why"}))) == 1
+
+
+def test_a_fault_in_a_check_is_not_a_verdict_on_the_server() -> None:
+    (finding,) = judge(item(has_a_fault), Look({"open": Result("x", "", 0)}))
+    assert finding.verdict is Verdict.UNKNOWN
+    assert "a fault in labcheck itself, in has_a_fault: ZeroDivisionError" in finding.saw
+
+
+def test_an_item_without_aspects_is_skipped() -> None:
+    (finding,) = judge(item(), Look())
+    assert (finding.verdict, finding.saw) == (Verdict.SKIP, "not built yet")
+
+
+def run(server: Connection, *items: Item, exercise: bool = False) -> check.Report:
+    return check.run(items, Context(TARGET, server), exercise=exercise)
+
+
+def test_a_run_looks_at_a_real_host(shared: Connection) -> None:
+    report = run(shared, item(is_open, is_root))
+    assert [f.verdict for f in report.items[0].findings] == [Verdict.PASS, Verdict.PASS]
+    assert report.system
+    assert {fact.name for fact, _ in report.evidence} == {"system", "open", "root"}
+    assert report.exit_status() == 0
+
+
+def test_without_sudo_what_needs_it_is_unknown_and_the_rest_is_judged(sshd: Sshd) -> None:
+    report = run(sshd.connection(User=MAY_NOT), item(is_open), item(is_root, number=2))
+    assert [judged.verdict for judged in report.items] == [Verdict.PASS, Verdict.UNKNOWN]
+    assert "sudo asks for a password" in report.items[1].findings[0].saw
+    assert report.exit_status() == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"Port": "closed"}, "the connection was refused"), ({"IdentityFile": "other"}, "it refused every key")],
+)
+def test_a_host_that_lets_nobody_in_makes_everything_unknown(
+    sshd: Sshd, changes: dict[str, str], reason: str
+) -> None:
+    words = {"closed": str(free_port()), "other": str(sshd.folder / "other")}
+    connection = sshd.connection(**{key: words[value] for key, value in changes.items()})
+    report = check.run(checklist.items([7, 9]), Context(TARGET, connection))
+    assert {judged.verdict for judged in report.items} == {Verdict.UNKNOWN}
+    assert all(any(reason in f.saw for f in judged.findings) for judged in report.items)
+
+
+def exercised(look: Aspect, server: Connection, *said: Finding | Exception) -> check.Judged:
+    def exercise(server: Connection, context: Context) -> Iterator[Finding]:
+        for one in said:
+            if isinstance(one, Exception):
+                raise one
+            yield one
+
+    return run(server, replace(item(look), exercise=exercise), exercise=True).items[0]
+
+
+def test_an_exercise_adds_findings_of_its_own_depth(shared: Connection) -> None:
+    judged = exercised(is_open, shared, passed("it came back"))
+    assert judged.findings[-1] == Finding(Verdict.PASS, "it came back", depth=Depth.EXERCISE)
+    assert (judged.depth, judged.only_looked) == (Depth.EXERCISE, False)
+
+
+def test_an_exercise_that_loses_the_host_is_unknown_and_keeps_what_it_found(shared: Connection) -> None:
+    problem = Unreachable("server", "the connection timed out", "start it")
+    judged = exercised(is_open, shared, passed("first"), problem)
+    assert [f.saw for f in judged.findings] == ["it is open", "first", "server: the connection timed out"]
+    assert judged.verdict is Verdict.UNKNOWN
+    assert exercised(is_open, shared, Unreadable("why")).verdict is Verdict.UNKNOWN
+
+
+def test_nothing_is_exercised_where_the_look_found_a_fault(shared: Connection) -> None:
+    shut = Aspect({"value": Fact("shut", "echo shut", lambda r: r.stdout.strip())}, is_open.judge)
+    judged = exercised(shut, shared, passed("never"))
+    assert [f.saw for f in judged.findings] == ["shut"]
+
+
+def test_an_item_with_an_exercise_that_was_not_done_was_only_looked_at(shared: Connection) -> None:
+    def exercise(server: Connection, context: Context) -> Iterator[Finding]:
+        yield passed("never")
+
+    judged = run(shared, replace(item(is_open), exercise=exercise)).items[0]
+    assert judged.only_looked
+
+
+def test_the_exit_status_follows_from_the_verdicts() -> None:
+    def status(*findings: Finding, strict: bool = False) -> int:
+        judged = tuple(check.Judged(item(), (one,)) for one in findings)
+        report = check.Report(TARGET, judged, started=check.datetime.now(check.UTC), duration=0)
+        return report.exit_status(strict=strict)
+
+    bad, good, blind = failed("x", expected="y", why="z"), passed("x"), unknown("x")
+    skip = Finding(Verdict.SKIP, "not built yet")
+    assert (status(good, skip), status(good, blind), status(blind, bad, good)) == (0, 2, 1)
+    assert (status(good, skip, strict=True), status(good, strict=True)) == (2, 0)
+
+
+def test_the_checklist_has_the_fifteen_items_in_order_each_in_a_chapter() -> None:
+    assert [one.number for one in checklist.ITEMS] == list(range(1, 16))
+    assert all(one.title and one.short and one.section for one in checklist.ITEMS)
+    assert [one.number for one in checklist.items([9, 2])] == [2, 9]
+    with pytest.raises(ValueError, match="there is no item 0: the checklist has 1 to 15"):
+        checklist.items([0])

@@ -1,0 +1,324 @@
+"""The checks as pure functions: values in, findings out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from labkit.checks import Target
+from labkit.checks import item_01_domain as domain
+from labkit.checks import item_02_https as https
+from labkit.checks import item_03_health as health
+from labkit.checks import item_06_firewall as firewall
+from labkit.checks import item_07_account as account
+from labkit.checks import item_09_supervisor as watch
+from labkit.facts.accounts import Account, Accounts
+from labkit.facts.network import FirewallFiles, PacketFilter, Socket, SshConnection
+from labkit.facts.processes import Process, Processes, Unit
+from labkit.facts.supervisor import Program, ProgramFile, Supervisor
+from labkit.outside import Door, Doors, Got, Handshake, Owners, Records, Redirect, Try, Website
+from labkit.verdict import Finding, overall
+
+TARGET = Target(host="server", domain="app.lab.example")
+OURS, OTHERS = "ssh-ed25519 OURS", "ssh-ed25519 OTHERS"
+IPV4, IPV6 = "198.51.100.10", "2001:db8:100::10"
+
+
+def verdict(findings: Iterable[Finding]) -> str:
+    return overall(findings).value
+
+
+# ---- 1 -----------------------------------------------------------------------------------------
+
+RIGHT = Records("ns1.lab.example", "NOERROR", (IPV4,), (IPV6,), (), 60)
+NOTHING = Records("ns1.lab.example", "NXDOMAIN", (), (), (), None)
+
+
+def test_a_name_that_does_not_exist_fails() -> None:
+    (finding,) = domain.the_zone_has_the_name((NOTHING,), target=TARGET)
+    assert finding.verdict.value == "FAIL" and "NXDOMAIN" in finding.saw and "ns1" in finding.saw
+
+
+def test_name_servers_that_differ_fail() -> None:
+    other = replace(RIGHT, server="ns2.lab.example", ipv4=("198.51.100.9",))
+    assert verdict(domain.the_zone_has_the_name((RIGHT, other), target=TARGET)) == "FAIL"
+
+
+def test_a_stale_answer_in_the_resolver_fails() -> None:
+    assert verdict(domain.the_world_has_heard((RIGHT,), replace(RIGHT, ipv4=("198.51.100.2",)))) == "FAIL"
+    assert verdict(domain.the_world_has_heard((RIGHT,), replace(RIGHT, ttl=3))) == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("keys", "own", "expected"),
+    [
+        ({IPV4: OURS, IPV6: OURS}, (), "PASS"),  # behind NAT: the server itself knows neither address
+        ({IPV4: OURS, IPV6: OTHERS}, (IPV4, IPV6), "FAIL"),
+        ({IPV4: OURS, IPV6: ""}, (IPV4, IPV6), "PASS"),
+        ({IPV4: OURS, IPV6: ""}, (IPV4,), "FAIL"),
+    ],
+)
+def test_whose_an_address_is_follows_from_its_host_key(
+    keys: dict[str, str], own: tuple[str, ...], expected: str
+) -> None:
+    owners = Owners(keys, (IPV4, IPV6))
+    assert verdict(domain.each_address_is_this_server((RIGHT,), RIGHT, owners, {}, (OURS,), own)) == expected
+
+
+@pytest.mark.parametrize(
+    ("records", "edge", "name"),
+    [
+        (replace(RIGHT, ipv4=("104.16.1.1",), ipv6=()), {}, "Cloudflare"),
+        (replace(RIGHT, aliases=("d1.cloudfront.net",)), {}, "CloudFront"),
+        (RIGHT, {"cf-ray": "1"}, "Cloudflare"),
+    ],
+)
+def test_a_network_in_front_is_unknown_and_named(records: Records, edge: dict[str, str], name: str) -> None:
+    owners = Owners({}, ())
+    findings = list(domain.each_address_is_this_server((records,), records, owners, edge, (OURS,), ()))
+    assert verdict(findings) == "UNKNOWN" and name in findings[0].saw
+
+
+# ---- 2, 3 --------------------------------------------------------------------------------------
+
+SHAKE = Handshake(IPV4, "", "", "TLSv1.3", "h2", ("app.lab.example",), "Lab Encrypt", 0, 12, 3,
+                  {"TLSv1": "refused", "TLSv1_1": "refused"})  # fmt: skip
+HEALTHY = json.dumps({"status": "healthy", "components": {"openai_api": {"status": "healthy"}}})
+GOOD = Try(200, 0.1, HEALTHY, "", "", {}, "")
+
+
+def site(shake: Handshake = SHAKE, redirect: str = "https://app.lab.example/", *gets: Got) -> Website:
+    return Website((shake,), (Redirect(IPV4, Try(308, 0.1, "", redirect, "", {}, "")),), gets)
+
+
+def test_a_certificate_with_a_third_left_or_less_fails() -> None:
+    assert verdict(https.the_certificate_is_trusted(site(), target=TARGET)) == "PASS"
+    assert verdict(https.the_certificate_is_trusted(site(replace(SHAKE, now=8)), target=TARGET)) == "FAIL"
+
+
+def test_what_is_said_of_a_certificate_does_not_change_with_time() -> None:
+    early, late = (
+        list(https.the_certificate_is_trusted(site(replace(SHAKE, now=now)), target=TARGET)) for now in (1, 4)
+    )
+    assert [finding.saw for finding in early] == [finding.saw for finding in late]
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"), [("refused", "PASS"), ("accepted", "FAIL"), ("unreadable: x", "UNKNOWN")]
+)
+def test_an_old_version_that_could_not_be_tried_is_unknown(state: str, expected: str) -> None:
+    assert verdict(https.old_versions_are_refused(site(replace(SHAKE, old={"TLSv1": state})))) == expected
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["", "http://app.lab.example/", "https://app.lab.example.evil.example/", "https://other.example/"],
+)
+def test_a_redirect_to_anywhere_else_fails(location: str) -> None:
+    assert verdict(https.http_leads_to_https(site(SHAKE, location), target=TARGET)) == "FAIL"
+
+
+def got(path: str = "/health", **changes: object) -> Got:
+    return Got(IPV4, path, (replace(GOOD, **changes),))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (got(body='{"status": "unhealthy", "components": {"a": "down"}}'), "status 200 with"),
+        (got(status=503), "status 503 with"),
+        (got(body='{"status": "healthy", "components": {"a": "unhealthy"}}'), "although a is not"),
+        (got(body="OK"), "not a JSON object"),
+        (got(body='{"status": "healthy"}'), "no component"),
+        (got(seconds=1.2), "slower than 1 s"),
+        (got(status=502, body=""), "status 502"),
+        (got(status=None, error="no answer"), "no answer"),
+    ],
+)
+def test_a_health_answer_fails_with_its_reason(answer: Got, says: str) -> None:
+    (finding,) = health.the_endpoints_answer(site(SHAKE, "", answer))
+    assert finding.verdict.value == "FAIL" and says in finding.saw
+
+
+def test_the_best_of_three_counts() -> None:
+    three = Got(IPV4, "/health", (replace(GOOD, seconds=3.0), GOOD, replace(GOOD, seconds=2.0)))
+    assert verdict(health.the_endpoints_answer(site(SHAKE, "", three))) == "PASS"
+
+
+def test_one_text_for_every_path_fails() -> None:
+    recited = [got(path) for path in ("/health/live", "/health/ready", "/health")]
+    assert verdict(health.the_application_itself_answers(site(SHAKE, "", *recited))) == "FAIL"
+
+
+# ---- 6 -----------------------------------------------------------------------------------------
+
+SSH = SshConnection("198.51.100.2", IPV4, 22)
+UVICORN = Socket("tcp", "0.0.0.0", 8000, "uvicorn", (800,))
+FILTER = PacketFilter({4: True, 6: True}, {4: False, 6: False}, True, frozenset())
+FILES = FirewallFiles(True, True, False, frozenset())
+UFW = {"ufw": Unit("ufw", True, True, "enabled", 0)}
+
+
+def doors(state: str, *, proven: bool = True) -> Doors:
+    return Doors(
+        (Door(IPV4, "tcp", 8000, state),), frozenset({(4, "tcp", 8000)} if proven else ()), "no reference"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (doors("filtered"), "PASS"),
+        (doors("open"), "FAIL"),
+        (doors("open", proven=False), "FAIL"),  # that it opened needs no proof
+        (doors("filtered", proven=False), "UNKNOWN"),
+        (Doors((), frozenset(), ""), "UNKNOWN"),
+    ],
+)
+def test_a_door_is_closed_only_for_who_could_open_one(seen: Doors, expected: str) -> None:
+    assert verdict(firewall.only_the_three_answer(seen, (UVICORN,), SSH, target=TARGET)) == expected
+
+
+def test_an_open_door_names_the_program_behind_it() -> None:
+    finding = next(iter(firewall.only_the_three_answer(doors("open"), (UVICORN,), SSH, target=TARGET)))
+    assert "8000/tcp" in finding.saw and "uvicorn on 0.0.0.0" in finding.saw
+
+
+def test_a_door_that_the_filter_lets_through_to_nobody_fails() -> None:
+    assert verdict(firewall.nothing_else_is_let_through(FILTER, doors("closed"), SSH)) == "FAIL"
+    rejecting = replace(FILTER, rejects={4: True, 6: True})
+    assert not list(firewall.nothing_else_is_let_through(rejecting, doors("closed"), SSH))
+
+
+def test_a_filter_for_one_family_alone_fails_and_names_the_other() -> None:
+    (finding,) = firewall.the_filter_is_loaded(replace(FILTER, drops={4: True, 6: False}))
+    assert finding.verdict.value == "FAIL" and "IPv6" in finding.saw and "IPv4" not in finding.saw
+
+
+@pytest.mark.parametrize(
+    ("files", "unit", "expected"),
+    [
+        (FILES, "enabled", "PASS"),
+        (FILES, "disabled", "FAIL"),
+        (replace(FILES, ufw_enabled=False), "enabled", "FAIL"),
+        (replace(FILES, ufw_enabled=None), "", "FAIL"),
+    ],
+)
+def test_a_filter_that_nothing_loads_at_boot_fails(files: FirewallFiles, unit: str, expected: str) -> None:
+    units = {"ufw": replace(UFW["ufw"], starts_at_boot=unit)}
+    assert verdict(firewall.it_comes_back_at_boot(FILTER, files, units)) == expected
+
+
+# ---- 7, 9 --------------------------------------------------------------------------------------
+
+INIT = Process(1, 0, "systemd", frozenset({0}), frozenset({0}), 0xFF, "/sbin/init", False)
+SUPERVISORD = Process(700, 1, "supervisord", frozenset({0}), frozenset({0}), 0xFF, "supervisord -n", False)
+LINE = "/home/aiapp/app/.venv/bin/python /home/aiapp/app/.venv/bin/uvicorn lab_app.main:app --port 8000"
+WORKER = Process(800, 700, "uvicorn", frozenset({1001}), frozenset({1001}), 0, LINE, False)
+RUNNING = Processes((INIT, SUPERVISORD, WORKER))
+SOCKETS = (replace(UVICORN, address="127.0.0.1"),)
+KNOWN = Accounts(
+    (
+        Account("root", 0, frozenset({"root"}), "/root", "/bin/bash"),
+        Account("aiapp", 1001, frozenset({"aiapp"}), "/home/aiapp", "/bin/bash"),
+    ),
+    {0: "root", 1001: "aiapp", 998: "docker"},
+)
+BARE = Accounts(KNOWN.all[:1], KNOWN.group_ids)
+
+
+def with_worker(**changes: object) -> Processes:
+    return Processes((INIT, SUPERVISORD, replace(WORKER, **changes)))  # type: ignore[arg-type]
+
+
+def with_second(**changes: object) -> Processes:
+    second = replace(WORKER, pid=900, **changes)  # type: ignore[arg-type]
+    return Processes((*RUNNING.all, second))
+
+
+def test_a_server_without_the_application_fails() -> None:
+    nobody = Processes((INIT,))
+    assert verdict(account.it_runs_under_its_own_account(nobody, (), BARE, target=TARGET)) == "FAIL"
+    assert verdict(watch.its_programs_run(Supervisor(False, "", ()), target=TARGET)) == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("running", "expected"),
+    [
+        (RUNNING, "PASS"),
+        (with_worker(uids=frozenset({0})), "FAIL"),
+        (with_second(uids=frozenset({0}), parent=1), "FAIL"),
+        (with_second(uids=frozenset({0}), parent=1, contained=True), "PASS"),
+        (with_second(uids=frozenset({0}), parent=1, name="sudo", arguments=f"sudo -u aiapp {LINE}"), "PASS"),
+    ],
+)
+def test_no_process_of_the_application_is_root_s(running: Processes, expected: str) -> None:
+    assert verdict(account.it_runs_under_its_own_account(running, SOCKETS, KNOWN, target=TARGET)) == expected
+
+
+def test_a_group_that_the_running_process_alone_has_fails() -> None:
+    running = with_worker(groups=frozenset({1001, 998}))
+    (finding,) = account.it_is_in_no_group_that_is_root(running, SOCKETS, KNOWN, target=TARGET)
+    assert finding.verdict.value == "FAIL" and "docker" in finding.saw
+
+
+def test_a_rule_of_sudo_fails_and_is_shown() -> None:
+    rules = {"aiapp": ("(root) NOPASSWD: /usr/bin/systemctl",)}
+    (finding,) = account.it_may_not_use_sudo(RUNNING, SOCKETS, KNOWN, rules, target=TARGET)
+    assert finding.verdict.value == "FAIL" and "systemctl" in finding.saw
+
+
+def test_a_capability_fails() -> None:
+    running = with_worker(capabilities=0x400)
+    assert verdict(account.it_has_no_capabilities(running, SOCKETS, KNOWN, target=TARGET)) == "FAIL"
+
+
+@pytest.mark.parametrize(("state", "expected"), [("locked", "PASS"), ("set", "FAIL"), ("empty", "FAIL")])
+def test_only_a_locked_password_passes(state: str, expected: str) -> None:
+    states = {"aiapp": state}
+    assert (
+        verdict(account.nobody_logs_in_by_password(RUNNING, SOCKETS, KNOWN, states, target=TARGET))
+        == expected
+    )
+
+
+PROGRAM = Program("aiapp", "aiapp-8000", "RUNNING", 800, True, True, "pid 800, uptime 0:00:10")
+LOADED = Supervisor(True, "RUNNING", (PROGRAM,))
+
+
+@pytest.mark.parametrize(
+    "state", ["STOPPED", "STARTING", "BACKOFF", "STOPPING", "EXITED", "FATAL", "UNKNOWN"]
+)
+def test_every_state_but_running_fails(state: str) -> None:
+    loaded = Supervisor(True, "RUNNING", (replace(PROGRAM, state=state),))
+    assert verdict(watch.its_programs_run(loaded, target=TARGET)) == "FAIL"
+
+
+def test_a_worker_beside_supervisor_fails() -> None:
+    assert verdict(watch.nothing_runs_beside_it(LOADED, RUNNING, SOCKETS, KNOWN, target=TARGET)) == "PASS"
+    beside = with_second(parent=1)
+    assert verdict(watch.nothing_runs_beside_it(LOADED, beside, SOCKETS, KNOWN, target=TARGET)) == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("file", "program", "expected"),
+    [
+        (ProgramFile("true", True), PROGRAM, "PASS"),
+        (ProgramFile("unexpected", True), PROGRAM, "PASS"),
+        (ProgramFile("false", True), PROGRAM, "FAIL"),
+        (ProgramFile("true", False), PROGRAM, "FAIL"),
+        (ProgramFile("true", True), replace(PROGRAM, kills_group=False), "FAIL"),
+        (ProgramFile("true", True), replace(PROGRAM, autostart=False), "FAIL"),
+    ],
+)
+def test_restart_and_stop_are_set(file: ProgramFile, program: Program, expected: str) -> None:
+    loaded = Supervisor(True, "RUNNING", (program,))
+    assert verdict(watch.it_restarts_and_stops_whole(loaded, {"aiapp-8000": file}, target=TARGET)) == expected
+
+
+def test_supervisor_must_start_at_boot() -> None:
+    for state, expected in (("enabled", "PASS"), ("disabled", "FAIL"), ("masked", "FAIL")):
+        units = {"supervisor": Unit("supervisor", True, True, state, 700)}
+        assert verdict(watch.it_starts_at_boot(units)) == expected

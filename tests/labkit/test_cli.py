@@ -1,0 +1,100 @@
+"""labcheck as a person calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import labkit
+from labkit.wait import wait_until
+
+from tests.labkit.sshd import Sshd, free_port
+
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "LABCHECK_CONFIG"} | {
+    "PYTHONPATH": str(Path(labkit.__file__).parents[1])
+}
+PROGRAM = (sys.executable, "-m", "labkit.cli")
+
+
+def labcheck(*arguments: str, folder: Path = Path("/")) -> subprocess.CompletedProcess[str]:
+    command = [*PROGRAM, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=ENVIRONMENT, check=False)
+
+
+def test_a_wrong_command_line_is_64_with_a_sentence() -> None:
+    for arguments, said in (
+        (("--nonsense",), "unrecognized arguments"),
+        (("--item", "x"), "invalid int value"),
+        (("example.org", "--item", "16"), "there is no item 16"),
+        (("server",), "which name do visitors use for server? Give --domain NAME"),
+        (("example.org", "--reboot"), "give both"),
+        (("--config", "/nowhere.toml"), "cannot read /nowhere.toml"),
+        ((), "no labcheck.toml here or above"),
+    ):
+        done = labcheck(*arguments)
+        assert (done.returncode, done.stdout) == (64, "")
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_items_that_are_not_built_are_skipped_and_strict_minds(sshd: Sshd, tmp_path: Path) -> None:
+    settings = f'[target]\nhost = "server"\nssh_config = "{sshd.config()}"\ndomain = "app.example"\n'
+    (tmp_path / "labcheck.toml").write_text(settings)
+    done = labcheck("--item", "4", "5", "--item", "10", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert " 10  SKIP  Monitoring    not built yet\n" in done.stdout
+    assert "0 of 3 pass · 3 skipped" in done.stdout
+    assert labcheck("--item", "4", "--strict", folder=tmp_path).returncode == 2
+
+
+def test_json_is_all_that_is_printed(sshd: Sshd) -> None:
+    done = labcheck("server", "-F", str(sshd.config()), "--domain", "app.invalid", "--item", "7", "--json")
+    data = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert data["target"]["host"] == "server"
+    assert data["items"][0]["item"] == 7
+
+
+def test_a_server_that_is_off_is_2_with_the_reason(sshd: Sshd) -> None:
+    config = sshd.config(Port=str(free_port()))
+    done = labcheck("server", "-F", str(config), "--domain", "app.invalid", "--item", "7", "9")
+    assert done.returncode == 2
+    assert "server: the connection was refused" in done.stdout
+    assert "2 could not be looked at" in done.stdout
+
+
+def test_the_commands_and_what_they_printed_are_shown_on_request(sshd: Sshd) -> None:
+    done = labcheck("server", "-F", str(sshd.config()), "--domain", "app.invalid", "--item", "7", "-v")
+    assert "── system\n" in done.stdout
+    assert "NAME=" in done.stdout
+
+
+def test_a_terminal_sees_that_it_is_alive_and_ends_on_an_interrupt_without_an_ssh_left(
+    sshd: Sshd, running: Callable[[str], list[str]]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = sshd.config(Port=str(silent.getsockname()[1]))
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [*PROGRAM, "server", "-F", str(config), "--domain", "app.invalid"],
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            env=ENVIRONMENT | {"TERM": "xterm"},
+        )
+        wait_until(lambda: running(f"ssh -F {config}"), what="ssh to start", timeout=10, every=0.1)
+        shown = b""
+        while b"looking at server" not in shown:
+            shown += os.read(ours, 4096)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+        os.close(theirs)
+        os.close(ours)
+    assert process.returncode == 130
+    assert not running(f"ssh -F {config}")

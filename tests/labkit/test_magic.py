@@ -1,0 +1,226 @@
+"""The notebooks' magics, in a real IPython, against a real sshd."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import labkit
+import nbformat
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from labkit import switch
+from labkit.connection import Connection
+from labkit.magic import CellFailed
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from tests.labkit.sshd import MAY, MAY_NOT, Sshd, free_port
+
+Cell = Callable[..., str]
+
+
+def write_config(path: Path, config: Path, extra: str = "") -> None:
+    path.write_text(
+        f'[target]\nhost = "server"\nssh_config = "{config}"\ndomain = "app.example"\n{extra}',
+        encoding="utf-8",
+    )
+
+
+@pytest.fixture(scope="session")
+def shell() -> InteractiveShell:
+    shell = InteractiveShell.instance(colors="nocolor")
+    labkit.load_ipython_extension(shell)
+    return shell
+
+
+@pytest.fixture
+def settings(shared: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "labcheck.toml"
+    assert shared.config
+    write_config(path, shared.config)
+    monkeypatch.setenv("LABCHECK_CONFIG", str(path))
+    return path
+
+
+@pytest.fixture
+def cell(shell: InteractiveShell, settings: Path, capsys: pytest.CaptureFixture[str]) -> Cell:
+    def run(first: str, *rest: str) -> str:
+        name, _, line = first.lstrip("%").partition(" ")
+        if first.startswith("%%"):
+            shell.run_cell_magic(name, line, "".join(f"{row}\n" for row in rest))
+        else:
+            shell.run_line_magic(name, line)
+        return capsys.readouterr().out
+
+    return run
+
+
+def failure(cell: Cell, *rows: str) -> str:
+    with pytest.raises(CellFailed) as caught:
+        cell(*rows)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def test_a_cell_prints_what_the_server_prints(cell: Cell) -> None:
+    assert cell("%%vm", "id -un", "echo problem >&2") == f"{MAY}\nproblem\n"
+    assert cell(f"%%vm --as {MAY_NOT}", "id -un") == f"{MAY_NOT}\n"
+    assert cell("%%vm --quiet", "echo much") == ""
+    assert cell("%%vm --on server", "echo there") == "there\n"
+
+
+def test_a_wrong_exit_status_is_one_line(cell: Cell) -> None:
+    assert failure(cell, "%%vm", "true", "false") == "exit status 1 from line 2: false"
+    assert cell("%%vm --expect 1", "false") == ""
+    assert failure(cell, "%%vm --expect 1", "true") == "exit status 0, and 1 was expected"
+
+
+def test_a_quiet_cell_that_fails_prints_what_it_had(cell: Cell, capsys: pytest.CaptureFixture[str]) -> None:
+    failure(cell, "%%vm --quiet", "echo before", "false")
+    assert capsys.readouterr().out == "before\n"
+
+
+def test_a_wrong_option_names_the_right_ones(cell: Cell) -> None:
+    assert "--within" in failure(cell, "%%vm --whithin 3", "true")
+    assert "invalid status" in failure(cell, "%%vm --expect none", "true")
+    assert "needs --undo" in failure(cell, "%%vm --expect undone", "true")
+
+
+def test_a_machine_that_is_off_is_said_with_the_way_to_start_it(
+    cell: Cell, settings: Path, sshd: Sshd
+) -> None:
+    write_config(settings, sshd.config(Port=str(free_port())))
+    expected = "cannot reach server: the connection was refused (is the machine off? make lab)"
+    assert failure(cell, "%%vm", "true") == expected
+
+
+def test_a_missing_configuration_is_said(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABCHECK_CONFIG", str(tmp_path / "none.toml"))
+    assert "make lab" in failure(cell, "%%vm", "true")
+
+
+def test_a_cell_under_the_switch_says_how_it_ended(
+    cell: Cell, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switch, "SHORTEST", 1)
+    away, keys = f"{sshd.folder}/authorized.away", f"{sshd.folder}/authorized"
+    undo = f"mv {away} {keys}"
+    kept = cell(f'%%vm --undo "{undo}" --within 20', "echo harmless")
+    assert kept == "harmless\nA new connection works: the change stays.\n"
+    shut = f'%%vm --undo "{undo}" --within 1'
+    told = f"No new connection could be opened.\nThe server has undone the change: {undo}\n"
+    assert cell(f"{shut} --expect undone", f"sudo mv {keys} {away}") == told
+    assert "would have locked you out" in failure(cell, shut, f"sudo mv {keys} {away}")
+    assert failure(cell, '%%vm --undo "true" --within 20', "false") == "exit status 1 from line 1: false"
+
+
+def test_a_cell_that_breaks_something_runs_in_the_lab_alone(
+    cell: Cell, settings: Path, tmp_path: Path
+) -> None:
+    text = settings.read_text()
+    settings.write_text(f'{text}[lab]\nmarker = "{tmp_path}/marker"\n')
+    assert "is not the lab's server" in failure(cell, "%%vm --break", "echo broken")
+    tmp_path.chmod(0o755)
+    for folder in tmp_path.parents:
+        if folder.name.startswith("pytest-"):
+            folder.chmod(0o755)
+    (tmp_path / "marker").touch()
+    assert cell("%%vm --break", "echo broken") == "broken\n"
+
+
+@pytest.fixture
+def home(shared: Connection) -> Iterator[str]:
+    yield shared.run("mktemp -d").stdout.strip()
+
+
+def test_a_file_arrives_whole_with_its_owner_and_mode(cell: Cell, home: str, shared: Connection) -> None:
+    path = f"{home}/a file's name"
+    rows = ["first 'quoted' $HOME", "", "  last \\n ü"]
+    assert cell(f'%%vm_file "{path}" --owner {MAY}:users --mode 640', *rows) == (
+        f"{path}: 3 lines, {MAY}:users, 0640\n"
+    )
+    assert shared.run(f'cat "{path}"').stdout == "\n".join(rows) + "\n"
+    assert cell(f'%%vm_file "{path}"', "other") == f"{path}: 1 line, {MAY}:users, 0640\n"
+    assert cell(f"%%vm_file {home}/new", "x") == f"{home}/new: 1 line, root:root, 0644\n"
+    assert shared.run(f"ls -A {home}").stdout.splitlines() == ["a file's name", "new"]
+
+
+def test_a_root_login_needs_no_sudo_to_write_a_file(
+    cell: Cell, settings: Path, sshd: Sshd, home: str, shared: Connection
+) -> None:
+    write_config(settings, sshd.config(User="root"))
+    assert cell(f"%%vm_file {home}/of-root --mode 600", "x") == f"{home}/of-root: 1 line, root:root, 0600\n"
+
+
+def test_a_link_stays_a_link(cell: Cell, home: str, shared: Connection) -> None:
+    shared.run(f"touch {home}/target; ln -s target {home}/link")
+    cell(f"%%vm_file {home}/link", "through the link")
+    assert shared.run(f"cat {home}/target; readlink {home}/link").stdout == "through the link\ntarget\n"
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_and_says_why(
+    cell: Cell, home: str, shared: Connection
+) -> None:
+    assert failure(cell, f"%%vm_file {home}/none/file", "x") == (
+        f"{home}/none/file was not written: the folder {home}/none is not there"
+    )
+    assert "is a folder" in failure(cell, f"%%vm_file {home}", "x")
+    assert "invalid user" in failure(cell, f"%%vm_file {home}/file --owner no-such-user", "x")
+    assert "must begin with a /" in failure(cell, "%%vm_file relative", "x")
+    assert shared.run(f"ls -A {home}").stdout == ""
+
+
+def test_an_item_that_is_not_built_is_skipped_in_stable_words(cell: Cell) -> None:
+    assert cell("%check 15 4") == (
+        "SKIP  15  Cost alerts configured\n      not built yet\n"
+        "SKIP  4  Logs being written to files\n      not built yet\n"
+    )
+    assert failure(cell, "%check 16") == "there is no item 16: the checklist has 1 to 15"
+    assert "usage" in failure(cell, "%check")
+
+
+def test_done_saves_in_the_lab_and_nowhere_else(cell: Cell, settings: Path, tmp_path: Path) -> None:
+    assert cell("%done 01") == "This is not the lab's machine: nothing to save.\n"
+    tool = tmp_path / "tool.py"
+    tool.write_text(
+        "import os, sys, pathlib\nsaid = os.environ['LAB_MACHINE'] + ' '.join(sys.argv[1:])\n"
+        f"pathlib.Path({str(tmp_path / 'said')!r}).write_text(said)\n"
+        "sys.exit('no room' if sys.argv[2] == '09' else 0)\n"
+    )
+    lab = f'[lab]\ntool = ["{sys.executable}", "{tool}"]\nmachine = "test-"\n'
+    settings.write_text(settings.read_text() + lab)
+    assert cell("%done 01") == "Chapter 01 is done, and the machine is saved as it is now.\n"
+    assert (tmp_path / "said").read_text() == "test-snapshot 01"
+    assert failure(cell, "%done 09") == "the machine was not saved: no room"
+
+
+def test_in_a_notebook_a_failure_is_one_line_without_a_traceback(settings: Path, tmp_path: Path) -> None:
+    new = nbformat.v4.new_code_cell
+    book = nbformat.v4.new_notebook(
+        cells=[
+            new("%load_ext labkit"),
+            new("%%vm\necho a\nsleep 0.3\necho b >&2"),
+            new("%check 4"),
+            new("%%vm\nfalse"),
+        ]
+    )
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    with pytest.raises(CellExecutionError):
+        NotebookClient(book, timeout=60, kernel_name="python3").execute()
+    said = ["".join(o.text for o in c.outputs if o.output_type == "stream") for c in book.cells]
+    assert said == ["", "a\nb\n", "SKIP  4  Logs being written to files\n      not built yet\n", ""]
+    (error,) = book.cells[3].outputs
+    assert error.traceback == ["CellFailed: exit status 1 from line 1: false"]
+
+
+def test_the_core_works_without_ipython() -> None:
+    code = (
+        "import sys; sys.modules['IPython'] = None\n"
+        "import labkit, labkit.cli, labkit.magic, labkit.switch, labkit.cell\n"
+        "sys.exit(bool([m for m in sys.modules if m.startswith(('jupyter', 'ipykernel', 'nbformat'))]))\n"
+    )
+    path = str(Path(labkit.__file__).parents[1])
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": path})

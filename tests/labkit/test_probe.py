@@ -1,0 +1,107 @@
+"""The probe against a real site in a network of its own, and against no network at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from labkit import outside
+from labkit.connection import Result
+from labkit.facts import Unreadable
+from labkit.outside import Answers, Questions
+
+HERE = Path(__file__).parent
+ADDRESSES = ("127.0.0.1", "::1")
+Ask = Callable[..., Answers]
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
+    folder = tmp_path_factory.mktemp("site")
+    key, certificate = folder / "key", folder / "certificate"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-subj", "/O=Test Authority/CN=app",
+         "-addext", "subjectAltName=DNS:app.lab.example", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (folder / "site.pem").write_text(key.read_text() + certificate.read_text())
+
+    def run(*, domain: str = "app.lab.example", old: bool = False, trusted: bool = True) -> Answers:
+        questions = Questions(domain=domain, candidates=ADDRESSES, tcp=(80, 443, 8000), udp=(443,))
+        command = [
+            "unshare",
+            "--net",
+            "--map-root-user",
+            sys.executable,
+            str(HERE / "web_server.py"),
+            str(folder),
+        ]
+        environment = dict(os.environ)
+        if trusted:
+            environment["SSL_CERT_FILE"] = str(certificate)
+        done = subprocess.run(
+            command + ["old"] * old, input=outside.program(questions), env=environment,
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        # Loopback is the whole network of these tests: the routes to elsewhere are taken for granted.
+        answers = outside.read(Result(done.stdout, done.stderr, done.returncode))
+        assert not answers.unreadable, answers.unreadable
+        return Answers({**answers.raw, "routes": {"value": {"4": True, "6": True}}})
+
+    return run
+
+
+def test_a_good_site_is_trusted_redirects_and_answers_over_both_families(ask: Ask) -> None:
+    site = ask()[outside.website]
+    assert [(shake.error, shake.untrusted, shake.version) for shake in site.handshakes] == [
+        ("", "", "TLSv1.3")
+    ] * 2
+    assert [redirect.answer.location for redirect in site.redirects] == ["https://app.lab.example/"] * 2
+    assert {(got.address, got.path) for got in site.gets} == {
+        (address, path) for address in ADDRESSES for path in outside.HEALTH_PATHS
+    }
+    assert all(got.best.status == 200 and got.best.hsts for got in site.gets)
+
+
+def test_old_tls_is_refused_by_a_good_site(ask: Ask) -> None:
+    site = ask()[outside.website]
+    assert [shake.old for shake in site.handshakes] == [{"TLSv1": "refused", "TLSv1_1": "refused"}] * 2
+
+
+def test_old_tls_is_seen_where_it_is_on(ask: Ask) -> None:
+    site = ask(old=True)[outside.website]
+    assert [shake.old for shake in site.handshakes] == [{"TLSv1": "accepted", "TLSv1_1": "accepted"}] * 2
+
+
+def test_an_unknown_authority_is_untrusted_and_named(ask: Ask) -> None:
+    shake = ask(trusted=False)[outside.website].handshakes[0]
+    assert shake.untrusted and shake.issuer == "Test Authority"
+
+
+def test_another_name_is_untrusted(ask: Ask) -> None:
+    shake = ask(domain="other.lab.example")[outside.website].handshakes[0]
+    assert "not valid for" in shake.untrusted
+
+
+def test_an_open_door_is_told_from_a_closed_one(ask: Ask) -> None:
+    doors = {(door.address, door.name): door.state for door in ask()[outside.doors].doors}
+    assert {doors[address, "443/tcp"] for address in ADDRESSES} == {"open"}
+    assert {doors[address, "8000/tcp"] for address in ADDRESSES} == {"closed"}
+
+
+def test_without_a_network_nothing_is_said_to_be_closed() -> None:
+    questions = Questions("app.lab.example", candidates=("198.51.100.10",), reference="ports.lab.example")
+    done = subprocess.run(
+        ["unshare", "--net", "--map-root-user", sys.executable, "-"],
+        input=outside.program(questions), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    answers = outside.read(Result(done.stdout, done.stderr, done.returncode))
+    for question in (outside.resolver, outside.authority, outside.owners, outside.website):
+        with pytest.raises(Unreadable):
+            answers[question]
+    assert not answers[outside.doors].proven

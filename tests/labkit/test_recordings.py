@@ -1,0 +1,121 @@
+"""Every parser on what real and hand-made servers print: the value, or the reason why it is unreadable."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from labkit.facts import Unreadable
+
+HERE = Path(__file__).parent
+
+
+def load_record() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("record", HERE / "record.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+record = load_record()
+FACTS = {fact.name: fact for fact in record.all_facts()}
+FILES = sorted((HERE / "recordings").glob("*/*.txt"))
+
+
+def read(case: str) -> Any:
+    fact, _, _ = case.partition("/")
+    return FACTS[fact].parse(
+        record.from_text((HERE / "recordings" / f"{case}.txt").read_text(encoding="utf-8"))
+    )
+
+
+UNREADABLE = {
+    "listening_sockets/not_installed": "ss is not installed",
+    "listening_sockets/unknown_columns": "not understood",
+    "packet_filter/no_permission": "iptables ended with status 4",
+    "passwords/not_root": "status 1",
+    "sudo_rules/other_words": "not understood",
+    "units/not_booted_with_systemd": "not been booted with systemd",
+    "processes/cut_off": "incomplete",
+    "supervisor/no_permission": "Permission denied",
+    "ssh_connection/none": "does not know",
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_recording_is_read_or_is_unreadable_for_a_known_reason(path: Path) -> None:
+    case = f"{path.parent.name}/{path.stem}"
+    if case in UNREADABLE:
+        with pytest.raises(Unreadable, match=UNREADABLE[case]):
+            read(case)
+    else:
+        read(case)
+
+
+def test_sockets_have_their_programs_and_their_reach() -> None:
+    sockets = {(s.protocol, s.address, s.port): s for s in read("listening_sockets/typical")}
+    assert sockets["tcp", "127.0.0.1", 8000].program == "uvicorn"
+    assert sockets["tcp", "127.0.0.1", 8000].loopback
+    assert sockets["udp", "127.0.0.53", 53].loopback
+    assert sockets["tcp", "::", 22].program == "sshd"
+    assert sockets["tcp", "*", 443].everywhere
+    assert sockets["tcp", "fe80::1", 9].pids == ()
+
+
+@pytest.mark.parametrize(
+    ("case", "drops"),
+    [
+        ("ufw", {4: True, 6: True}),
+        ("bare", {4: False, 6: False}),
+        ("nftables", {4: True, 6: True}),
+        ("policy_made_void", {4: False, 6: False}),
+    ],
+)
+def test_a_filter_counts_only_if_it_drops_what_no_rule_allows(case: str, drops: dict[int, bool]) -> None:
+    assert read(f"packet_filter/{case}").drops == drops
+
+
+def test_a_password_is_locked_set_or_empty() -> None:
+    assert read("passwords/typical") == {
+        "root": "locked",
+        "vagrant": "set",
+        "aiapp": "locked",
+        "guest": "empty",
+    }
+
+
+def test_sudo_rules_are_those_that_sudo_names() -> None:
+    assert read("sudo_rules/typical") == {"aiapp": (), "vagrant": ("(ALL) NOPASSWD: ALL",)}
+
+
+def test_a_process_that_ended_meanwhile_is_left_out_and_one_in_a_container_is_marked() -> None:
+    seen = read("processes/one_in_a_container")
+    assert [process.pid for process in seen.all] == [1, 800]
+    assert seen.by_pid(800).contained and not seen.by_pid(1).contained
+    assert seen.by_pid(800).groups == {1001, 998}
+
+
+def test_a_unit_that_is_not_installed_is_not_present() -> None:
+    seen = read("units/supervisor_enabled")
+    assert seen["supervisor"].starts_at_boot == "enabled" and not seen["ufw"].present
+
+
+def test_supervisor_s_defaults_stand_where_its_files_say_nothing() -> None:
+    seen = read("supervisor_files/typical")
+    assert (seen["aiapp-8000"].autorestart, seen["aiapp-8000"].stop_as_group) == ("true", True)
+    assert (seen["other"].autorestart, seen["other"].stop_as_group) == ("unexpected", False)
+
+
+def test_the_server_s_own_addresses_are_found() -> None:
+    assert read("interface_addresses/typical") == ("192.168.121.4", "198.51.100.10", "2001:db8:100::10")
+
+
+def test_supervisor_s_programs_have_their_states() -> None:
+    seen = read("supervisor/running_and_fatal")
+    states = {program.full_name: program.state for program in seen.programs}
+    assert states == {"aiapp:aiapp-8000": "RUNNING", "bad": "FATAL"}
+    assert [program.kills_group for program in seen.programs if program.group == "aiapp"] == [True]

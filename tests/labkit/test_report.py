@@ -1,0 +1,167 @@
+"""What people and programs get to read."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from labkit import report
+from labkit.check import Judged, Report
+from labkit.checks import Item, Target
+from labkit.connection import Result
+from labkit.facts import Fact
+from labkit.verdict import Finding, Verdict, failed, passed, unknown
+from rich.console import Console
+
+FAIL = failed(
+    "8000/tcp open: uvicorn on 0.0.0.0:8000",
+    expected="nothing but 22/tcp, 80/tcp, 443/tcp and udp",
+    why="without the proxy there is no TLS",
+    next="bind uvicorn to 127.0.0.1",
+    detail="after 3 s",
+)
+
+
+def item(number: int, short: str) -> Item:
+    return Item(number, f"{short} configured", short, "01_vm_setup", "Firewall")
+
+
+def made(*judged: Judged) -> Report:
+    return Report(
+        Target("server", "app.example", vantage="the stand-in internet"),
+        judged,
+        started=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        duration=2.44,
+        system="Debian 12",
+        address="198.51.100.10",
+    )
+
+
+REPORT = made(
+    Judged(item(1, "Domain"), (passed("A 198.51.100.10 is this server", detail="TTL 60 s"),)),
+    Judged(item(6, "Firewall"), (passed("rules persist"), FAIL, unknown("no IPv6 here"))),
+    Judged(item(7, "Account"), (unknown("sudo asks for a password", next="add NOPASSWD"),)),
+    Judged(item(15, "Cost"), (Finding(Verdict.SKIP, "not built yet"),)),
+)
+
+
+def printed(one: Report, *, verbose: bool = False, terminal: bool = False) -> str:
+    file = io.StringIO()
+    console = Console(
+        file=file, width=80, force_terminal=terminal, color_system="truecolor" if terminal else None
+    )
+    report.terminal(one, console, verbose=verbose)
+    return file.getvalue()
+
+
+def test_piped_it_is_one_plain_line_where_all_is_well_and_the_reasons_where_it_is_not() -> None:
+    assert printed(REPORT) == (
+        "app.example · 198.51.100.10 · Debian 12 · seen from the stand-in internet\n"
+        "\n"
+        "  1  PASS  Domain    A 198.51.100.10 is this server, TTL 60 s\n"
+        "  6  FAIL  Firewall\n"
+        "           saw        8000/tcp open: uvicorn on 0.0.0.0:8000, after 3 s\n"
+        "           expected   nothing but 22/tcp, 80/tcp, 443/tcp and udp\n"
+        "           why        without the proxy there is no TLS\n"
+        "           next       bind uvicorn to 127.0.0.1\n"
+        "           not seen   no IPv6 here\n"
+        '           taught in  01_vm_setup, "Firewall"\n'
+        "  7   ??   Account   could not look: sudo asks for a password\n"
+        "           next       add NOPASSWD\n"
+        " 15  SKIP  Cost      not built yet\n"
+        "\n"
+        "1 of 4 pass · 1 fails · 1 could not be looked at · 1 skipped" + " " * 15 + "2.4 s\n"
+    )
+
+
+def test_on_a_terminal_it_has_colours_and_wraps_under_the_text() -> None:
+    long = replace(FAIL, why="word " * 30)
+    text = printed(made(Judged(item(6, "Firewall"), (long,))), terminal=True)
+    assert "\x1b[1;31mFAIL" in text
+    assert "\n                      word" in text
+
+
+def test_what_was_only_looked_at_says_so() -> None:
+    looked = replace(item(9, "Supervisor"), exercise=lambda server, context: iter(()))
+    one = made(Judged(looked, (passed("running"),)), Judged(item(1, "Domain"), (passed("there"),)))
+    assert "  9  PASS (looked)  Supervisor  running\n  1  PASS           Domain      there\n" in printed(one)
+
+
+def test_a_notebook_shows_nothing_that_changes_from_look_to_look() -> None:
+    shown = [report.notebook(judged) for judged in REPORT.items]
+    assert shown[0] == "PASS  1  Domain configured: A 198.51.100.10 is this server"
+    assert shown[1].splitlines() == [
+        "FAIL  6  Firewall configured",
+        "      saw       8000/tcp open: uvicorn on 0.0.0.0:8000",
+        "      expected  nothing but 22/tcp, 80/tcp, 443/tcp and udp",
+        "      why       without the proxy there is no TLS",
+        "      next      bind uvicorn to 127.0.0.1",
+        "      not seen  no IPv6 here",
+    ]
+    assert shown[2].splitlines()[1] == "      could not look: sudo asks for a password"
+    assert not any("60 s" in text or "3 s" in text for text in [*shown, report.board_text(REPORT)])
+
+
+def test_the_board_has_a_line_an_item_and_the_counts() -> None:
+    lines = report.board_text(REPORT).splitlines()
+    assert lines[0] == " 1  PASS  Domain configured"
+    assert lines[-1] == "1 of 4 pass · 1 fails · 1 could not be looked at · 1 skipped"
+    table = report.board_html(REPORT)
+    assert table.count("<tr>") == 4
+    assert "Domain configured" in table
+
+
+def test_json_is_schema_1() -> None:
+    data = json.loads(report.as_json(REPORT))
+    assert list(data) == ["schema", "target", "started", "duration_ms", "items"]
+    assert (data["schema"], data["started"], data["duration_ms"]) == (1, "2026-01-02T03:04:05+00:00", 2440)
+    assert data["target"]["domain"] == "app.example"
+    firewall = data["items"][1]
+    assert (firewall["item"], firewall["verdict"], firewall["depth"]) == (6, "FAIL", "look")
+    assert firewall["findings"][1]["saw"] == FAIL.saw
+    assert firewall["findings"][1]["chapter"] == "01_vm_setup"
+
+
+SECRET = "q7Xw9pLm3nRt"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"OPENAI_API_KEY={SECRET}",
+        f"LLM_KEY='{SECRET}'",
+        f'"db_password": "{SECRET}"',
+        f"postgres://aiapp:{SECRET}@localhost/aiapp",
+        f"key sk-{SECRET} was used",
+        f"SECRET_TOKEN={SECRET}\0OTHER=1",
+        f"root:$6$salt${SECRET}:19000",
+        f"-----BEGIN OPENSSH PRIVATE KEY-----\n{SECRET}\n-----END OPENSSH PRIVATE KEY-----",
+    ],
+)
+def test_a_secret_is_masked_in_every_output(text: str) -> None:
+    fact = Fact("environment", "cat /proc/1/environ", lambda result: result, sudo=True)
+    evidence = ((fact, Result(text, text, 0)), (fact, text))
+    blind = Judged(item(8, "Secrets"), (unknown(text, next=text),))
+    bad = failed(text, expected=text, why=text, next=text, detail=text)
+    one = replace(made(Judged(item(8, "Secrets"), (passed(text), bad)), blind), evidence=evidence)
+    shown = [printed(one, verbose=True), report.as_json(one), *(report.notebook(j) for j in one.items)]
+    assert not any(SECRET in text for text in shown)
+    assert all(report.HIDDEN in text for text in shown)
+
+
+@pytest.mark.parametrize("text", ["PasswordAuthentication no", "key refused: no such key", "443/tcp open"])
+def test_what_is_no_secret_is_left_alone(text: str) -> None:
+    assert report.mask(text) == text
+
+
+def test_verbose_shows_each_command_and_what_it_printed_without_moving_the_cursor() -> None:
+    fact = Fact("processes", "ps ax", lambda result: result, sudo=True)
+    text = printed(
+        replace(REPORT, evidence=((fact, Result("a\x1b[2Jb\0c\n", "warning\n", 3)), (fact, "it is off"))),
+        verbose=True,
+    )
+    assert "── processes (as root)\n$ ps ax\na\\x1b[2Jb\nc\nstandard error: warning\nexit status 3\n" in text
+    assert "could not look: it is off" in text

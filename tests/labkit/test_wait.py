@@ -1,0 +1,26 @@
+"""Waiting with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from labkit.wait import GaveUp, NotYet, wait_until
+
+
+def test_the_first_true_value_is_returned() -> None:
+    values: Iterator[int | None] = iter([None, 0, 7, 8])
+    assert wait_until(lambda: next(values), what="a number", timeout=5, every=0.01) == 7
+
+
+def test_giving_up_says_what_was_seen_last() -> None:
+    def never() -> bool:
+        raise NotYet("still red")
+
+    with pytest.raises(GaveUp, match=r"gave up waiting for green after 0.05 s; last seen: still red"):
+        wait_until(never, what="green", timeout=0.05, every=0.01)
+
+
+def test_another_error_is_not_swallowed() -> None:
+    with pytest.raises(ZeroDivisionError):
+        wait_until(lambda: 1 // 0, what="nothing", timeout=1)

@@ -1,0 +1,261 @@
+"""lab.py as a person meets it: real runs in a checkout of its own, with real child processes."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vagrant.host import children
+
+ROOT = Path(__file__).resolve().parents[2]
+SLOW_VAGRANT = """#!/bin/sh
+sleep 300 &
+echo $! > "$VAGRANT_CWD/grandchild"
+echo "==> lab: Removing what takes long"
+wait
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with the lab's program in it, and a Vagrant that takes for ever to switch off."""
+    unwanted = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "vagrant", tmp_path / "vagrant", ignore=unwanted)
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "00_start_here.ipynb").touch()
+    identity = tmp_path / ".vagrant" / "machines" / "lab" / "libvirt" / "id"
+    identity.parent.mkdir(parents=True)
+    identity.write_text("1234")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "vagrant").write_text(SLOW_VAGRANT)
+    (programs / "vagrant").chmod(0o755)
+    return tmp_path
+
+
+def environment(checkout: Path, **more: str) -> dict[str, str]:
+    names = {name: value for name, value in os.environ.items() if not name.startswith(("LAB_", "MAKE"))}
+    return {**names, "PATH": f"{checkout / 'bin'}:{os.environ['PATH']}", **more}
+
+
+def lab(checkout: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "vagrant/lab.py", *arguments],
+        cwd=checkout, env=environment(checkout, **more), stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def eventually(path: Path) -> str:
+    deadline = time.monotonic() + 20
+    while not (path.exists() and path.read_text().strip()):
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.02)
+    return path.read_text().strip()
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.fixture
+def stopping(checkout: Path) -> Iterator[subprocess.Popen[str]]:
+    """`lab.py stop` while its Vagrant is at work."""
+    with subprocess.Popen(
+        [sys.executable, "vagrant/lab.py", "stop"], cwd=checkout, env=environment(checkout), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    ) as program:  # fmt: skip
+        eventually(checkout / "grandchild")
+        yield program
+        if program.poll() is None:
+            os.killpg(program.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_it_ends_its_children_and_says_how_to_go_on(
+    checkout: Path, stopping: subprocess.Popen[str], which: signal.Signals
+) -> None:
+    grandchild = int(eventually(checkout / "grandchild"))
+    stopping.send_signal(which)
+    output, errors = stopping.communicate(timeout=30)
+    assert stopping.returncode == 130
+    assert errors.strip() == "lab.py stop: interrupted: run it again, it goes on"
+    assert "Traceback" not in output + errors
+    assert not alive(grandchild)
+
+
+def test_a_program_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
+    note = tmp_path / "grandchild"
+    before = time.monotonic()
+    command = ["sh", "-c", f"sleep 300 & echo $! > {note}; wait"]
+    assert children.run(command, log=tmp_path / "log" / "x.log", limit=1.0).status == 124
+    assert time.monotonic() - before < 20
+    deadline = time.monotonic() + 5
+    while alive(int(note.read_text())):
+        assert time.monotonic() < deadline, "the program's child lives on"
+        time.sleep(0.02)
+
+
+def test_a_second_program_on_the_same_machine_is_refused(
+    checkout: Path, stopping: subprocess.Popen[str]
+) -> None:
+    second = lab(checkout, "stop")
+    assert second.returncode == 1
+    assert f"lab.py stop (process {stopping.pid}) is at work on this machine" in second.stderr
+    assert "next: wait until it has ended" in second.stderr
+
+
+def test_another_machine_is_not_kept_waiting(checkout: Path, stopping: subprocess.Popen[str]) -> None:
+    assert lab(checkout, "stop", LAB_MACHINE="other").returncode == 0
+
+
+def test_a_lock_does_not_outlive_a_killed_program(checkout: Path, stopping: subprocess.Popen[str]) -> None:
+    stopping.kill()
+    stopping.wait()
+    os.kill(int(eventually(checkout / "grandchild")), signal.SIGKILL)
+    (checkout / "bin" / "vagrant").write_text("#!/bin/sh\necho done\n")
+    assert lab(checkout, "stop").returncode == 0
+
+
+def test_piped_a_step_is_one_line_and_the_whole_output_is_in_the_log(checkout: Path) -> None:
+    (checkout / "bin" / "vagrant").write_text("#!/bin/sh\nseq 2000\n")
+    ran = lab(checkout, "stop")
+    assert re.fullmatch(r"  ok  switching the server off  \([\d.]+ s\)\n", ran.stdout)
+    assert "\n2000\n" in (checkout / ".lab" / "lab" / "log" / "vagrant.log").read_text()
+
+
+def test_on_a_terminal_a_long_step_shows_a_clock(checkout: Path) -> None:
+    (checkout / "bin" / "vagrant").write_text("#!/bin/sh\necho Halting; sleep 3.5\n")
+    ours, theirs = pty.openpty()
+    ran = subprocess.Popen(
+        [sys.executable, "vagrant/lab.py", "stop"],
+        cwd=checkout, env=environment(checkout, TERM="xterm"), stdout=theirs, stdin=theirs,
+    )  # fmt: skip
+    assert ran.wait(30) == 0
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert "switching the server off  0:02  Halting" in shown
+    assert re.search(r"  ok  switching the server off  \([\d.]+ s\)\r\n$", shown)
+
+
+def test_a_failed_program_is_one_sentence_and_names_the_log(checkout: Path) -> None:
+    (checkout / "bin" / "vagrant").write_text(
+        "#!/bin/sh\necho 'write: No space left on device' >&2; exit 1\n"
+    )
+    ran = lab(checkout, "stop")
+    assert ran.returncode == 1
+    assert "lab.py stop: vagrant halt failed: the disk is full\n  next: free some space" in ran.stderr
+    assert "vagrant.log" in ran.stderr
+    assert "!!  switching the server off" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["check"], "there is no server yet"),
+        (["ssh"], "there is no server yet"),
+        (["snapshot", "00"], "there is no server yet"),
+        (["goto", "00"], "there is no server yet"),
+        (["goto", "07"], "there is no chapter 07"),
+        (["goto"], "there is no chapter (none given)"),
+        (["destroy"], "destroy asks first, and there is no one to ask"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_the_next_step(
+    checkout: Path, arguments: list[str], sentence: str
+) -> None:
+    ran = lab(checkout, *arguments)
+    assert ran.returncode == 1
+    assert sentence in ran.stderr
+    assert "\n  next: " in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_an_unknown_command_is_a_usage_error(checkout: Path) -> None:
+    assert lab(checkout, "frobnicate").returncode == 64
+
+
+def test_a_wrong_machine_name_distribution_or_port_is_refused(checkout: Path) -> None:
+    assert "is no name for a machine" in lab(checkout, "stop", LAB_MACHINE="../x").stderr
+    assert "PORT=99999 is no port" in lab(checkout, "lab", PORT="99999").stderr
+
+
+def test_an_old_python_gets_a_sentence_and_the_next_step(checkout: Path) -> None:
+    pretend = "import runpy, sys; sys.version_info = (3, 9, 18, 'final', 0); sys.argv = ['lab.py', 'help']"
+    ran = subprocess.run(
+        [sys.executable, "-c", pretend + "; runpy.run_path('vagrant/lab.py', run_name='__main__')"],
+        cwd=checkout, env=environment(checkout) | {"PATH": "/nowhere"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(
+        "lab.py: this is Python 3.9.18, and the lab needs Python 3.11 or newer\n  next: "
+    )
+    assert ran.stdout == ""
+
+
+def test_an_old_python_hands_over_to_a_newer_one_beside_it(checkout: Path) -> None:
+    (checkout / "bin" / "python3.12").symlink_to(sys.executable)
+    pretend = (
+        "import runpy, sys; sys.version_info = (3, 9, 18, 'final', 0); sys.argv = ['vagrant/lab.py', 'help']"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", pretend + "; runpy.run_path('vagrant/lab.py', run_name='__main__')"],
+        cwd=checkout, env=environment(checkout), capture_output=True, text=True,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "make lab" in ran.stdout
+
+
+def test_the_entry_holds_nothing_that_an_old_python_cannot_read() -> None:
+    source = (ROOT / "vagrant" / "lab.py").read_text()
+    assert source.isascii()
+    assert not re.search(r"\bf['\"]|->|:=|\bmatch\b|async |nonlocal ", source)
+
+
+def test_every_target_of_the_makefile_is_one_line_onto_lab_py() -> None:
+    rows = [row for row in (ROOT / "Makefile").read_text().splitlines() if re.match(r"[a-z-]+:", row)]
+    targets = {row.split(":")[0] for row in rows}
+    assert targets == {
+        "help",
+        "lab",
+        "test",
+        "test-fast",
+        "ssh",
+        "check",
+        "course",
+        "goto",
+        "stop",
+        "destroy",
+    }
+    assert all(re.match(r"[a-z-]+: +; @\$\(PYTHON\) vagrant/lab\.py [a-z-]+", row) for row in rows)
+
+
+def test_help_names_every_target(checkout: Path) -> None:
+    shown = lab(checkout, "help").stdout
+    rows = re.findall(r"^([a-z-]+): +;", (ROOT / "Makefile").read_text(), re.M)
+    assert [row for row in rows if row != "help" and f"make {row}" not in shown] == []
+
+
+def test_lab_py_and_its_modules_import_the_standard_library_alone() -> None:
+    found = set()
+    for path in [ROOT / "vagrant" / "lab.py", *(ROOT / "vagrant" / "host").glob("*.py")]:
+        found |= set(re.findall(r"^ *(?:import|from) ([a-z_]+)", path.read_text(), re.M))
+    assert found - set(sys.stdlib_module_names) == {"host"}

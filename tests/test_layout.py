@@ -1,0 +1,227 @@
+"""Who may know whom: the rules that keep the parts apart, as assertions on the files themselves."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.notebooks.test_shape import own_hosts
+
+ROOT = Path(__file__).resolve().parents[1]
+
+REQUIRED = {"README.md", "Makefile", "Vagrantfile", "pyproject.toml", "requirements.lock"} | {
+    "notebooks",
+    "lab_app",
+    "vagrant",
+    "tests",
+    ".ci",
+}
+ALLOWED = REQUIRED | {".gitignore", ".gitattributes", "LICENSE"}
+SHARED_NAMES = re.compile(r"198\.51\.10[01]\.\d+|2001:db8:10[01]:|\b[a-z0-9-]+\.lab\.example\b")
+
+
+@cache
+def files() -> tuple[Path, ...]:
+    """The project's files: what is committed, and what would be."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    paths = (ROOT / name for name in listed.split("\0") if name)
+    return tuple(sorted(path for path in paths if path.is_file()))
+
+
+def under(*folders: str) -> list[Path]:
+    return [path for path in files() if path.relative_to(ROOT).parts[0] in folders]
+
+
+def python_in(folder: str) -> list[Path]:
+    return [path for path in files() if path.suffix == ".py" and path.is_relative_to(ROOT / folder)]
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def is_program(path: Path) -> bool:
+    """Ruby, bash and Python can read lab.env; a configuration file cannot."""
+    if path.name in ("Vagrantfile", "Makefile") or path.suffix in (".py", ".sh", ".rb"):
+        return True
+    return not path.suffix and text(path).startswith("#!")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The top-level names that a module imports, wherever in it; relative imports are its own."""
+    for node in ast.walk(ast.parse(text(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield (node.module or "").partition(".")[0]
+
+
+def matches(paths: list[Path], pattern: str | re.Pattern[str]) -> list[str]:
+    """`file:line: text` for each line that matches, comments left out."""
+    found = []
+    for path in paths:
+        for number, line in enumerate(text(path).splitlines(), start=1):
+            code = "" if line.lstrip().startswith("#") else line
+            if re.search(pattern, code):
+                found.append(f"{name(path)}:{number}: {line.strip()[:100]}")
+    return found
+
+
+def report(problems: list[str]) -> None:
+    assert not problems, "\n" + "\n".join(problems)
+
+
+def test_the_top_level_is_the_one_that_was_designed() -> None:
+    entries = {path.relative_to(ROOT).parts[0] for path in files()}
+    assert not (missing := REQUIRED - entries), f"missing: {sorted(missing)}"
+    assert not (extra := entries - ALLOWED), f"not in the design: {sorted(extra)}"
+
+
+def test_notebooks_holds_chapters_pictures_and_labkit_alone() -> None:
+    problems = [
+        name(path)
+        for path in under("notebooks")
+        if path.relative_to(ROOT).parts[1] not in ("labkit", "pictures")
+        and not re.fullmatch(r"\d\d_[a-z_]+\.ipynb", path.name)
+    ]
+    report(problems)
+
+
+@pytest.mark.parametrize("path", python_in("lab_app"), ids=name)
+def test_the_application_imports_nothing_of_the_lab(path: Path) -> None:
+    assert not {"labkit", "vagrant", "tests"} & set(imports(path))
+
+
+def test_the_application_does_not_know_that_there_is_a_lab() -> None:
+    report(matches(under("lab_app"), r"(?i)\blabkit\b|\bvagrant\b|lab\.example|198\.51\.100|shipshape"))
+
+
+def test_the_application_can_be_read_in_an_hour() -> None:
+    lines = sum(len(text(path).splitlines()) for path in python_in("lab_app"))
+    assert lines <= 1000
+
+
+@pytest.mark.parametrize("path", python_in("notebooks/labkit"), ids=name)
+def test_labkit_imports_nothing_of_the_application(path: Path) -> None:
+    assert not {"lab_app", "vagrant", "tests"} & set(imports(path))
+
+
+def test_labkit_knows_nothing_of_vagrant() -> None:
+    """An ssh_config file and a domain name are all that it has to know a server by."""
+    paths = [path for path in under("notebooks") if path.is_relative_to(ROOT / "notebooks/labkit")]
+    report([f"{name(path)} mentions it" for path in paths if re.search(r"(?i)vagrant", text(path))])
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in python_in("notebooks/labkit/checks") if path.stem.startswith("item_")], ids=name
+)
+def test_a_check_does_no_looking_of_its_own(path: Path) -> None:
+    """Facts in, findings out."""
+    looking = {"subprocess", "socket", "ssl", "urllib", "http", "pathlib", "os", "shutil", "dns", "asyncio"}
+    assert not looking & set(imports(path))
+
+
+def test_only_what_is_in_its_folder_calls_vagrant() -> None:
+    """The benchmarks and the tests of the lab program may: they compare with it."""
+    elsewhere = [path for path in files() if path.relative_to(ROOT).parts[0] not in ("vagrant", "tests")]
+    programs = [
+        path for path in elsewhere if path.name != "Vagrantfile" and path.suffix not in (".md", ".svg")
+    ]
+    report(
+        matches(
+            programs,
+            r"""^\s*(sudo )?vagrant (up|ssh|halt|reload|destroy|snapshot|box|status)|["']vagrant["'],""",
+        )
+    )
+
+
+def test_every_make_target_is_one_call_of_the_lab_program() -> None:
+    recipes: dict[str, list[str]] = {}
+    target = ""
+    for line in text(ROOT / "Makefile").splitlines():
+        if line.startswith("\t"):
+            recipes[target].append(line.strip())
+        elif found := re.match(r"([a-z][\w-]*(?: [a-z][\w-]*)*)\s*:(?!=)", line):
+            target = found[1]
+            recipes.setdefault(target, [])
+            recipes[target] += [line.partition(";")[2].strip()] if ";" in line else []
+    assert {"lab", "test", "help"} <= {word for each in recipes for word in each.split()}
+    report(
+        [
+            f"{each}: {lines}"
+            for each, lines in recipes.items()
+            if len(lines) > 1 or any("lab.py" not in line and "$(LAB)" not in line for line in lines)
+        ]
+    )
+
+
+def test_the_lab_program_runs_before_anything_is_installed() -> None:
+    """Python's standard library and the modules beside it, nothing else."""
+    own = {"lab", "host", "vagrant"} | {path.stem for path in python_in("vagrant/host")}
+    problems = []
+    for path in [ROOT / "vagrant" / "lab.py", *python_in("vagrant/host")]:
+        foreign = set(imports(path)) - set(sys.stdlib_module_names) - own
+        problems += [f"{name(path)} imports {each}" for each in sorted(foreign)]
+    report(problems)
+
+
+def test_names_and_addresses_are_written_once() -> None:
+    """lab.env is where Ruby, bash and Python read them; what a learner reads says them in full."""
+    readers = [path for path in files() if path.relative_to(ROOT).parts[0] != "tests" and is_program(path)]
+    report(matches(readers, SHARED_NAMES))
+
+
+def test_shared_settings_are_plain_enough_for_three_languages() -> None:
+    for line in text(ROOT / "vagrant" / "lab.env").splitlines():
+        assert not line or line.startswith("#") or re.fullmatch(r"LAB_[A-Z0-9_]+=[\w./:-]+", line), line
+
+
+def test_no_file_names_the_machine_it_was_written_on() -> None:
+    wanted = [path for path in files() if path.suffix not in (".png", ".lock")]
+    problems = [f"{name(path)}: {host}" for path in wanted for host in own_hosts() if host in text(path)]
+    home = str(ROOT) + "/"
+    problems += [f"{name(path)}: {home}" for path in wanted if len(ROOT.parts) > 2 and home in text(path)]
+    report(problems)
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "lab_app/requirements.lock"])
+def test_a_lock_has_hashes_and_no_addresses(lock: str) -> None:
+    lines = text(ROOT / lock).splitlines()
+    report(
+        [
+            f"{lock}:{number}: {line}"
+            for number, line in enumerate(lines, start=1)
+            if re.search(r"https?://|file://|--(extra-)?index|--find-links|^/", line)
+        ]
+    )
+    pinned = [line for line in lines if re.match(r"[A-Za-z0-9_.-]+(\[.*\])?==", line)]
+    assert pinned
+    assert sum("--hash=sha256:" in line for line in lines) >= len(pinned)
+
+
+def test_no_failure_is_swallowed() -> None:
+    programs = [
+        path for path in under("vagrant", "lab_app", "notebooks", ".ci", "Makefile") if is_program(path)
+    ]
+    report(matches(programs, r"\|\|\s*(true|:)(\s|$|\))"))
+
+
+def test_continuous_integration_calls_make_test() -> None:
+    assert re.search(r"\bmake\b.*\btest\b", text(ROOT / ".ci" / "run"))

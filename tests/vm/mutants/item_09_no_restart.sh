@@ -1,0 +1,12 @@
+# item: 9
+# depth: look
+# looks right because: it is RUNNING
+# but: it would stay down after a fall
+# says: autorestart=false
+# also: none
+set -euo pipefail
+conf=$(grep -l 'program:aiapp-8000' /etc/supervisor/conf.d/*.conf)
+sed -i -e '/^autorestart/d' -e '/program:aiapp-8000/a autorestart=false' "$conf"
+supervisorctl reread
+supervisorctl update
+until supervisorctl status | grep -q RUNNING; do :; done

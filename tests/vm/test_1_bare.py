@@ -1,0 +1,34 @@
+"""A server as a provider hands it over: every check is red, and says why."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import BUILT, Said, run_labcheck
+
+pytestmark = pytest.mark.vm
+
+
+@pytest.fixture(scope="module")
+def bare() -> Said:
+    return run_labcheck()
+
+
+@pytest.mark.parametrize("number", BUILT)
+def test_on_a_bare_server_the_item_fails_and_says_what_was_seen_and_expected(bare: Said, number: int) -> None:
+    item = bare.item(number)
+    assert item["verdict"] == "FAIL", bare.words(number)
+    for finding in item["findings"]:
+        if finding["verdict"] == "FAIL":
+            assert finding["saw"] and finding["expected"] and finding["why"] and finding["chapter"], finding
+
+
+def test_on_a_bare_server_nothing_passes_and_nothing_is_guessed(bare: Said) -> None:
+    verdicts = bare.verdicts()
+    assert set(verdicts) == set(range(1, 16))
+    assert {number for number, verdict in verdicts.items() if verdict == "SKIP"} == set(range(1, 16)) - set(BUILT)
+
+
+def test_labcheck_ends_with_1_on_a_bare_server(bare: Said) -> None:
+    assert bare.exit_status == 1
+    assert bare.report["schema"] == 1

@@ -1,0 +1,128 @@
+"""The server as chapter 02 leaves it: six items pass, from outside and inside, and blind spots are named."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from labkit.connection import Connection
+
+from .conftest import BUILT, Said, must, run_labcheck
+
+pytestmark = pytest.mark.vm
+
+OUTSIDE = (1, 2, 3)
+"""Items that are judged from outside alone."""
+
+
+@pytest.fixture(scope="module")
+def finished() -> Said:
+    return run_labcheck("--exercise")
+
+
+@pytest.mark.parametrize("number", BUILT)
+def test_the_item_passes_in_both_depths(finished: Said, number: int) -> None:
+    assert finished.verdict(number) == "PASS", finished.words(number)
+
+
+def test_labcheck_ends_with_0_and_strict_counts_what_was_skipped(finished: Said) -> None:
+    assert finished.exit_status == 0
+    assert run_labcheck("--strict").exit_status == 2
+
+
+@pytest.mark.parametrize("family", ["4", "6"])
+def test_a_stranger_gets_an_answer_over_tls_1_3_and_http_2(internet: Connection, family: str) -> None:
+    seen = must(
+        internet,
+        f"curl -{family} -sv -o /dev/null -w '%{{http_code}} %{{http_version}}' https://app.lab.example/health 2>&1",
+    )
+    assert seen.endswith("200 2"), seen
+    assert "TLSv1.3" in seen
+
+
+def test_the_certificate_came_over_acme_from_the_labs_authority(server: Connection, internet: Connection) -> None:
+    issued = must(server, "sudo find /var/lib/caddy/.local/share/caddy/certificates -name app.lab.example.json")
+    assert "ca.lab.example-acme-local-directory" in issued
+    url = json.loads(must(server, f"sudo cat {issued.strip()}"))["issuer_data"]["url"]
+    assert url.startswith("https://ca.lab.example/acme/")
+    issuer = must(
+        internet,
+        "openssl s_client -connect app.lab.example:443 -servername app.lab.example </dev/null 2>/dev/null"
+        " | openssl x509 -noout -issuer",
+    )
+    authority = must(internet, "openssl x509 -noout -subject -in /usr/local/share/ca-certificates/lab-internet.crt")
+    assert authority.partition("=")[2].split()[0] in issuer
+
+
+def test_secrets_are_in_no_log_and_no_command_line(server: Connection) -> None:
+    found = must(
+        server,
+        "key=$(sudo sed -n 's/^OPENAI_API_KEY=//p' /home/aiapp/app/.env); test -n \"$key\";"
+        ' sudo grep -rlF -f - /var/log /etc <<< "$key" || test $? = 1; ps axww -o args= | grep -F -f - <<< "$key" || test $? = 1',
+    )
+    assert found == ""
+
+
+@pytest.fixture
+def account_without_sudo(server: Connection) -> Iterator[str]:
+    must(
+        server,
+        "sudo useradd -m -s /bin/bash watcher && sudo install -d -o watcher -m 700 ~watcher/.ssh &&"
+        " sudo install -o watcher -m 600 ~/.ssh/authorized_keys ~watcher/.ssh/",
+    )
+    yield "watcher"
+    must(server, "sudo userdel -rf watcher 2>/dev/null; ! id watcher 2>/dev/null")
+
+
+def test_where_sudo_is_refused_the_inside_is_unknown_and_the_outside_is_still_judged(
+    account_without_sudo: str, other_configuration: Callable[..., Path]
+) -> None:
+    said = run_labcheck(configuration=other_configuration(user=account_without_sudo))
+    assert said.exit_status == 2
+    for number in OUTSIDE:
+        assert said.verdict(number) == "PASS", said.words(number)
+    for number in (6, 7, 9):
+        assert said.verdict(number) == "UNKNOWN", said.words(number)
+        assert "sudo" in said.words(number)
+
+
+def test_where_the_key_is_refused_everything_that_needs_the_server_is_unknown(
+    other_configuration: Callable[..., Path], tmp_path: Path
+) -> None:
+    key = tmp_path / "stranger"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    said = run_labcheck(configuration=other_configuration(key=key))
+    assert said.exit_status == 2
+    for number in (6, 7, 9):
+        assert said.verdict(number) == "UNKNOWN", said.words(number)
+        assert "refused every key" in said.words(number)
+    assert "FAIL" not in said.verdicts().values()
+
+
+@pytest.fixture
+def vantage_without_network(internet: Connection) -> Iterator[None]:
+    """Only the SSH connection that looks still works; the machine undoes it by itself after two minutes."""
+    must(internet, "systemd-run -q --unit lab-network-back --on-active=120 nft delete table inet cut")
+    must(
+        internet,
+        "nft add table inet cut && nft add chain inet cut out"
+        " '{ type filter hook output priority 0; policy drop; }' && nft add rule inet cut out tcp sport 22 accept"
+        " && nft add rule inet cut out oif lo tcp dport 0 accept",
+    )
+    yield
+    must(internet, "nft delete table inet cut; systemctl stop lab-network-back.timer; ! nft list table inet cut 2>/dev/null")
+
+
+def test_where_the_vantage_has_no_network_the_outside_is_unknown_and_the_inside_still_judged(
+    vantage_without_network: None,
+) -> None:
+    said = run_labcheck()
+    assert said.exit_status == 2
+    for number in (*OUTSIDE, 6):
+        assert said.verdict(number) == "UNKNOWN", said.words(number)
+    for number in (7, 9):
+        assert said.verdict(number) == "PASS", said.words(number)

@@ -1,0 +1,240 @@
+"""Run other programs: logged, folded into a step, stopped with all their children on Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .say import Problem, Step
+
+POSIX = os.name == "posix"
+PATIENCE = 40.0  # seconds a program gets to clean up after Ctrl-C; Vagrant needs up to half a minute
+
+RUBY_TRACE = re.compile(r"^\s+from /\S+:\d+:in ")  # where Vagrant crashes, its first line is what counts
+CLEANING_UP = "interrupted: waiting until the program has cleaned up after itself"
+
+# The colours and cursor movements of other programs have no place in a log or in a detail.
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+# What programs say when something common is wrong -> what that means, and the next step.
+KNOWN_FAILURES = (
+    (re.compile(r"No space left on device|ENOSPC|Disk quota exceeded", re.I), "the disk is full",
+     "free some space, then run the same command again: it goes on where it stopped"),
+    (re.compile(r"Cannot allocate memory|Out of memory", re.I), "there is not enough memory for the server",
+     "close other programs or stop other virtual machines, then run the same command again"),
+    (re.compile(r"Temporary failure (in name resolution|resolving)|Could not resolve host|"
+                r"Network is unreachable", re.I), "a name on the network could not be resolved or reached",
+     "check this computer's network and proxy settings, then run the same command again"),
+    (re.compile(r"certificate verify failed|SSLCertVerificationError|CERTIFICATE_VERIFY_FAILED", re.I),
+     "a TLS certificate on the way was not trusted",
+     "if a company proxy stands in between, put its CA into /usr/local/share/ca-certificates/*.crt, run "
+     "update-ca-certificates, then run the same command again"),
+    (re.compile(r"wait_for timeout .* exceeded|no IP address", re.I), "libvirt gave the server no address in time",
+     "run the same command again; if it stays so, make the server anew: make destroy, then make lab"),
+    (re.compile(r"THESE PACKAGES DO NOT MATCH THE HASHES", re.I), "a package is not the one that was locked",
+     "empty pip's cache (python3 -m pip cache purge); if it happens again, the package index is wrong"),
+)  # fmt: skip
+
+
+# Vagrant's own words about a script that failed in the guest; what the script said last stands above them.
+GUEST_SCRIPT_FAILED = "The SSH command responded with a non-zero exit status. Vagrant"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended: its exit status and its last lines, standard error among them."""
+
+    status: int
+    tail: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.tail)
+
+
+def _own_group() -> dict[str, Any]:
+    """Options for a process group of its own, so that a child and its children are ended together."""
+    if POSIX:
+        return {"process_group": 0}
+    return {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+
+
+def _tell(child: subprocess.Popen[Any], grouped: bool, which: int) -> None:
+    """Send a signal to a child and, where it has a group of its own, to all its children."""
+    try:
+        if POSIX and grouped:
+            os.killpg(child.pid, which)
+        else:
+            child.send_signal(which)
+    except ProcessLookupError:
+        return  # it ended by itself
+    except PermissionError:
+        return  # it runs as root through sudo, which passes the terminal's Ctrl-C on by itself
+
+
+def end(child: subprocess.Popen[Any], grouped: bool, *, patience: float = PATIENCE) -> None:
+    """End a child and its children: asked first, forced after `patience` seconds or a second Ctrl-C."""
+    ask = signal.SIGINT if POSIX else getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)
+    for which, limit in ((ask, patience), (signal.SIGTERM, 5.0)):
+        _tell(child, grouped, which)
+        try:
+            child.wait(limit)
+            break
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            continue
+    if POSIX and grouped:
+        _tell(child, grouped, signal.SIGKILL)  # also what a child left behind in its group
+    elif child.poll() is None:
+        child.kill()
+    if child.poll() is None:
+        try:
+            child.wait(5.0)
+        except subprocess.TimeoutExpired:
+            return  # a process that the kernel cannot end: nothing more can be done from here
+
+
+def run(
+    command: Sequence[str],
+    *,
+    log: Path,
+    step: Step | None = None,
+    watch: Callable[[str], None] | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    limit: float | None = None,
+    grouped: bool = True,
+) -> Ended:
+    """Run a program to its end; all it prints goes to `log`, its last line into the step's detail.
+
+    `watch` sees every line. After `limit` seconds the program is ended and the status is 124.
+    `grouped=False` is for sudo, which finds its ticket only in the terminal's own process group.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    tail: deque[str] = deque(maxlen=60)
+    late = threading.Event()
+    with log.open("a", encoding="utf-8") as record:
+        record.write("$ " + " ".join(command) + "\n")
+        try:
+            child = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                env=None if env is None else {**os.environ, **env},
+                cwd=cwd,
+                **(_own_group() if grouped else {}),
+            )
+        except FileNotFoundError:
+            raise Problem(
+                f"the program {command[0]} is not there", "install it, then run the same command again"
+            ) from None
+
+        def give_up() -> None:
+            late.set()
+            end(child, grouped, patience=5.0)
+
+        timer = threading.Timer(limit, give_up) if limit is not None else None
+        if timer is not None:
+            timer.daemon = True
+            timer.start()
+        try:
+            assert child.stdout is not None
+            for raw in child.stdout:
+                text = ESCAPES.sub("", raw).rstrip()
+                record.write(text + "\n")
+                record.flush()
+                if not text or RUBY_TRACE.match(text):
+                    continue
+                tail.append(text)
+                if step is not None:
+                    step.detail = text.rsplit("\r", 1)[-1].strip()
+                if watch is not None:
+                    watch(text)
+            status = child.wait()
+        except BaseException:
+            # A program that cleans up still prints, and would wait for ever for someone who reads.
+            drain = threading.Thread(target=shutil.copyfileobj, args=(child.stdout, record), daemon=True)
+            drain.start()
+            if step is not None:
+                step.detail = CLEANING_UP
+            if watch is not None:
+                watch(CLEANING_UP)
+            end(child, grouped)
+            drain.join(5.0)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if child.stdout is not None:
+                child.stdout.close()
+    return Ended(124 if late.is_set() else status, tuple(tail))
+
+
+def quick(
+    command: Sequence[str], *, limit: float = 20.0, env: Mapping[str, str] | None = None, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Ask a program a short question: status 127 where it is missing, 124 where it is too slow."""
+    try:
+        return subprocess.run(
+            list(command),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=limit,
+            env=None if env is None else {**os.environ, **env},
+            check=False,
+        )
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(list(command), 127, "", f"{command[0]}: not found")
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(
+            list(command), 124, "", f"{command[0]}: no answer within {limit:.0f} s"
+        )
+
+
+def foreground(
+    command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> int:
+    """Hand the terminal to a program until it ends; Ctrl-C is the program's, and we wait for it."""
+    child = subprocess.Popen(list(command), env=None if env is None else {**os.environ, **env}, cwd=cwd)
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            try:
+                # At a terminal the program got the same Ctrl-C; where only this process was told, it did not.
+                child.wait(1.0)
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                end(child, grouped=False, patience=15.0)
+            return child.returncode if child.returncode is not None else 130
+
+
+def failure(what: str, ended: Ended, log: Path) -> Problem:
+    """What to say when a program failed: the known meaning of its words, else its last telling line."""
+    where = f"the whole output is in {log}"
+    for pattern, meaning, next_step in KNOWN_FAILURES:
+        if pattern.search(ended.text):
+            return Problem(f"{what} failed: {meaning}", next_step, where)
+    if ended.status == 124:
+        return Problem(
+            f"{what} took too long and was stopped", "run the same command again: it goes on", where
+        )
+    said = [text.strip() for text in ended.tail]
+    if GUEST_SCRIPT_FAILED in said:
+        said = said[: said.index(GUEST_SCRIPT_FAILED)][-1:]
+    telling = [text for text in said if re.search(r"error|fail|cannot|could not|unable|denied", text, re.I)]
+    last = telling[-1] if telling else " ".join(said[-4:]) or "it printed nothing"
+    return Problem(f"{what} failed (exit status {ended.status}): {last}", where)

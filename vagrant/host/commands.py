@@ -1,0 +1,447 @@
+"""The commands of lab.py, and what `make lab` does from an empty computer to a running server."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from . import box, chapters, children, computer, proof, tools
+from .environment import Environment
+from .exclusive import alone
+from .machine import Machine
+from .say import Problem, gibibytes, line, seconds, step
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+# What the parts need, in bytes, measured on Debian 12; the server's disk grows to this by the last chapter.
+GB = 1_000_000_000
+VENV_DOWNLOAD, VENV_DISK = 0.2 * GB, 0.8 * GB
+TOOLS_DOWNLOAD, TOOLS_DISK = 0.15 * GB, 0.7 * GB
+BOX_DOWNLOAD, BOX_DISK = 0.7 * GB, 2.5 * GB
+SERVER_DOWNLOAD, SERVER_DISK = 0.3 * GB, 5 * GB
+SERVER_MEMORY, JUPYTER_MEMORY = 2.2 * GB, 0.4 * GB
+
+HELP = """\
+The lab: a real server on this computer, and notebooks that lead through a first deployment.
+
+  make lab              make or start the server, then JupyterLab (OPEN=no: without; PORT=8889: there)
+  make check            look at the server: the fifteen items of the checklist (ARGS="--item 6 -v")
+  make course           run the chapters unattended (CHAPTERS="01 02": these alone)
+  make goto CHAPTER=NN  bring the server to the start of a chapter
+  make ssh              log in to the server (HOST=internet: to the stand-in internet)
+  make stop             switch the server off; make lab goes on later
+  make destroy          remove the server with its snapshots
+  make test             prove everything, on a machine of its own
+  make test-fast        prove what needs no machine, in under two minutes
+
+Without make (Windows): python vagrant/lab.py lab, python vagrant/lab.py check --item 6, and so on.
+LAB_DISTRO=ubuntu2404 (ubuntu2204, debian12, debian13) chooses the server's system when it is made."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the lab that is not there yet, and what it takes: bytes, and where."""
+
+    title: str
+    download: float
+    disk: float
+    place: Path
+    memory: float = 0
+
+
+def called(command: str) -> str:
+    """How the person called it, for messages."""
+    return f"make {command}" if "MAKELEVEL" in os.environ else f"lab.py {command}"
+
+
+class Lab:
+    """A checkout, its environment and one machine of it."""
+
+    def __init__(self, name: str) -> None:
+        self.machine = Machine(CHECKOUT, name)
+        self.environment = Environment(CHECKOUT)
+        self.system = computer.system()
+        self.log = self.machine.folder / "log"
+
+    # ---- what is to be done ----
+
+    def parts(self, packages: list[str], builds: bool, fetches: bool, disks: bool) -> list[Part]:
+        """The parts that are still missing, with what they take."""
+        home = Path.home()
+        parts = []
+        if packages:
+            parts.append(
+                Part(f"host packages ({', '.join(packages)})", TOOLS_DOWNLOAD, TOOLS_DISK, Path("/usr"))
+            )
+        if not self.environment.is_ready():
+            parts.append(Part("Python packages, into .venv", VENV_DOWNLOAD, VENV_DISK, CHECKOUT))
+        if builds or fetches:
+            title = (
+                "a Debian box, built from the apt mirror" if builds else "the box, from Vagrant's catalogue"
+            )
+            parts.append(Part(title, BOX_DOWNLOAD, BOX_DISK, home))
+        if disks:
+            images = Path("/var/lib/libvirt/images")
+            place = images if box.provider_for(self.system) == "libvirt" else home
+            parts.append(Part("the server", SERVER_DOWNLOAD, SERVER_DISK, place, SERVER_MEMORY))
+        return parts
+
+    def announce(self, parts: list[Part]) -> None:
+        """Say what will be downloaded, and what disk and memory it takes, before anything happens."""
+        for part in parts:
+            memory = f", memory {gibibytes(part.memory)}" if part.memory else ""
+            line(f"  {part.title}: download {gibibytes(part.download)}, disk {gibibytes(part.disk)}{memory}")
+        download, disk = sum(part.download for part in parts), sum(part.disk for part in parts)
+        line(f"  in all: download up to {gibibytes(download)}, disk up to {gibibytes(disk)}")
+
+    def preflight(self, parts: list[Part], packages: list[str], *, port: int | None, builds: bool) -> None:
+        """Find what would stop the run, before anything is half done. Raises Problem."""
+        check_disk(parts)
+        check_memory(parts, self.machine)
+        if port is not None:
+            check_port(port)
+        if self.system.family == "debian":
+            if packages:
+                tools.may_become_root("apt-get install --no-install-recommends " + " ".join(packages))
+            if packages or builds:
+                with step("the apt mirror answers"):
+                    tools.mirror_answers()
+        elif packages:
+            raise tools.instructions(self.system, packages)
+
+    def up(self, port: int | None) -> None:
+        """From whatever is there to a running, provisioned server. Raises Problem."""
+        machine = self.machine
+        with step("looking at what is there") as current:
+            complete = self.environment.is_ready() and machine.is_ready()
+            off = machine.set_clock() if complete else 0.0
+            current.result = "everything, and the server answers" if complete else "not everything yet"
+            if abs(off) > 1:
+                current.result += f"; its clock was {off:.0f} s off, set"
+        if complete:
+            if port is not None:
+                check_port(port)
+            return
+        provider = box.provider_for(self.system)
+        if provider == "libvirt" and self.system.arm:
+            raise Problem(
+                "the lab has no box for Linux on ARM", "use a computer with an x86-64 processor, or a Mac"
+            )
+        there = machine.choices() if machine.identity() else None
+        picked = (there.distro, there.box, False) if there else box.choose(self.system, machine.settings)
+        builds = picked[2] and not box.is_added(picked[1], provider)
+        fetches = not picked[2] and not box.is_added(picked[1], provider)
+        packages = tools.missing(provider, builds=picked[2])
+        parts = self.parts(packages, builds, fetches, not machine.identity())
+        if parts:
+            self.announce(parts)
+        running = bool(machine.identity()) and machine.answers()
+        if not running and not any(part.memory for part in parts):
+            check_memory([Part("the server", 0, 0, CHECKOUT, SERVER_MEMORY)], machine)
+        self.preflight(parts, packages, port=port, builds=builds)
+        if packages:
+            tools.install(packages, self.log / "packages.log")
+        if provider == "libvirt":
+            tools.give_kvm_to_its_group()
+            tools.join_libvirt_group()
+            tools.start_libvirt(self.log / "libvirt.log")
+        if not self.environment.is_ready():
+            self.environment.make(self.log / "venv.log")
+        if there is None:
+            probed = self.probe(provider)
+            machine.choose(box.get(CHECKOUT, self.system, picked, probed, self.log / "box.log"))
+        machine.up()
+        settle_if_asleep(machine)
+        if not machine.memory("bare"):
+            chapters.save(machine, chapters.BARE)
+            machine.remember("bare", machine.machine_inputs())
+
+    def probe(self, provider: str) -> computer.Virtualisation:
+        """Whether guests run at the hardware's speed; says so where they do not."""
+        if provider != "libvirt":
+            return computer.Virtualisation(True, "")
+        with step("hardware virtualisation") as current:
+            found = computer.virtualisation()
+            current.result = "KVM runs guests" if found.hardware else "none"
+        if not found.hardware:
+            line(f"{called('lab')}: no usable virtualisation")
+            line(f"  {found.reason}")
+            line("  The lab will use software emulation: everything works, about five times slower.")
+            line("  On a cloud machine, ask for nested virtualisation to make it fast.")
+        return found
+
+
+def check_disk(parts: list[Part]) -> None:
+    """Raises Problem where the parts do not fit; parts on one disk are added up."""
+    while parts:
+        place = parts[0].place
+        together = [part for part in parts if computer.same_disk(part.place, place)]
+        wanted, free = sum(part.disk for part in together), computer.free_disk(place)
+        if free < wanted:
+            raise Problem(
+                f"too little room at {place}: {gibibytes(wanted)} are needed, {gibibytes(free)} are free",
+                "free some space, then run the same command again",
+            )
+        parts = [part for part in parts if part not in together]
+
+
+def check_memory(parts: list[Part], machine: Machine) -> None:
+    """Raises Problem where the server would not find its memory, naming the learner's if that holds it."""
+    wanted, free = sum(part.memory for part in parts), computer.free_memory()
+    if free is None or free >= wanted:
+        return
+    learner = Machine(CHECKOUT, "lab")
+    held = machine.name != "lab" and learner.answers()
+    raise Problem(
+        f"too little memory: {gibibytes(wanted)} are needed, {gibibytes(free)} are free"
+        + (", and your own server of the lab is running" if held else ""),
+        "switch it off: make stop" if held else "close other programs, then run the same command again",
+    )
+
+
+def check_port(port: int) -> None:
+    if not computer.port_is_free(port):
+        raise Problem(
+            f"port {port} on 127.0.0.1 is in use by another program (perhaps a JupyterLab that still runs)",
+            f"end it, or take another port: make lab PORT={port + 1}",
+        )
+
+
+def settle_if_asleep(machine: Machine) -> None:
+    """After a start the guest's clock and certificates may be from before the pause."""
+    with step("clock and certificates") as current:
+        off = machine.set_clock()
+        state = chapters.renew(machine)
+        current.result = (
+            f"clock was {off:.0f} s off, certificates {state}" if abs(off) > 1 else f"certificates {state}"
+        )
+
+
+def jupyter(lab: Lab, port: int) -> int:
+    """JupyterLab in the foreground, on 127.0.0.1 alone, until Ctrl-C."""
+    token = secrets.token_hex(24)
+    start = "notebooks/00_start_here.ipynb"
+    command = [str(lab.environment.python), "-m", "jupyterlab", "-y",
+               "--ServerApp.ip=127.0.0.1", f"--port={port}",
+               "--ServerApp.port_retries=0", f"--ServerApp.root_dir={CHECKOUT}", "--log-level=WARN",
+               f"--LabApp.default_url=/lab/tree/{start}"]  # fmt: skip
+    if tools.is_root():
+        command.append("--allow-root")
+    line()
+    line(f"JupyterLab: http://127.0.0.1:{port}/lab/tree/{start}?token={token}")
+    line("Ctrl-C ends JupyterLab; the server goes on, and make stop switches it off.")
+    return children.foreground(
+        command, env={"JUPYTER_TOKEN": token, **chapters.context(lab.machine)}, cwd=CHECKOUT
+    )
+
+
+def jupyter_port() -> int | None:
+    """The port for JupyterLab, or None where it is not to be started."""
+    if os.environ.get("OPEN", "yes").lower() in ("no", "0", "false"):
+        return None
+    text = os.environ.get("PORT", "8888")
+    if not text.isdigit() or not 1024 <= int(text) <= 65535:
+        raise Problem(f"PORT={text} is no port", "give a number from 1024 to 65535: make lab PORT=8889")
+    return int(text)
+
+
+# ---- the commands ----
+
+
+def lab_command(lab: Lab, arguments: list[str]) -> int:
+    port = jupyter_port() if arguments != ["--no-jupyter"] else None
+    started = time.monotonic()
+    with alone(lab.machine.lock, called("lab")):
+        lab.up(port)
+    took = seconds(time.monotonic() - started)
+    line(f"The server is ready ({took}). make check looks at it, make ssh logs in.")
+    return jupyter(lab, port) if port is not None else 0
+
+
+def up_command(lab: Lab, arguments: list[str]) -> int:
+    return lab_command(lab, ["--no-jupyter"])
+
+
+def ssh_command(lab: Lab, arguments: list[str]) -> int:
+    lab.machine.needed()
+    host, *command = arguments or ["server"]
+    if host not in ("server", "internet"):
+        raise Problem(f"there is no host {host}", "hosts of the lab: server, internet")
+    return children.foreground(["ssh", "-F", str(lab.machine.ssh_config), host, *command])
+
+
+def check_command(lab: Lab, arguments: list[str]) -> int:
+    if not lab.machine.labcheck.exists() or not lab.environment.python.exists():
+        raise Problem("there is no server yet", "make it first: make lab")
+    program = [str(lab.environment.program("labcheck")), *arguments]
+    return children.foreground(program, env=chapters.context(lab.machine), cwd=CHECKOUT)
+
+
+def course_command(lab: Lab, arguments: list[str]) -> int:
+    numbers = [text if text.startswith("-") else chapters.number(text, CHECKOUT) for text in arguments]
+    with alone(lab.machine.lock, called("course")):
+        lab.machine.needed()
+        return chapters.run(lab.machine, lab.environment, numbers)
+
+
+def snapshot_command(lab: Lab, arguments: list[str]) -> int:
+    chapter = chapters.number(arguments[0] if arguments else "", CHECKOUT)
+    with alone(lab.machine.lock, called("snapshot")):
+        lab.machine.needed()
+        chapters.save(lab.machine, chapters.snapshot_name(chapter))
+    return 0
+
+
+def goto_command(lab: Lab, arguments: list[str]) -> int:
+    chapter = chapters.number(arguments[0] if arguments else "", CHECKOUT)
+    with alone(lab.machine.lock, called("goto")):
+        chapters.goto(lab.machine, lab.environment, chapter)
+    return 0
+
+
+def stop_command(lab: Lab, arguments: list[str]) -> int:
+    with alone(lab.machine.lock, called("stop")):
+        if not lab.machine.identity():
+            line("  --  there is no server")
+            return 0
+        lab.machine.hang_up()
+        lab.machine.change("switching the server off", "halt")
+    return 0
+
+
+def destroy_command(lab: Lab, arguments: list[str]) -> int:
+    if "--yes" not in arguments:
+        if not sys.stdin.isatty():
+            raise Problem("destroy asks first, and there is no one to ask", "lab.py destroy --yes")
+        if input(f"Remove the machine {lab.machine.name} with its snapshots? [y/N] ").strip().lower() not in (
+            "y",
+            "yes",
+        ):
+            return 1
+    with alone(lab.machine.lock, called("destroy")):
+        destroy(lab.machine)
+    return 0
+
+
+def destroy(machine: Machine) -> None:
+    """Remove the machine, its snapshots, and all that is remembered about it."""
+    machine.hang_up()
+    if machine.identity():
+        machine.change("removing the server and its snapshots", "destroy", "-f")
+    if machine.folder.exists():
+        shutil.rmtree(machine.folder)
+    if machine.name == "lab":
+        (CHECKOUT / "labcheck.toml").unlink(missing_ok=True)
+
+
+def fast_command(lab: Lab, arguments: list[str]) -> int:
+    started = time.monotonic()
+    packages = [] if tools.venv_works() or lab.environment.is_ready() else [tools.venv_package()]
+    if packages and self_installs(lab):
+        tools.install(packages, lab.log / "packages.log")
+    if not lab.environment.is_ready():
+        lab.environment.make(lab.log / "venv.log")
+    status = proof.fast(CHECKOUT, lab.environment, lab.log / "test-fast.log")
+    line(f"test-fast: {'passed' if status == 0 else 'failed'} ({seconds(time.monotonic() - started)})")
+    return status
+
+
+def self_installs(lab: Lab) -> bool:
+    if lab.system.family != "debian":
+        raise Problem(
+            "this Python cannot make virtual environments", "install its modules venv and ensurepip"
+        )
+    tools.may_become_root("apt-get install --no-install-recommends " + tools.venv_package())
+    return True
+
+
+def test_command(lab: Lab, arguments: list[str]) -> int:
+    """Everything, on a machine of its own that is switched off at the end."""
+    started = time.monotonic()
+    machine = lab.machine
+    if machine.name == "lab":
+        raise Problem(
+            "the tests do not run on the learner's machine", "type: make test (it uses the machine `test`)"
+        )
+    with alone(machine.lock, called("test")):
+        if machine.identity() and machine.memory("bare") != machine.machine_inputs():
+            destroy(machine)
+        fresh = not machine.identity()
+        try:
+            lab.up(None)
+            if not fresh:
+                chapters.restore(machine, chapters.BARE)
+            made = seconds(time.monotonic() - started)
+            fast = proof.fast(CHECKOUT, lab.environment, lab.log / "test-fast.log")
+            context = chapters.context(machine)
+            status = proof.on_the_machine(machine, lab.environment, context, lab.log / "test-vm.log")
+        finally:
+            if machine.identity():
+                machine.hang_up()
+                machine.change("switching the test machine off, to free its memory", "halt", "--force")
+    total = seconds(time.monotonic() - started)
+    verdict = "failed" if fast or status else "passed"
+    line(f"test: {verdict} ({total}; bare machine after {made}); logs: {lab.log}")
+    return fast or status
+
+
+COMMANDS: dict[str, Callable[[Lab, list[str]], int]] = {
+    "lab": lab_command,
+    "up": up_command,
+    "test": test_command,
+    "test-fast": fast_command,
+    "ssh": ssh_command,
+    "check": check_command,
+    "course": course_command,
+    "goto": goto_command,
+    "snapshot": snapshot_command,
+    "stop": stop_command,
+    "destroy": destroy_command,
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; its exit status. A person's problem is a sentence, never a traceback."""
+    command, *rest = list(arguments) or ["help"]
+    if command not in (*COMMANDS, "help", "-h", "--help"):
+        sys.stderr.write(f"lab.py: there is no command {command}\n  next: python3 vagrant/lab.py help\n")
+        return 64
+    # SIGINT too: a shell that starts this in the background has it ignored, here and in all children.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupted)
+    try:
+        if command in ("help", "-h", "--help"):
+            line(HELP)
+            return 0
+        name = os.environ.get("LAB_MACHINE") or ("test" if command == "test" else "lab")
+        return COMMANDS[command](Lab(name), rest)
+    except Problem as problem:
+        sys.stderr.write(f"{called(command)}: {problem.sentence}\n")
+        for index, text in enumerate(problem.next_steps):
+            sys.stderr.write(f"  {'next: ' if index == 0 else '      '}{text}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\n{called(command)}: interrupted: run it again, it goes on\n")
+        return 130
+    except BrokenPipeError:  # whoever read our output has gone: `lab.py help | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        sys.stderr.write(
+            f"{called(command)}: {error.strerror or error}{where}\n  next: mend that, then run it again\n"
+        )
+        return 1
+
+
+def _interrupted(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

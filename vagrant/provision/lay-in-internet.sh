@@ -99,5 +99,5 @@ if ! [ -e $inside$authority/intermediate.crt ]; then
 fi
 
 # What is running has read the old configuration.
-systemctl try-restart shipshape-internet shipshape-reference
+systemctl try-restart shipshape-wire shipshape-internet shipshape-reference
 echo "$hash" > $stamp

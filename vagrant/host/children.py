@@ -38,7 +38,8 @@ KNOWN_FAILURES = (
      "a TLS certificate on the way was not trusted",
      "if a company proxy stands in between, put its CA into /usr/local/share/ca-certificates/*.crt, run "
      "update-ca-certificates, then run the same command again"),
-    (re.compile(r"wait_for timeout .* exceeded|no IP address", re.I), "libvirt gave the server no address in time",
+    (re.compile(r"wait_for timeout .* exceeded|no IP address", re.I),
+     "libvirt gave the server no address in time",
      "run the same command again; if it stays so, make the server anew: make destroy, then make lab"),
     (re.compile(r"THESE PACKAGES DO NOT MATCH THE HASHES", re.I), "a package is not the one that was locked",
      "empty pip's cache (python3 -m pip cache purge); if it happens again, the package index is wrong"),

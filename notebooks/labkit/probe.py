@@ -194,16 +194,20 @@ class Names:
 # ---- doors -------------------------------------------------------------------------------------
 
 
+def unblocked(address: str, kind: int) -> socket.socket:
+    """A socket of the address's family that waits for nothing."""
+    sock = socket.socket(socket.AF_INET6 if family(address) == 6 else socket.AF_INET, kind)
+    sock.setblocking(False)
+    return sock
+
+
 def tcp_states(doors: list[tuple[str, int]]) -> dict[tuple[str, int], str]:
     """open, closed, filtered, or unreachable for each address and port, all asked at the same time."""
     states: dict[tuple[str, int], str] = {}
     with selectors.DefaultSelector() as waiting:
         for door in doors:
             address, port = door
-            sock = socket.socket(
-                socket.AF_INET6 if family(address) == 6 else socket.AF_INET, socket.SOCK_STREAM
-            )
-            sock.setblocking(False)
+            sock = unblocked(address, socket.SOCK_STREAM)
             code = sock.connect_ex((address, port))
             if code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
                 waiting.register(sock, selectors.EVENT_WRITE, door)
@@ -255,10 +259,7 @@ def udp_states(doors: list[tuple[str, int]]) -> dict[tuple[str, int], str]:
     with selectors.DefaultSelector() as waiting:
         for door in doors:
             address, port = door
-            sock = socket.socket(
-                socket.AF_INET6 if family(address) == 6 else socket.AF_INET, socket.SOCK_DGRAM
-            )
-            sock.setblocking(False)
+            sock = unblocked(address, socket.SOCK_DGRAM)
             try:
                 sock.connect((address, port))
                 sock.send(udp_payload(port))

@@ -9,7 +9,7 @@ from typing import Any
 
 from labkit import outside
 from labkit.checks import Context, Item, aspect
-from labkit.connection import Connection
+from labkit.connection import AS_ROOT, Connection
 from labkit.facts import Unreadable
 from labkit.gather import gather
 from labkit.outside import Got, Website
@@ -177,7 +177,7 @@ echo "$undo"
 
 def _script(server: Connection, script: str, timeout: float = 60, **values: object) -> tuple[int, str, str]:
     head = "".join(f"{name}={value}\n" for name, value in values.items())
-    done = server.run("sudo -n bash -s", stdin=head + script, timeout=timeout)
+    done = server.run(AS_ROOT, stdin=head + script, timeout=timeout)
     return done.exit_status, done.stdout, done.stderr.strip()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from labkit.checks import Context, Item, Target, aspect
 from labkit.checks.application import called, processes_of_app
-from labkit.connection import Connection
+from labkit.connection import AS_ROOT, Connection
 from labkit.facts.accounts import Accounts, accounts
 from labkit.facts.network import Socket, listening_sockets
 from labkit.facts.processes import Processes, Unit, processes, units
@@ -190,7 +190,7 @@ printf '{"fatal": %s, "code": %d, "logged": %s}\n' "$fatal" "$code" "$logged"
 
 def a_killed_worker_is_back(server: Connection, ctx: Context) -> Iterator[Finding]:
     """A killed worker is back with a new pid; a program that always fails ends in FATAL and is told."""
-    done = server.run("sudo -n bash -s", stdin=f"ACCOUNT={ctx.account}\n{_EXERCISE}", timeout=180)
+    done = server.run(AS_ROOT, stdin=f"ACCOUNT={ctx.account}\n{_EXERCISE}", timeout=180)
     results: dict[str, object] = {}
     for line in done.stdout.splitlines():
         if line.startswith("{"):

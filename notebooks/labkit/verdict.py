@@ -49,7 +49,7 @@ def passed(saw: str, *, detail: str = "") -> Finding:
 
 
 def failed(saw: str, *, expected: str, why: str, next: str = "", detail: str = "") -> Finding:
-    """The server is not as it should be: what was seen, what was expected, why it matters, what to do next."""
+    """The server is not as it should be: what was seen and expected, why it matters, what to do next."""
     return Finding(Verdict.FAIL, saw, expected, why, next, detail)
 
 

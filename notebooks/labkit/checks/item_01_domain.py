@@ -159,6 +159,6 @@ ITEM = Item(
     title="Domain configured and DNS propagated",
     short="Domain and DNS",
     chapter="02_https_caddy",
-    section="The name",
+    section="A name",
     aspects=(the_zone_has_the_name, the_world_has_heard, each_address_is_this_server),
 )

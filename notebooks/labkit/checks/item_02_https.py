@@ -126,6 +126,6 @@ ITEM = Item(
     title="HTTPS with a valid certificate",
     short="HTTPS",
     chapter="02_https_caddy",
-    section="Caddy and the certificate",
+    section="A certificate",
     aspects=(the_certificate_is_trusted, old_versions_are_refused, http_leads_to_https, hsts_is_noted),
 )

@@ -262,7 +262,7 @@ ITEM = Item(
     title="Health checks return 200",
     short="Health checks",
     chapter="02_https_caddy",
-    section="Caddy and the certificate",
+    section="Healthy, seen from outside",
     aspects=(the_endpoints_answer, the_application_itself_answers),
     exercise=a_paused_dependency_shows,
 )

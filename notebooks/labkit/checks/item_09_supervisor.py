@@ -231,7 +231,7 @@ ITEM = Item(
     title="Supervisor keeps the application running",
     short="Supervisor",
     chapter="01_vm_setup",
-    section="Supervisor",
+    section="Supervisor, who watches over it",
     aspects=(its_programs_run, nothing_runs_beside_it, it_restarts_and_stops_whole, it_starts_at_boot),
     exercise=a_killed_worker_is_back,
 )

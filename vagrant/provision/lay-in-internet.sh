@@ -25,7 +25,9 @@ install -m 644 "$here/../lab.env" $lib/lab.env
 install -m 755 "$source/server/raise-wire" "$source/server/lab-ready" $lib
 install -m 644 "$source"/server/*.service "$source"/server/*.mount $units
 ln -sf ../shipshape-internet.service ../shipshape-reference.service $units/multi-user.target.wants/
+install -D -m 644 "$source/server/resolved.conf" /usr/local/lib/systemd/resolved.conf.d/provider.conf
 systemctl daemon-reload
+systemctl restart systemd-resolved
 mountpoint --quiet $inside || systemctl start run-shipshape-internet.mount
 
 # Names and addresses come from lab.env alone.

@@ -1,0 +1,157 @@
+"""labcheck's look at its six items against the same looks made with pytest-testinfra, on the running machine.
+
+    python -m tests.benchmarks.labcheck_and_testinfra [--rounds 5] [--config .lab/test/labcheck.toml]
+
+Both go over the same ssh_config, whose connections are shared and already open. Before anything is timed,
+both must say the same of every aspect of every item. Looks only: nothing on the server is changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from labkit import check, config
+from labkit.checklist import items
+from labkit.verdict import Verdict
+from testinfra.host import Host, get_host  # type: ignore[import-untyped]
+
+from tests.benchmarks import by_testinfra
+from tests.benchmarks.measure import in_turn, show, spread
+
+Answers = dict[int, dict[str, str]]
+"""By item and aspect: ok, FAIL or UNKNOWN."""
+
+
+def by_labcheck(target: config.Config) -> Answers:
+    """One look of labcheck, an aspect at a time, so that two wrongs cannot hide behind one verdict."""
+    whole = items(sorted(by_testinfra.ITEMS))
+    single = [replace(item, aspects=(aspect,)) for item in whole for aspect in item.aspects]
+    answers: Answers = {item.number: {} for item in whole}
+    for judged in check.run(single, target.context()).items:
+        # An aspect with nothing to object to may say nothing.
+        word = judged.verdict.value if judged.findings else "ok"
+        answers[judged.item.number][judged.item.aspects[0].name] = "ok" if word == "PASS" else word
+    return answers
+
+
+def looks(target: config.Config) -> by_testinfra.Looks:
+    """testinfra's two hosts as a fresh run of pytest has them: nothing that an earlier one found is kept."""
+    assert target.vantage
+    Host._host_cache.clear()
+    server, internet = (
+        get_host(f"ssh://{place.host}?ssh_config={place.config}") for place in (target.server, target.vantage)
+    )
+    told = target.target
+    return by_testinfra.Looks(
+        server,
+        internet,
+        domain=told.domain,
+        account=told.account,
+        port=told.app_port,
+        reference=told.reference,
+    )
+
+
+def words(found: Mapping[int, Mapping[str, list[str]]]) -> Answers:
+    return {
+        number: {name: "FAIL" if wrong else "ok" for name, wrong in aspects.items()}
+        for number, aspects in found.items()
+    }
+
+
+class Counter(logging.Handler):
+    """testinfra logs each command that it runs on a host."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.commands = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.commands += record.msg.startswith("RUN ")
+
+
+def commands_of(see: by_testinfra.Looks) -> tuple[Answers, int]:
+    """testinfra's answers, and how many commands they took."""
+    log, counter = logging.getLogger("testinfra"), Counter()
+    log.addHandler(counter)
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    try:
+        return words(by_testinfra.judge(see)), counter.commands
+    finally:
+        log.removeHandler(counter)
+        log.setLevel(logging.WARNING)
+
+
+def compare(one: Answers, other: Answers) -> list[str]:
+    """The aspects of which the two do not say the same."""
+    assert {n: set(aspects) for n, aspects in one.items()} == {
+        n: set(aspects) for n, aspects in other.items()
+    }
+    return [
+        f"item {number}, {name}: labcheck says {said}, testinfra says {other[number][name]}"
+        for number, aspects in one.items()
+        for name, said in aspects.items()
+        if said != other[number][name]
+    ]
+
+
+def overall(answers: Answers) -> dict[int, str]:
+    return {number: "FAIL" if "FAIL" in aspects.values() else "PASS" for number, aspects in answers.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is timed (default 5)")
+    parser.add_argument("--config", type=Path, help="a labcheck.toml (default: as labcheck finds it)")
+    options = parser.parse_args()
+    target = config.load(options.config)
+    if target.vantage is None or not target.target.reference:
+        parser.error("labcheck.toml names no [vantage] with a reference: looks from outside are half of this")
+
+    labcheck = by_labcheck(target)
+    testinfra, commands = commands_of(looks(target))
+    if differences := compare(labcheck, testinfra):
+        print("the two do not say the same, so there is nothing to compare:", *differences, sep="\n  ")
+        return 1
+    verdicts = overall(labcheck)
+    aspects = sum(map(len, labcheck.values()))
+    state = {frozenset({"FAIL"}): "a bare server", frozenset({"PASS"}): "a finished server"}.get(
+        frozenset(verdicts.values()), "a server half done"
+    )
+    print(f"{state}: " + ", ".join(f"item {number} {verdict}" for number, verdict in verdicts.items()))
+    print(f"both say the same of all {aspects} aspects")
+
+    built = items(sorted(by_testinfra.ITEMS))
+
+    def look_by_labcheck() -> None:
+        report = check.run(built, target.context())
+        said = {judged.item.number: judged.verdict.value for judged in report.items}
+        assert said == verdicts and report.count(Verdict.UNKNOWN) == 0, said
+
+    def look_by_testinfra() -> None:
+        said = overall(words(by_testinfra.judge(looks(target))))
+        assert said == verdicts, said
+
+    took = in_turn({"labcheck": look_by_labcheck, "testinfra": look_by_testinfra}, options.rounds)
+    unit = statistics.median(took["labcheck"])
+    round_trips = {"labcheck": "2", "testinfra": str(commands)}
+    show(
+        f"six items, {options.rounds} rounds in turn, medians",
+        ("", "seconds", "round trips", "ratio"),
+        [
+            (name, spread(times), round_trips[name], f"{statistics.median(times) / unit:.2f}")
+            for name, times in took.items()
+        ],
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -115,7 +115,21 @@ def main() -> int:
     if target.vantage is None or not target.target.reference:
         parser.error("labcheck.toml names no [vantage] with a reference: looks from outside are half of this")
 
+    try:
+        return compare_and_time(target, options.rounds)
+    except RuntimeError as lost:  # testinfra's word for an ssh that ends with 255
+        print(f"the machine was lost on the way: {lost}", file=sys.stderr)
+        return 1
+
+
+def compare_and_time(target: config.Config, rounds: int) -> int:
+    """Both must say the same; then each is timed, in turn."""
     labcheck = by_labcheck(target)
+    if "UNKNOWN" in {word for aspects in labcheck.values() for word in aspects.values()}:
+        print(
+            "not everything can be seen, so there is nothing to compare: labcheck says what", file=sys.stderr
+        )
+        return 1
     testinfra, commands = commands_of(looks(target))
     if differences := compare(labcheck, testinfra):
         print("the two do not say the same, so there is nothing to compare:", *differences, sep="\n  ")
@@ -139,11 +153,11 @@ def main() -> int:
         said = overall(words(by_testinfra.judge(looks(target))))
         assert said == verdicts, said
 
-    took = in_turn({"labcheck": look_by_labcheck, "testinfra": look_by_testinfra}, options.rounds)
+    took = in_turn({"labcheck": look_by_labcheck, "testinfra": look_by_testinfra}, rounds)
     unit = statistics.median(took["labcheck"])
     round_trips = {"labcheck": "2", "testinfra": str(commands)}
     show(
-        f"six items, {options.rounds} rounds in turn, medians",
+        f"six items, rounds in turn: {rounds}",
         ("", "seconds", "round trips", "ratio"),
         [
             (name, spread(times), round_trips[name], f"{statistics.median(times) / unit:.2f}")

@@ -66,6 +66,15 @@ def eventually(path: Path) -> str:
     return path.read_text().strip()
 
 
+RESTORE_FAILS = """#!/bin/sh
+echo "$*" >> "$VAGRANT_CWD/asked"
+case "$*" in
+  "snapshot list") printf '==> lab: \nbare\nafter-00\n' ;;
+  *) echo "it cannot be restored" >&2; exit 1 ;;
+esac
+"""
+
+
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -176,6 +185,7 @@ def test_a_failed_program_is_one_sentence_and_names_the_log(checkout: Path) -> N
         (["goto", "00"], "there is no server yet"),
         (["goto", "07"], "there is no chapter 07"),
         (["goto"], "there is no chapter (none given)"),
+        (["restore", "bare"], "there is no server yet"),
         (["destroy"], "destroy asks first, and there is no one to ask"),
     ],
 )
@@ -187,6 +197,37 @@ def test_what_cannot_be_done_is_said_with_the_next_step(
     assert sentence in ran.stderr
     assert "\n  next: " in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("after-07", ["snapshot restore --no-start --no-provision after-07", "snapshot list"]),
+        ("--help", ["snapshot list"]),
+    ],
+)
+def test_a_snapshot_that_is_not_there_is_said_with_those_that_are(
+    checkout: Path, name: str, asked: list[str]
+) -> None:
+    (checkout / "bin" / "vagrant").write_text(RESTORE_FAILS)
+    (checkout / ".lab" / "lab").mkdir(parents=True)
+    (checkout / ".lab" / "lab" / "ssh_config").touch()
+    ran = lab(checkout, "restore", name)
+    assert (ran.returncode, ran.stderr) == (
+        1,
+        f"lab.py restore: the machine lab has no snapshot {name}\n  next: snapshots of it: bare, after-00\n",
+    )
+    assert (checkout / "asked").read_text().splitlines() == asked
+
+
+def test_a_snapshot_that_is_there_and_cannot_be_restored_is_said_with_vagrants_reason(checkout: Path) -> None:
+    (checkout / "bin" / "vagrant").write_text(RESTORE_FAILS)
+    (checkout / ".lab" / "lab").mkdir(parents=True)
+    (checkout / ".lab" / "lab" / "ssh_config").touch()
+    ran = lab(checkout, "restore", "after-00")
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("lab.py restore: vagrant snapshot restore")
+    assert "it cannot be restored" in ran.stderr
 
 
 def test_an_unknown_command_is_a_usage_error(checkout: Path) -> None:

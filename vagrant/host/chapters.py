@@ -13,6 +13,7 @@ from .machine import Machine
 from .say import Problem, line, step
 
 BARE = "bare"  # the snapshot of the server as it was handed over
+SNAPSHOT = re.compile(r"bare|after-\d\d")  # the names that the lab gives
 
 # Both ends of a certificate's life, as the stand-in internet sees it.
 CERTIFICATE = (
@@ -45,7 +46,7 @@ def snapshot_name(chapter: str) -> str:
 
 def parse_snapshots(text: str) -> list[str]:
     """The names in what `vagrant snapshot list` prints; other lines of Vagrant are no names."""
-    return [row.strip() for row in text.splitlines() if re.fullmatch(r"bare|after-\d\d", row.strip())]
+    return [row.strip() for row in text.splitlines() if SNAPSHOT.fullmatch(row.strip())]
 
 
 def path_to(chapter: str, known: list[str], saved: list[str]) -> tuple[str, list[str]]:
@@ -82,12 +83,28 @@ def saved(machine: Machine) -> list[str]:
 
 
 def restore(machine: Machine, name: str) -> None:
-    """Bring a snapshot back, and with it all that depends on time."""
+    """Bring a snapshot back, and with it all that depends on time. Raises Problem."""
+    if not SNAPSHOT.fullmatch(name):
+        raise no_snapshot(machine, name, saved(machine))
     machine.hang_up()
-    machine.change(
-        f"restoring the snapshot {name}", "snapshot", "restore", "--no-start", "--no-provision", name
-    )
+    try:
+        machine.change(
+            f"restoring the snapshot {name}", "snapshot", "restore", "--no-start", "--no-provision", name
+        )
+    except Problem:
+        # Asked only now: each call of Vagrant costs seconds.
+        if name in (names := saved(machine)):
+            raise
+        raise no_snapshot(machine, name, names) from None
     settle(machine)
+
+
+def no_snapshot(machine: Machine, name: str, names: list[str]) -> Problem:
+    """What to say of a snapshot that is not there."""
+    return Problem(
+        f"the machine {machine.name} has no snapshot {name or '(none given)'}",
+        f"snapshots of it: {', '.join(names) or 'none'}",
+    )
 
 
 def settle(machine: Machine) -> None:

@@ -43,6 +43,7 @@ The lab: a real server on this computer, and notebooks that lead through a first
   make test-fast        prove what needs no machine, in under two minutes
 
 Without make (Windows): python vagrant/lab.py lab, python vagrant/lab.py check --item 6, and so on.
+There also: snapshot NN (keep the server as it is now, as after-NN), restore NAME (bare, after-NN).
 LAB_DISTRO=ubuntu2404 (ubuntu2204, debian12, debian13) chooses the server's system when it is made."""
 
 
@@ -58,8 +59,9 @@ class Part:
 
 
 def called(command: str) -> str:
-    """How the person called it, for messages."""
-    return f"make {command}" if "MAKELEVEL" in os.environ else f"lab.py {command}"
+    """How the person called it, for messages; what has no target of make is called by lab.py and tests."""
+    by_make = "MAKELEVEL" in os.environ and command not in ("up", "snapshot", "restore")
+    return f"make {command}" if by_make else f"lab.py {command}"
 
 
 class Lab:
@@ -300,6 +302,14 @@ def snapshot_command(lab: Lab, arguments: list[str]) -> int:
     return 0
 
 
+def restore_command(lab: Lab, arguments: list[str]) -> int:
+    with alone(lab.machine.lock, called("restore")):
+        if not lab.machine.ssh_config.exists():
+            raise Problem("there is no server yet", "make it first: make lab")
+        chapters.restore(lab.machine, arguments[0] if arguments else "")
+    return 0
+
+
 def goto_command(lab: Lab, arguments: list[str]) -> int:
     chapter = chapters.number(arguments[0] if arguments else "", CHECKOUT)
     with alone(lab.machine.lock, called("goto")):
@@ -403,6 +413,7 @@ COMMANDS: dict[str, Callable[[Lab, list[str]], int]] = {
     "course": course_command,
     "goto": goto_command,
     "snapshot": snapshot_command,
+    "restore": restore_command,
     "stop": stop_command,
     "destroy": destroy_command,
 }

@@ -231,6 +231,7 @@ def test_labcheck_toml_says_what_labcheck_reads(made: Machine) -> None:
     }  # fmt: skip
     assert told["vantage"]["reference"] == "ports.lab.example"
     assert told["lab"]["machine"] == "lab"
+    assert told["lab"]["marker"] == made.settings["LAB_MARKER"]
     assert told["lab"]["tool"][1] == str(made.checkout / "vagrant" / "lab.py")
 
 

@@ -129,6 +129,7 @@ class Lab:
             if abs(off) > 1:
                 current.result += f"; its clock was {off:.0f} s off, set"
         if complete:
+            machine.write_labcheck()
             if port is not None:
                 check_port(port)
             return

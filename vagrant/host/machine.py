@@ -347,6 +347,10 @@ class Machine:
             self.wait_for("server")
             self._fetch_internet_keys()
             self.wait_for("internet")
+        self.write_labcheck()
+
+    def write_labcheck(self) -> None:
+        """Write labcheck.toml as the checkout has it now; the learner's also where labcheck finds it."""
         self.labcheck.write_text(self._labcheck(), encoding="utf-8")
         if self.name == "lab":
             shutil.copyfile(self.labcheck, self.checkout / "labcheck.toml")
@@ -435,6 +439,7 @@ class Machine:
             "[vantage]", 'host = "internet"', 'name = "the stand-in internet"',
             f"reference = {json.dumps(settings['LAB_REFERENCE_NAME'])}", "",
             "[lab]", f"tool = {json.dumps(tool)}", f"machine = {json.dumps(self.name)}",
+            f"marker = {json.dumps(settings['LAB_MARKER'])}",
         ]  # fmt: skip
         return "\n".join(rows) + "\n"
 

@@ -140,6 +140,14 @@ def test_an_apt_mirror_that_does_not_answer_is_named(tmp_path: Path, monkeypatch
     assert "apt-get update" in caught.value.next_steps[0]
 
 
+def test_the_distributions_are_those_that_have_a_box(made: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert box.distros(made.settings) == ["ubuntu2204", "ubuntu2404", "debian12", "debian13"]
+    monkeypatch.setenv("LAB_DISTRO", "gentoo")
+    with pytest.raises(Problem, match="LAB_DISTRO=gentoo is not known") as caught:
+        box.distro_wanted(made.settings)
+    assert caught.value.next_steps == ("choose one of: ubuntu2204, ubuntu2404, debian12, debian13",)
+
+
 def test_the_catalogue_is_given_up_on_within_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

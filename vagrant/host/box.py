@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -16,8 +17,6 @@ from .say import Problem, line, step
 
 CATALOGUE = "https://vagrantcloud.com/api/v2/box"
 CATALOGUE_LIMIT = 5.0  # seconds; a catalogue that is slower is no catalogue to download 600 MB from
-
-DISTROS = ("ubuntu2204", "ubuntu2404", "debian12", "debian13")
 
 
 def catalogue_answers(box: str) -> bool:
@@ -45,18 +44,24 @@ def provider_for(system: System) -> str:
     return "virtualbox" if system.family in ("macos", "windows") else "libvirt"
 
 
-def distro_wanted() -> str:
+def distros(settings: Mapping[str, str]) -> list[str]:
+    """The distributions that have a box in lab.env: its rows are LAB_BOX_<DISTRO>_<PROVIDER>."""
+    rows = (re.match(r"LAB_BOX_([A-Z0-9]+)_", name) for name in settings)
+    return list(dict.fromkeys(row[1].lower() for row in rows if row))
+
+
+def distro_wanted(settings: Mapping[str, str]) -> str:
     """LAB_DISTRO, checked; empty where the person left it open."""
     wanted = os.environ.get("LAB_DISTRO", "")
-    if wanted and wanted not in DISTROS:
-        raise Problem(f"LAB_DISTRO={wanted} is not known", f"choose one of: {', '.join(DISTROS)}")
+    if wanted and wanted not in distros(settings):
+        raise Problem(f"LAB_DISTRO={wanted} is not known", f"choose one of: {', '.join(distros(settings))}")
     return wanted
 
 
 def choose(system: System, settings: Mapping[str, str]) -> tuple[str, str, bool]:
     """The distribution, the box's name, and whether it has to be built here. Raises Problem."""
     provider = provider_for(system)
-    wanted = distro_wanted()
+    wanted = distro_wanted(settings)
     can_build = (
         provider == "libvirt" and system.family == "debian" and platform.machine() in ("x86_64", "aarch64")
     )

@@ -107,13 +107,16 @@ if kill -0 -- -$job 2>/dev/null; then read -t 0.3 <> <(:); kill -TERM -- -$job 2
 printf '\\nNONCE end %s\\n' $status
 """
 
-# What the cell finds. The trap says which command stopped it; its output goes to the cell's own output even
-# from inside a redirection. sudo drops the environment, and apt under sudo would ask questions again.
+# What the cell finds. sudo drops the environment, and apt under sudo would ask questions again. The trap says
+# which command stopped it, and for our own function, where that was called; its output goes to the cell's own
+# output even from inside a redirection.
 _PREPARE = """\
 export LC_ALL=C.UTF-8 TERM=dumb PAGER=cat SYSTEMD_COLORS=0 DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a
 sudo() { command sudo --preserve-env=DEBIAN_FRONTEND,NEEDRESTART_MODE,LC_ALL "$@"; }
 exec 7>&1
-trap 'printf "\\nNONCE at %s %s\\n" $? $((LINENO - _first + 1)) >&7' ERR
+trap '_status=$? _at=$((LINENO - _first + 1))
+if ((_at < 1)); then _at=$((BASH_LINENO[${#FUNCNAME[@]} - 1] - _first + 1)); fi
+printf "\\nNONCE at %s %s\\n" $_status $_at >&7' ERR
 set -Eeuo pipefail
 """
 

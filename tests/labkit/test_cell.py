@@ -38,6 +38,14 @@ def test_a_failure_inside_a_pipe_a_function_or_a_substitution_ends_the_cell(shar
     assert (failing.output, failing.line, failing.command) == ("", 2, "test -e /nowhere")
 
 
+def test_a_failure_under_sudo_names_the_cell_s_line(shared: Connection) -> None:
+    ran = run_cell(shared, "echo before\nsudo test -e /nowhere\necho no\n")
+    assert ran.output == "before\n"
+    assert ran.why() == "exit status 1 from line 2: sudo test -e /nowhere"
+    piped = run_cell(shared, "f() {\n  sudo test -e /nowhere 2>&1 | cat\n}\n\nf\n")
+    assert (piped.output, piped.exit_status) == ("", 1)
+
+
 def test_a_variable_that_is_not_set_ends_the_cell(shared: Connection) -> None:
     ran = run_cell(shared, "echo $NOT_SET_AT_ALL\necho no\n")
     assert ran.exit_status != 0

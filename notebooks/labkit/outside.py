@@ -32,7 +32,7 @@ HEALTH_PATHS = ("/health/live", "/health/ready", "/health")
 # Ten doors that are left open by mistake on many servers, whether or not anything listens there now.
 CONTROL_PORTS = (23, 2375, 3000, 3306, 5432, 6379, 8000, 8080, 9090, 27017)
 PROBE_TIMEOUT = (
-    30.0  # s: the probe's own limits end it after about 8; the rest is for a slow guest's start of Python
+    40.0  # s: the probe's own limits end it after about 15; the rest is for a slow guest's start of Python
 )
 
 
@@ -54,6 +54,7 @@ class Questions:
     udp: tuple[int, ...] = (443,)
     reference: str = ""  # a host where every port answers
     paths: tuple[str, ...] = HEALTH_PATHS
+    tries: int = 3  # at most so many for a good answer from a path
     wanted: tuple[str, ...] = ("host_keys", "doors", "web")
 
     @property
@@ -141,6 +142,7 @@ class Try:
     hsts: str
     edge: dict[str, str]
     error: str
+    well: bool
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,7 @@ class Got:
 
     @property
     def best(self) -> Try:
-        answered = [item for item in self.tries if item.status is not None]
-        return min(answered or self.tries, key=lambda item: item.seconds)
+        return min(self.tries, key=lambda item: (not item.well, item.status is None, item.seconds))
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,7 @@ def _parse_doors(answer: dict[str, Any]) -> Doors:
 def _try(item: dict[str, Any]) -> Try:
     return Try(
         item.get("status"), item.get("seconds", 0.0), item.get("body", ""), item.get("location", ""),
-        item.get("hsts", ""), item.get("edge", {}), item.get("error", ""),
+        item.get("hsts", ""), item.get("edge", {}), item.get("error", ""), item.get("well", False),
     )  # fmt: skip
 
 

@@ -86,11 +86,11 @@ def test_a_network_in_front_is_unknown_and_named(records: Records, edge: dict[st
 SHAKE = Handshake(IPV4, "", "", "TLSv1.3", "h2", ("app.lab.example",), "Lab Encrypt", 0, 12, 3,
                   {"TLSv1": "refused", "TLSv1_1": "refused"})  # fmt: skip
 HEALTHY = json.dumps({"status": "healthy", "components": {"openai_api": {"status": "healthy"}}})
-GOOD = Try(200, 0.1, HEALTHY, "", "", {}, "")
+GOOD = Try(200, 0.1, HEALTHY, "", "", {}, "", well=True)
 
 
 def site(shake: Handshake = SHAKE, redirect: str = "https://app.lab.example/", *gets: Got) -> Website:
-    return Website((shake,), (Redirect(IPV4, Try(308, 0.1, "", redirect, "", {}, "")),), gets)
+    return Website((shake,), (Redirect(IPV4, Try(308, 0.1, "", redirect, "", {}, "", well=False)),), gets)
 
 
 def test_a_certificate_with_a_third_left_or_less_fails() -> None:
@@ -143,8 +143,13 @@ def test_a_health_answer_fails_with_its_reason(answer: Got, says: str) -> None:
 
 
 def test_the_best_of_three_counts() -> None:
-    three = Got(IPV4, "/health", (replace(GOOD, seconds=3.0), GOOD, replace(GOOD, seconds=2.0)))
+    slow = replace(GOOD, seconds=2.0, well=False)
+    quick_and_ill = replace(GOOD, seconds=0.01, body='{"status": "degraded", "components": {}}', well=False)
+    three = Got(IPV4, "/health", (slow, quick_and_ill, GOOD))
     assert verdict(health.the_endpoints_answer(site(SHAKE, "", three))) == "PASS"
+    assert (
+        verdict(health.the_endpoints_answer(site(SHAKE, "", replace(three, tries=three.tries[:2])))) == "FAIL"
+    )
 
 
 def test_one_text_for_every_path_fails() -> None:

@@ -36,6 +36,9 @@ set -euo pipefail
 root=$1 out=$2 size=$3 work=$4
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/cache/apt/archives/*.deb
 rm -f "$root"/etc/ssh/ssh_host_* "$root"/etc/ssh/ssh_config.d/* "$root/etc/resolv.conf"
+# mmdebstrap's own means against services that start while it builds; it takes them away after this step alone.
+rm -f "$root/usr/sbin/policy-rc.d"
+mv -f "$root/usr/sbin/start-stop-daemon.REAL" "$root/usr/sbin/start-stop-daemon"
 echo internet > "$root/etc/hostname"
 : > "$root/etc/machine-id"
 truncate --size "$size" "$out"

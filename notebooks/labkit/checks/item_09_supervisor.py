@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from labkit.checks import Context, Item, Target, aspect
 from labkit.checks.application import called, processes_of_app
-from labkit.connection import AS_ROOT, Connection
+from labkit.connection import AS_ROOT, Connection, Result
 from labkit.facts.accounts import Accounts, accounts
 from labkit.facts.network import Socket, listening_sockets
 from labkit.facts.processes import Processes, Unit, processes, units
 from labkit.facts.supervisor import Program, ProgramFile, Supervisor, supervisor, supervisor_files
+from labkit.gather import gather
 from labkit.verdict import Finding, failed, passed, unknown
+from labkit.wait import GaveUp, NotYet, wait_until
 
 _WHY = "what nobody watches stays down when it falls"
 
@@ -154,69 +155,91 @@ def it_starts_at_boot(units: dict[str, Unit]) -> Iterator[Finding]:
 
 # ---- exercise ----------------------------------------------------------------------------------
 
-# One line of JSON a result. Everything is put back here, and by a timer should this script be cut off.
-_EXERCISE = r"""set -uo pipefail
-conf=/etc/supervisor/conf.d/labcheck-crash.conf
-undo="rm -f $conf; supervisorctl reread; supervisorctl update labcheck-crash"
-pid_of() { supervisorctl pid "$1" 2>/dev/null; }
-log=$(sed -n 's/^ *logfile *= *\([^ ;]*\).*/\1/p' /etc/supervisor/supervisord.conf | head -1)
-own='$2 == "RUNNING" && index($1, group) == 1 { print $1; exit }'
-name=$(supervisorctl status | awk -v group="$ACCOUNT" "$own")
-if [[ -z $name ]]; then echo '{"worker": null}'; exit 0; fi
-before=$(pid_of "$name")
-kill -9 "$before"
-end=$((SECONDS + 30)) back=false after=$before
-while (( SECONDS < end )); do
-  after=$(pid_of "$name")
-  if [[ $after == "$before" || $after == 0 ]]; then continue; fi
-  if [[ $(supervisorctl status "$name") == *RUNNING* ]]; then back=true; break; fi
-done
-printf '{"worker": "%s", "back": %s}\n' "$name" "$back"
-systemctl stop labcheck-crash.timer 2>/dev/null
-systemd-run --quiet --collect --unit=labcheck-crash --on-active=120 /bin/bash -c "$undo" || exit 5
-trap 'systemctl stop labcheck-crash.timer; eval "$undo" >/dev/null' EXIT
-printf '[program:labcheck-crash]\ncommand=/bin/false\nstartsecs=1\nstartretries=1\n' > "$conf"
-supervisorctl reread >/dev/null; supervisorctl update labcheck-crash >/dev/null
-end=$((SECONDS + 40)) fatal=false code=0
-while (( SECONDS < end )); do
-  if said=$(supervisorctl status labcheck-crash); then code=0; else code=$?; fi
-  if [[ $said == *FATAL* ]]; then fatal=true; break; fi
-done
-logged=false
-if tail -n 200 "$log" | grep -q 'gave up: labcheck-crash entered FATAL state'; then logged=true; fi
-printf '{"fatal": %s, "code": %d, "logged": %s}\n' "$fatal" "$code" "$logged"
+CRASH = "labcheck-crash"
+_FILE = f"/etc/supervisor/conf.d/{CRASH}.conf"
+_UNDO = f"rm -f {_FILE}; supervisorctl reread; supervisorctl update {CRASH}"
+# Put back by a timer of the server's own, should this side be cut off.
+_START = f"""set -euo pipefail
+if systemctl is-active --quiet {CRASH}.timer; then systemctl stop {CRASH}.timer; fi
+systemd-run --quiet --collect --unit={CRASH} --on-active=180 /bin/bash -c "{_UNDO}"
+printf '%s\\n' '[program:{CRASH}]' command=/bin/false startsecs=1 startretries=1 > {_FILE}
+supervisorctl reread
+supervisorctl update {CRASH}
 """
+_TOLD = f"""set -uo pipefail
+supervisorctl status {CRASH} > /dev/null
+echo "status $?"
+log=$(sed -n 's/^ *logfile *= *\\([^ ;]*\\).*/\\1/p' /etc/supervisor/supervisord.conf | head -1)
+tail -n 200 "$log" | grep -o 'gave up: {CRASH} entered FATAL state'
+"""
+BACK_WITHIN = 30  # s
+
+
+def _root(server: Connection, script: str, timeout: float = 60) -> Result:
+    return server.run(AS_ROOT, stdin=script, timeout=timeout)
+
+
+def _program(server: Connection, full_name: str) -> Program | None:
+    loaded = gather(server, [supervisor])[supervisor]
+    return next((program for program in loaded.programs if program.full_name == full_name), None)
 
 
 def a_killed_worker_is_back(server: Connection, ctx: Context) -> Iterator[Finding]:
-    """A killed worker is back with a new pid; a program that always fails ends in FATAL and is told."""
-    done = server.run(AS_ROOT, stdin=f"ACCOUNT={ctx.account}\n{_EXERCISE}", timeout=180)
-    results: dict[str, object] = {}
-    for line in done.stdout.splitlines():
-        if line.startswith("{"):
-            results |= json.loads(line)
-    if "worker" not in results:
-        said = (done.stderr.strip().splitlines() or [f"exit status {done.exit_status}"])[-1]
-        yield unknown(f"the exercise could not run: {said}")
-        return
-    if results["worker"] is None:
+    """A killed worker is RUNNING again, with a new pid."""
+    loaded = gather(server, [supervisor])[supervisor]
+    running = [program for program in programs_of_app(loaded, ctx.target) if program.state == "RUNNING"]
+    if not running:
         yield failed("there is no running worker to kill", expected="a RUNNING program", why=_WHY)
         return
-    if results["back"]:
-        yield passed(f"{results['worker']} was killed, and is RUNNING again")
-    else:
+    victim = running[0]
+    killed = _root(server, f"kill -KILL {victim.pid}")
+    if killed.exit_status != 0:
+        yield unknown(f"{victim.full_name} could not be killed: {killed.stderr.strip()}")
+        return
+
+    def is_back() -> bool:
+        now = _program(server, victim.full_name)
+        if now is None:
+            raise NotYet("Supervisor does not know it any more")
+        if now.state != "RUNNING" or now.pid == victim.pid:
+            raise NotYet(f"it is {now.state}")
+        return True
+
+    try:
+        wait_until(is_back, what=f"{victim.full_name} to be RUNNING again", timeout=BACK_WITHIN)
+        yield passed(f"{victim.full_name} was killed, and is RUNNING again")
+    except GaveUp:
         yield failed(
-            f"{results['worker']} was killed, and stays down",
-            expected="RUNNING again with a new pid within 30 s",
+            f"{victim.full_name} was killed, and stays down",
+            expected=f"RUNNING again with a new pid within {BACK_WITHIN} s",
             why=_WHY,
             next="autorestart=true, then: sudo supervisorctl update",
         )
-    if "fatal" not in results:
-        yield unknown(
-            "the crash loop could not be made: "
-            + (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        )
-    elif results["fatal"] and results["code"] and results["logged"]:
+
+
+def a_crash_loop_is_told(server: Connection) -> Iterator[Finding]:
+    """A program that always fails ends in FATAL, and the status and the log say so."""
+    started = _root(server, _START)
+    try:
+        if started.exit_status != 0:
+            said = (started.stderr or started.stdout).strip().splitlines() or ["no reason given"]
+            yield unknown(f"the crash loop could not be made: {said[-1]}")
+            return
+
+        def has_given_up() -> bool:
+            now = _program(server, CRASH)
+            if now is None or now.state != "FATAL":
+                raise NotYet(f"it is {now.state if now else 'not there'}")
+            return True
+
+        try:
+            wait_until(has_given_up, what="Supervisor to give up", timeout=40)
+            told = _root(server, _TOLD).stdout
+        except GaveUp:
+            told = ""
+    finally:
+        _root(server, f"{_UNDO}\nsystemctl stop {CRASH}.timer")
+    if "status 3" in told and "gave up" in told:
         yield passed("a program that always fails ends in FATAL, and the status and the log say so")
     else:
         yield failed(
@@ -226,6 +249,12 @@ def a_killed_worker_is_back(server: Connection, ctx: Context) -> Iterator[Findin
         )
 
 
+def it_is_looked_after(server: Connection, ctx: Context) -> Iterator[Finding]:
+    """What falls is started again, and what cannot be started is told."""
+    yield from a_killed_worker_is_back(server, ctx)
+    yield from a_crash_loop_is_told(server)
+
+
 ITEM = Item(
     number=9,
     title="Supervisor keeps the application running",
@@ -233,5 +262,5 @@ ITEM = Item(
     chapter="01_vm_setup",
     section="Supervisor, who watches over it",
     aspects=(its_programs_run, nothing_runs_beside_it, it_restarts_and_stops_whole, it_starts_at_boot),
-    exercise=a_killed_worker_is_back,
+    exercise=it_is_looked_after,
 )

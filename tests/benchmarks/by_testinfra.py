@@ -241,7 +241,7 @@ class Looks:
         to = f"-connect '{f'[{address}]' if ':' in address else address}:443' -servername {self.domain}"
         said = self.internet.run(
             f"said=$(timeout 5 openssl s_client {to} -verify_hostname {self.domain} -alpn h2,http/1.1"
-            ' </dev/null 2>/dev/null); echo "$said"; date +%s;'
+            ' </dev/null 2>/dev/null); date +%s; echo "$said" | grep -aE "^New, |Verify return code";'
             ' echo "$said" | openssl x509 -noout -startdate -enddate'
         ).stdout
         protocol = re.search(r"^New, (TLSv[\d.]+), Cipher is (?!\(NONE\))", said, re.M)

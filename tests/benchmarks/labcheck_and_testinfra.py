@@ -125,10 +125,10 @@ def main() -> int:
 def compare_and_time(target: config.Config, rounds: int) -> int:
     """Both must say the same; then each is timed, in turn."""
     labcheck = by_labcheck(target)
-    if "UNKNOWN" in {word for aspects in labcheck.values() for word in aspects.values()}:
-        print(
-            "not everything can be seen, so there is nothing to compare: labcheck says what", file=sys.stderr
-        )
+    if blind := [
+        name for aspects in labcheck.values() for name, word in aspects.items() if word == "UNKNOWN"
+    ]:
+        print("labcheck cannot see everything now, so there is nothing to compare:", *blind, sep="\n  ")
         return 1
     testinfra, commands = commands_of(looks(target))
     if differences := compare(labcheck, testinfra):

@@ -24,4 +24,5 @@ def test_each_mutant_says_what_it_breaks_and_what_must_be_said() -> None:
         fields = head(path)
         assert set(FIELDS) <= set(fields), path.name
         assert fields["depth"] in ("look", "exercise"), path.name
+        assert fields.get("on", "server") in ("server", "internet"), path.name
         assert re.compile(fields["says"]) and re.fullmatch(r"none|\d+(, \d+)*", fields["also"]), path.name

@@ -1,16 +1,17 @@
+#!/bin/bash
 # item: 1
+# on: internet
 # depth: look
 # looks right because: the server's own addresses are there, and every look-up agrees
 # but: a second A record leads to an address where nobody is
 # says: nobody at 198.51.100.200
-# also: 2, 3
+# also: 2
 set -euo pipefail
-systemd-run --quiet --wait --pipe --machine=internet /bin/bash -s <<'THERE'
-nsupdate -k /root/provider.key <<'ZONE'
+knsupdate -k /root/provider.key <<'ZONE'
 server 198.51.100.54
-zone lab.example
-update add app.lab.example 60 A 198.51.100.200
+zone lab.example.
+update add app.lab.example. 60 A 198.51.100.200
 send
 ZONE
 systemctl restart unbound
-THERE
+soon resolves A 198.51.100.200

@@ -1,14 +1,12 @@
+#!/bin/bash
 # item: 2
 # depth: look
 # looks right because: https is all right, and the Caddyfile mentions automatic https
-# but: http is not redirected any more
-# says: http at .*80/tcp
+# but: http is not redirected any more: nobody is at port 80
+# says: http at .*80/tcp: refused
 # also: none
 set -euo pipefail
-if grep -q '^{' /etc/caddy/Caddyfile; then
-  sed -i '0,/^{/s//{\n\tauto_https disable_redirects/' /etc/caddy/Caddyfile
-else
-  sed -i '1i {\n\tauto_https disable_redirects\n}' /etc/caddy/Caddyfile
-fi
+sed -i '0,/^{/s//{\n\tauto_https disable_redirects/' /etc/caddy/Caddyfile
 caddy validate --config /etc/caddy/Caddyfile
 systemctl restart caddy
+soon caddy_answers

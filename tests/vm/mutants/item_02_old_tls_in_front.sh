@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 2
 # depth: look
 # looks right because: Caddy speaks TLS 1.2 and 1.3 alone, and the certificate is the right one
@@ -5,39 +6,32 @@
 # says: TLS 1.0 is accepted
 # also: 3
 set -euo pipefail
-folder=$(dirname "$(find /var/lib/caddy -name app.lab.example.crt | grep -v /local/ | head -1)")
+certificate=$(find /var/lib/caddy -name app.lab.example.crt)
 cat > /usr/local/sbin/old-proxy <<'THERE'
-import socket, ssl, sys, threading
-folder = sys.argv[1]
+import asyncio, ssl, sys
 outer = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-outer.load_cert_chain(f"{folder}/app.lab.example.crt", f"{folder}/app.lab.example.key")
+outer.load_cert_chain(sys.argv[1], sys.argv[1].replace(".crt", ".key"))
 outer.minimum_version = ssl.TLSVersion.TLSv1
 outer.set_ciphers("ALL:@SECLEVEL=0")
 inner = ssl.create_default_context()
 inner.check_hostname, inner.verify_mode = False, ssl.CERT_NONE
-def pump(a, b):
+async def pump(reader, writer):
     try:
-        while data := a.recv(65536):
-            b.sendall(data)
-    except OSError:
-        pass
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
     finally:
-        b.close()
-def serve(raw):
-    try:
-        front = outer.wrap_socket(raw, server_side=True)
-        back = inner.wrap_socket(socket.create_connection(("127.0.0.1", 443)), server_hostname="app.lab.example")
-    except OSError:
-        return raw.close()
-    threading.Thread(target=pump, args=(front, back), daemon=True).start()
-    pump(back, front)
-with socket.create_server(("::", 8444), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
-    while True:
-        threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+        writer.close()
+async def serve(reader, writer):
+    back_reader, back_writer = await asyncio.open_connection("127.0.0.1", 443, ssl=inner, server_hostname="app.lab.example")
+    await asyncio.gather(pump(reader, back_writer), pump(back_reader, writer))
+async def main():
+    await (await asyncio.start_server(serve, ["0.0.0.0", "::"], 8444, ssl=outer)).serve_forever()
+asyncio.run(main())
 THERE
-systemd-run --quiet --unit=old-proxy python3 /usr/local/sbin/old-proxy "$folder"
+systemd-run --quiet --unit=old-proxy python3 /usr/local/sbin/old-proxy "$certificate"
+soon caddy_answers 8444
 for tool in iptables ip6tables; do
   $tool -t nat -I PREROUTING -i public0 -p tcp --dport 443 -j REDIRECT --to-ports 8444
   $tool -I INPUT -m conntrack --ctstate DNAT -j ACCEPT
 done
-until ss -Hltn 'sport = :8444' | grep -q 8444; do :; done

@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 2
 # depth: look
 # looks right because: a browser that uses IPv4 sees nothing wrong
@@ -8,3 +9,4 @@ set -euo pipefail
 sed -i '0,/^app\.lab\.example.*{/s//&\n\tbind 198.51.100.10 127.0.0.1/' /etc/caddy/Caddyfile
 caddy validate --config /etc/caddy/Caddyfile
 systemctl restart caddy
+soon caddy_answers

@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 3
 # depth: exercise
 # looks right because: the health answers are the application's own, and 200
@@ -10,3 +11,4 @@ set -euo pipefail
 sed -i '0,/^app\.lab\.example.*{/s//&\n\trespond \/health `{"status": "healthy", "components": {"openai_api": {"status": "healthy"}, "database": {"status": "not_configured"}}}` 200/' /etc/caddy/Caddyfile
 caddy validate --config /etc/caddy/Caddyfile
 systemctl restart caddy
+soon caddy_answers

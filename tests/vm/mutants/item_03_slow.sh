@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 3
 # depth: look
 # looks right because: every answer is 200 and healthy
@@ -17,12 +18,13 @@ async def pump(reader, writer, wait):
         writer.close()
 async def serve(reader, writer):
     back_reader, back_writer = await asyncio.open_connection("127.0.0.1", 8000)
-    await asyncio.gather(pump(reader, back_writer, 1.3), pump(back_reader, writer, 0))
+    await asyncio.gather(pump(reader, back_writer, 1.2), pump(back_reader, writer, 0))
 async def main():
     await (await asyncio.start_server(serve, "127.0.0.1", 8700)).serve_forever()
 asyncio.run(main())
 THERE
 systemd-run --quiet --unit=slow-relay python3 /usr/local/sbin/slow-relay
-until ss -Hltn 'sport = :8700' | grep -q 8700; do :; done
+soon listens 8700
 sed -i 's/\(127\.0\.0\.1\|localhost\):8000/127.0.0.1:8700/' /etc/caddy/Caddyfile
 systemctl restart caddy
+soon caddy_answers

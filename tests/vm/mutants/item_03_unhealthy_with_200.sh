@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 3
 # depth: look
 # looks right because: the status is 200, and that is all that most monitors look at
@@ -10,3 +11,4 @@ set -euo pipefail
 sed -i '0,/^app\.lab\.example.*{/s//&\n\trespond \/health `{"status": "unhealthy", "components": {"openai_api": "unhealthy"}}` 200/' /etc/caddy/Caddyfile
 caddy validate --config /etc/caddy/Caddyfile
 systemctl restart caddy
+soon caddy_answers

@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 6
 # depth: look
 # looks right because: nothing but the three answers from outside

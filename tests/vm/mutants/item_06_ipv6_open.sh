@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 6
 # depth: look
 # looks right because: ufw status says active, and the scan over IPv4 finds nothing

@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 6
 # depth: look
 # looks right because: the rules are loaded, and nothing else answers

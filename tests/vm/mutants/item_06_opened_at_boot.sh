@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 6
 # depth: exercise
 # looks right because: rules loaded, ufw enabled, its unit enabled

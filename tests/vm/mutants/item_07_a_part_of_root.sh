@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 7
 # depth: look
 # looks right because: uid, groups and sudo are all right
@@ -9,4 +10,4 @@ conf=$(grep -l 'program:aiapp-8000' /etc/supervisor/conf.d/*.conf)
 sed -i -e '/^user *=/d' -e 's#^command *= *#&/usr/bin/setpriv --reuid aiapp --regid aiapp --init-groups --inh-caps +net_bind_service --ambient-caps +net_bind_service #' "$conf"
 supervisorctl reread
 supervisorctl update
-until ss -Hltn 'sport = :8000' | grep -q 8000; do :; done
+soon app_is_well

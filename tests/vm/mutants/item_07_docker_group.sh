@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 7
 # depth: look
 # looks right because: no uid 0, no sudo rule

@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 7
 # depth: look
 # looks right because: nothing about its rights has changed

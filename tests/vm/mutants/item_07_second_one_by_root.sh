@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 7
 # depth: look
 # looks right because: what listens on 8000 runs under aiapp
@@ -5,10 +6,5 @@
 # says: runs as root
 # also: 9
 set -euo pipefail
-cd /home/aiapp/app
-set -a
-# shellcheck disable=SC1091
-. ./.env
-set +a
 systemd-run --quiet --unit=by-hand --working-directory=/home/aiapp/app /home/aiapp/app/.venv/bin/uvicorn lab_app.main:app --host 127.0.0.1 --port 8055
-until ss -Hltn 'sport = :8055' | grep -q 8055; do :; done
+soon answers 8055

@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 7
 # depth: look
 # looks right because: the account is in no group but its own

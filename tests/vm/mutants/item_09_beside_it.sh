@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 9
 # depth: look
 # looks right because: supervisorctl status says RUNNING
@@ -7,4 +8,4 @@
 set -euo pipefail
 cd /home/aiapp/app
 nohup setsid runuser -u aiapp -- .venv/bin/uvicorn lab_app.main:app --host 127.0.0.1 --port 8056 >/dev/null 2>&1 </dev/null &
-until ss -Hltn 'sport = :8056' | grep -q 8056; do :; done
+soon answers 8056

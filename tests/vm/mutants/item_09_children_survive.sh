@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 9
 # depth: look
 # looks right because: it is RUNNING, and restarts
@@ -9,4 +10,4 @@ conf=$(grep -l 'program:aiapp-8000' /etc/supervisor/conf.d/*.conf)
 sed -i -e '/^stopasgroup/d' -e '/^killasgroup/d' "$conf"
 supervisorctl reread
 supervisorctl update
-until supervisorctl status | grep -q RUNNING; do :; done
+soon app_is_well

@@ -1,3 +1,4 @@
+#!/bin/bash
 # item: 9
 # depth: look
 # looks right because: it is RUNNING, and restarts

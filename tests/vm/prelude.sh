@@ -1,0 +1,29 @@
+#!/bin/bash
+# What the mutants wait with: each runs behind this, in the same shell.
+set -euo pipefail
+
+# soon COMMAND…: until it succeeds, for a minute and a half at most.
+soon() {
+  local end=$((SECONDS + 90))
+  until "$@"; do
+    ((SECONDS < end)) || { echo "still not, after 90 s: $*" >&2; return 1; }
+    sleep 0.5
+  done
+}
+
+# RUNNING, and what it depends on has been looked at since it started.
+app_is_well() {
+  [[ $(supervisorctl status aiapp:aiapp-8000) == *RUNNING* ]] &&
+    [[ $(curl -s http://127.0.0.1:8000/health) == '{"status":"healthy"'* ]]
+}
+
+# Whoever signed its certificate.
+caddy_answers() { curl -skf -o /dev/null --connect-to "::127.0.0.1:${1:-443}" https://app.lab.example/health/live; }
+
+# answers PORT: an instance of the application of its own.
+answers() { curl -sf -o /dev/null "http://127.0.0.1:$1/health/live"; }
+
+listens() { ss -Hltn "sport = :$1" | grep -q .; }
+
+# resolves TYPE ADDRESS: it is among what the world's resolver gives.
+resolves() { dig +short app.lab.example "$1" | grep -qxF "$2"; }

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from labkit import config
 from labkit.connection import Connection
 
@@ -109,7 +108,7 @@ def other_configuration(target: config.Config, tmp_path: Path) -> Callable[..., 
         ssh_config = target.server.config.read_text(encoding="utf-8")
         # Without the shared connection, which would let anyone in who comes after the first.
         ssh_config = re.sub(r"(?m)^\s*Control\w+ .*\n", "", ssh_config)
-        head, found, rest = ssh_config.partition(f"Host {target.server.host}\n")
+        _, found, rest = ssh_config.partition(f"Host {target.server.host}\n")
         assert found, "the ssh_config names the server"
         stranger = f"Host stranger\n  HostKeyAlias {target.server.host}\n"
         if user:

@@ -26,7 +26,9 @@ def test_on_a_bare_server_the_item_fails_and_says_what_was_seen_and_expected(bar
 def test_on_a_bare_server_nothing_passes_and_nothing_is_guessed(bare: Said) -> None:
     verdicts = bare.verdicts()
     assert set(verdicts) == set(range(1, 16))
-    assert {number for number, verdict in verdicts.items() if verdict == "SKIP"} == set(range(1, 16)) - set(BUILT)
+    assert {number for number, verdict in verdicts.items() if verdict == "SKIP"} == set(range(1, 16)) - set(
+        BUILT
+    )
 
 
 def test_labcheck_ends_with_1_on_a_bare_server(bare: Said) -> None:

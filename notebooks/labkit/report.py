@@ -193,7 +193,7 @@ def visible(text: str) -> str:
 def notebook(judged: Judged, reference: bool = True) -> str:
     """An item as text that is the same on every look at an unchanged server."""
     item = judged.item
-    line = f"{_verdict(judged).strip()}  {item.number}  {item.title}"
+    line = f"{item.number}  {_verdict(judged).strip()}  {item.title}"
     rows = [line]
     if judged.verdict is Verdict.PASS:
         said = headline(judged, detail=False)

@@ -175,8 +175,8 @@ def test_a_file_that_cannot_be_written_leaves_nothing_and_says_why(
 
 def test_an_item_that_is_not_built_is_skipped_in_stable_words(cell: Cell) -> None:
     assert cell("%check 15 4") == (
-        "SKIP  15  Cost alerts configured\n      not built yet\n"
-        "SKIP  4  Logs being written to files\n      not built yet\n"
+        "15  SKIP  Cost alerts configured\n      not built yet\n"
+        "4  SKIP  Logs being written to files\n      not built yet\n"
     )
     assert failure(cell, "%check 16") == "there is no item 16: the checklist has 1 to 15"
     assert "usage" in failure(cell, "%check")
@@ -211,7 +211,7 @@ def test_in_a_notebook_a_failure_is_one_line_without_a_traceback(settings: Path,
     with pytest.raises(CellExecutionError):
         NotebookClient(book, timeout=60, kernel_name="python3").execute()
     said = ["".join(o.text for o in c.outputs if o.output_type == "stream") for c in book.cells]
-    assert said == ["", "a\nb\n", "SKIP  4  Logs being written to files\n      not built yet\n", ""]
+    assert said == ["", "a\nb\n", "4  SKIP  Logs being written to files\n      not built yet\n", ""]
     (error,) = book.cells[3].outputs
     assert error.traceback == ["CellFailed: exit status 1 from line 1: false"]
 

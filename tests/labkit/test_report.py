@@ -92,9 +92,9 @@ def test_what_was_only_looked_at_says_so() -> None:
 
 def test_a_notebook_shows_nothing_that_changes_from_look_to_look() -> None:
     shown = [report.notebook(judged) for judged in REPORT.items]
-    assert shown[0] == "PASS  1  Domain configured: A 198.51.100.10 is this server"
+    assert shown[0] == "1  PASS  Domain configured: A 198.51.100.10 is this server"
     assert shown[1].splitlines() == [
-        "FAIL  6  Firewall configured",
+        "6  FAIL  Firewall configured",
         "      saw       8000/tcp open: uvicorn on 0.0.0.0:8000",
         "      expected  nothing but 22/tcp, 80/tcp, 443/tcp and udp",
         "      why       without the proxy there is no TLS",

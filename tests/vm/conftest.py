@@ -21,6 +21,10 @@ BUILT = (1, 2, 3, 6, 7, 9)
 """The items that this edition judges."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all-mutants", action="store_true", help="every mutant, not one for each item")
+
+
 @dataclass(frozen=True)
 class Said:
     """What one run of labcheck ended with."""

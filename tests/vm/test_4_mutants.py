@@ -58,13 +58,21 @@ def test_every_item_has_at_least_three_mutants() -> None:
     assert {number: count[number] >= 3 for number in BUILT} == dict.fromkeys(BUILT, True), count
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One mutant for each item, or with --all-mutants every one: each costs a restore and a look."""
+    if "mutant" in metafunc.fixturenames:
+        first = {mutant.item: mutant for mutant in reversed(MUTANTS)}
+        every = metafunc.config.getoption("--all-mutants", default=False)
+        chosen = [mutant for mutant in MUTANTS if every or mutant is first[mutant.item]]
+        metafunc.parametrize("mutant", chosen, ids=lambda mutant: mutant.name)
+
+
 @pytest.fixture
 def finished_server() -> None:
     """The server as chapter 02 left it."""
     lab("restore", "after-02")
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_the_mutant_fails_its_item_and_says_why(
     finished_server: None, server: Connection, internet: Connection, mutant: Mutant
 ) -> None:

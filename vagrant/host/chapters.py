@@ -22,9 +22,14 @@ CERTIFICATE = (
 )
 
 
+def files(checkout: Path) -> list[Path]:
+    """The chapters that there are, in order."""
+    return sorted((checkout / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
 def chapters(checkout: Path) -> list[str]:
-    """The numbers of the chapters that there are, in order."""
-    return sorted(path.name[:2] for path in (checkout / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    """Their numbers."""
+    return [path.name[:2] for path in files(checkout)]
 
 
 def number(text: str, checkout: Path) -> str:

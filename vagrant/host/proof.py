@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import sys
+import json
+import re
+import time
+import xml.etree.ElementTree as ElementTree
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
-from . import children
+from . import chapters, children
 from .environment import Environment
 from .machine import Machine
-from .say import line, step
+from .say import Step, line, step
 
-# A defined order: what shows the bare server comes before what changes it.
-ON_THE_MACHINE = ("tests/vm", "tests/provision")
-NO_TESTS = 5  # pytest's exit status where nothing was collected
+STAGE_LIMIT = 3600.0  # seconds; the longest takes a quarter of an hour on an emulated machine
 
 
 def shell_scripts(checkout: Path) -> list[str]:
@@ -57,12 +61,168 @@ def fast(checkout: Path, environment: Environment, log: Path) -> int:
     return 1 if wrong else 0
 
 
-def on_the_machine(machine: Machine, environment: Environment, context: dict[str, str], log: Path) -> int:
-    """The tests that need the machine, each line as it comes; pytest's exit status."""
-    command = [str(environment.python), "-m", "pytest", "-v", "--durations=15", "-m", "vm", *ON_THE_MACHINE]
-    ended = children.run(
-        command, log=log, watch=line, env={**context, "PYTHONUNBUFFERED": "1"}, cwd=machine.checkout
-    )
-    if ended.status == NO_TESTS:
-        sys.stderr.write("no test for the machine was found\n")
-    return ended.status
+# ---- on the machine ----
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of pytest on the server in the state of the snapshot `start`.
+
+    The stage before leaves that state, unless it failed, or this one is to begin `afresh`. `needed`: it makes
+    the state that all later ones start from.
+    """
+
+    name: str
+    title: str
+    arguments: tuple[str, ...]
+    start: str
+    afresh: bool = False
+    needed: bool = False
+
+
+@dataclass(frozen=True)
+class Took:
+    """How long something took, in seconds, and whether it went well."""
+
+    title: str
+    seconds: float
+    passed: bool
+
+
+def stages(checkout: Path) -> list[Stage]:
+    """The stages in their order: what shows a state of the server comes before what changes it."""
+    notebooks = [str(path.relative_to(checkout)) for path in chapters.files(checkout)]
+    finished = chapters.snapshot_name(chapters.chapters(checkout)[-1])
+    tests = ("-m", "vm", "--tb=short", "--durations=10")
+    cells = ("--nbval", "-p", "tests.notebooks.nbval_guard")
+    return [
+        Stage("1-bare", "the bare server, and the internet beside it",
+              (*tests, "tests/vm/test_1_bare.py", "tests/provision"), start=chapters.BARE),
+        Stage("2-chapters", "the chapters, every output compared",
+              (*cells, *notebooks), start=chapters.BARE, afresh=True, needed=True),
+        Stage("3-finished", "the finished server, and what cannot be seen of it",
+              (*tests, "tests/vm/test_2_finished.py"), start=finished),
+        Stage("4-again", "the chapters again, on the finished server",
+              (*cells, "--lab-run=again", *notebooks), start=finished),
+        Stage("5-rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished),
+        Stage("6-mutants", "servers that look right and are wrong",
+              (*tests, "tests/vm/test_4_mutants.py"), start=finished),
+        Stage("7-off", "a server that is off", (*tests, "tests/vm/test_5_off.py"), start=finished),
+    ]  # fmt: skip
+
+
+def on_the_machine(
+    machine: Machine, environment: Environment, context: dict[str, str], logs: Path
+) -> list[Took]:
+    """The stages on a bare machine, as far as they can be run; how long each took. Raises Problem.
+
+    Each leaves its whole output and a JUnit report in `logs`.
+    """
+    took: list[Took] = []
+    passed = True
+    for stage in stages(machine.checkout):
+        started = time.monotonic()
+        line(f"{stage.title}:")
+        if stage.afresh or not passed:
+            chapters.restore(machine, stage.start)
+        passed = run(stage, machine.checkout, environment.python, context, logs)
+        took.append(Took(stage.title, time.monotonic() - started, passed))
+        if stage.needed and not passed:
+            line("  --  what follows starts from the server that this makes: not run")
+            break
+    return took
+
+
+def run(stage: Stage, checkout: Path, python: Path, context: dict[str, str], logs: Path) -> bool:
+    """One stage: what it does, as it does it, then what failed. Whether all passed."""
+    log, report = logs / f"test-{stage.name}.log", logs / f"test-{stage.name}.xml"
+    for old in (log, report):
+        old.unlink(missing_ok=True)
+    command = [str(python), "-m", "pytest", "-v", "--color=no", "-p", "no:cacheprovider",
+               f"--junitxml={report}", *stage.arguments]  # fmt: skip
+    environ = {**context, "PYTHONUNBUFFERED": "1"}
+    notebooks = [checkout / part for part in stage.arguments if part.endswith(".ipynb")]
+    if notebooks:
+        with Sections(cells_of(notebooks)) as sections:
+            ended = children.run(
+                command, log=log, watch=sections.see, env=environ, cwd=checkout, limit=STAGE_LIMIT
+            )
+            sections.failed = sections.failed or ended.status != 0
+    else:
+        with step(" ".join(part for part in stage.arguments if part.startswith("tests/"))) as current:
+            ended = children.run(command, log=log, step=current, env=environ, cwd=checkout, limit=STAGE_LIMIT)
+            current.failed = ended.status != 0
+            current.result = ended.tail[-1].strip("= ") if ended.tail else ""
+    if ended.status != 0:
+        for text in failures(report) or ended.tail[-20:]:
+            line(f"        {text}")
+        line(f"        (exit status {ended.status}; the whole output is in {log})")
+    return ended.status == 0
+
+
+def cells_of(notebooks: list[Path]) -> dict[tuple[str, int], str]:
+    """The section of each code cell, by the file's name and nbval's number of the cell, in their order."""
+    found: dict[tuple[str, int], str] = {}
+    for path in notebooks:
+        section, count = f"{path.name[:2]}  Start", 0
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            if cell["cell_type"] == "code":
+                found[path.name, count] = section
+                count += 1
+            elif heading := re.findall(r"^## +(.+)$", "".join(cell["source"]), re.M):
+                section = f"{path.name[:2]}  {heading[-1]}"
+    return found
+
+
+class Sections:
+    """Folds pytest's lines for single cells into a step for each section of a chapter."""
+
+    # With -v, pytest writes 01_vm_setup::ipynb for nbval's 01_vm_setup.ipynb.
+    LINE = re.compile(r"(?:\S*/)?(\w+)(?:\.|::)ipynb::Cell (\d+) (PASSED|FAILED|ERROR)")
+
+    def __init__(self, cells: dict[tuple[str, int], str]) -> None:
+        self.left = list(cells.items())
+        self.stack = ExitStack()
+        self.failed = False
+
+    def __enter__(self) -> Sections:
+        self._begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.current.failed = self.failed
+        self.stack.__exit__(kind, error, trace)
+
+    def _begin(self) -> None:
+        self.title = self.left[0][1] if self.left else "nothing"
+        self.current: Step = self.stack.enter_context(step(self.title))
+
+    def see(self, text: str) -> None:
+        """Take one line of output. After a cell that failed no other is run: the rest folds into one step."""
+        found = self.LINE.match(text)
+        if found is None or self.failed:
+            return
+        self.failed = found[3] != "PASSED"
+        cell = (f"{found[1]}.ipynb", int(found[2]))
+        self.current.detail = f"cell {found[2]}"
+        self.left = [(other, title) for other, title in self.left if other > cell]
+        if self.left and self.left[0][1] != self.title and not self.failed:
+            self.stack.close()
+            self._begin()
+
+
+def failures(report: Path) -> list[str]:
+    """What failed and why, from a JUnit report; a cell that was not run because of another is no news."""
+    if not report.exists():
+        return []
+    shown: list[str] = []
+    for case in ElementTree.parse(report).iter("testcase"):
+        for found in (*case.iter("failure"), *case.iter("error")):
+            why = (found.text or found.get("message") or "").strip().splitlines()
+            if why and why[0].startswith("not run: "):
+                continue
+            shown.append(f"{case.get('classname')}::{case.get('name')}")
+            shown += [f"  {text}" for text in (why if len(why) <= 50 else [*why[:10], "…", *why[-35:]])]
+    return shown

@@ -1,0 +1,113 @@
+"""The stages of `make test`, without a machine: their order and how each is shown."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.notebooks.conftest import Writer, code, prose, write_notebook
+from vagrant.host import proof
+from vagrant.host.proof import Stage
+
+__all__ = ["write_notebook"]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def ran(logs: Path, *arguments: str | Path) -> bool:
+    """A stage as `make test` runs it, on what is given instead of the course."""
+    stage = Stage("9-try", "a try", tuple(map(str, arguments)), start="bare")
+    return proof.run(stage, ROOT, Path(sys.executable), {"SAID": "to the children"}, logs)
+
+
+def test_every_test_that_needs_the_machine_is_in_a_stage() -> None:
+    given = {part for stage in proof.stages(ROOT) for part in stage.arguments}
+    inside = [str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "vm").glob("test_*.py")]
+    assert set(inside) <= given and "tests/provision" in given
+    assert {f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")} <= given
+
+
+def test_the_chapters_run_on_a_bare_server_and_make_what_the_others_start_from() -> None:
+    stages = proof.stages(ROOT)
+    (needed,) = (stage for stage in stages if stage.needed)
+    assert needed.afresh and needed.start == "bare" and "--lab-run=again" not in needed.arguments
+    assert {stage.start for stage in stages[stages.index(needed) + 1 :]} == {"after-02"}
+
+
+def test_a_line_for_each_section_of_a_chapter(
+    write_notebook: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = write_notebook(
+        "01_one.ipynb",
+        [
+            prose("# One"),
+            code("x = 1"),
+            prose("## A door"),
+            code("x = 2"),
+            code("x = 3"),
+            prose("### and"),
+            code("x = 4"),
+        ],
+    )
+    second = write_notebook(
+        "02_two.ipynb",
+        [prose("# Two"), code("import os; print(os.environ['SAID'])", "do", printed="to the children\n")],
+    )
+
+    assert ran(tmp_path, "--nbval", "-p", "tests.notebooks.nbval_guard", first, second)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [re.sub(r"  \([\d.]+ s\)$", "", row) for row in lines] == [
+        "  ok  01  Start",
+        "  ok  01  A door",
+        "  ok  02  Start",
+    ]
+    assert (tmp_path / "test-9-try.log").read_text().count(" PASSED") == 5
+
+
+def test_the_section_that_failed_is_named_with_the_cell_and_its_output(
+    write_notebook: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_notebook(
+        "01_one.ipynb",
+        [
+            code("x = 1"),
+            prose("## A door"),
+            code("print('shut')", "look", printed="open\n"),
+            prose("## Another"),
+            code("x = 2"),
+        ],
+    )
+
+    assert not ran(tmp_path, "--nbval", "-p", "tests.notebooks.nbval_guard", path)
+
+    printed = capsys.readouterr().out
+    assert [row[:15] for row in printed.splitlines()[:2]] == ["  ok  01  Start", "  !!  01  A door"[:15]]
+    assert "Another" not in printed and "not run" not in printed
+    assert "01_one.ipynb, cell 1 (id " in printed and "shut" in printed
+    assert "exit status 1; the whole output is in" in printed
+
+
+def test_a_test_that_failed_is_named_with_its_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tests = tmp_path / "test_two.py"
+    tests.write_text("def test_right():\n    pass\n\n\ndef test_wrong():\n    assert 'seen' == 'expected'\n")
+
+    assert not ran(tmp_path, "--tb=short", tests)
+
+    printed = capsys.readouterr().out
+    assert re.search(r"  !!  .*: 1 failed, 1 passed", printed)
+    assert "::test_wrong\n" in printed and "assert 'seen' == 'expected'" in printed
+    assert "test_right" not in printed
+
+
+def test_a_run_that_collects_nothing_is_no_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "test_none.py").write_text("")
+    assert not ran(tmp_path, tmp_path / "test_none.py")
+    assert "no tests ran" in capsys.readouterr().out

@@ -1,11 +1,12 @@
 # Each target is one line onto vagrant/lab.py, which also runs by hand where there is no make.
 PYTHON ?= python3
 
-.PHONY: help lab test test-fast ssh check course goto stop destroy
+.PHONY: help lab test test-all test-fast ssh check course goto stop destroy
 
 help:      ; @$(PYTHON) vagrant/lab.py help
 lab:       ; @$(PYTHON) vagrant/lab.py lab
 test:      ; @$(PYTHON) vagrant/lab.py test
+test-all:  ; @$(PYTHON) vagrant/lab.py test --all
 test-fast: ; @$(PYTHON) vagrant/lab.py test-fast
 ssh:       ; @$(PYTHON) vagrant/lab.py ssh $(HOST)
 check:     ; @$(PYTHON) vagrant/lab.py check $(ARGS)

@@ -79,6 +79,40 @@ def test_a_filter_counts_only_if_it_drops_what_no_rule_allows(case: str, drops: 
     assert read(f"packet_filter/{case}").drops == drops
 
 
+def test_a_bare_debian_12_is_read_as_what_it_is() -> None:
+    assert read("packet_filter/debian12_bare").drops == {4: False, 6: False}
+    assert {(s.address, s.port) for s in read("listening_sockets/debian12_bare") if not s.loopback} == {
+        ("192.168.121.160", 68),
+        ("0.0.0.0", 22),
+        ("::", 22),
+    }
+    assert not read("supervisor/debian12_bare").running
+    assert read("passwords/debian12_bare")["vagrant"] == "set"
+    assert read("accounts/debian12_bare").by_name("aiapp") is None
+    assert not read("units/debian12_bare")["ufw"].present
+    assert not read("firewall_files/debian12_bare").ufw_enabled
+
+
+def test_a_finished_debian_12_is_read_as_what_it_is() -> None:
+    assert read("packet_filter/debian12_finished").drops == {4: True, 6: True}
+    assert read("packet_filter/debian12_finished").by_ufw
+    assert read("firewall_files/debian12_finished").ufw_enabled
+    sockets = {
+        (s.address, s.port): s for s in read("listening_sockets/debian12_finished") if s.protocol == "tcp"
+    }
+    assert sockets["127.0.0.1", 8000].program == "uvicorn"
+    assert sockets["*", 443].program == "caddy"
+    (program,) = read("supervisor/debian12_finished").programs
+    assert (program.full_name, program.state, program.kills_group) == ("aiapp:aiapp-8000", "RUNNING", True)
+    assert read("supervisor_files/debian12_finished")["aiapp-8000"].autorestart == "true"
+    assert read("passwords/debian12_finished")["aiapp"] == "locked"
+    assert read("sudo_rules/debian12_finished") == {"aiapp": ()}
+    units = read("units/debian12_finished")
+    assert units["ufw"].starts_at_boot == units["supervisor"].starts_at_boot == "enabled"
+    app = read("processes/debian12_finished").by_pid(program.pid)
+    assert app.capabilities == 0 and not app.contained
+
+
 def test_a_password_is_locked_set_or_empty() -> None:
     assert read("passwords/typical") == {
         "root": "locked",

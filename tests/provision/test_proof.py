@@ -24,17 +24,25 @@ def ran(logs: Path, *arguments: str | Path) -> bool:
 
 
 def test_every_test_that_needs_the_machine_is_in_a_stage() -> None:
-    given = {part for stage in proof.stages(ROOT) for part in stage.arguments}
+    given = {part for stage in proof.stages(ROOT, every=False) for part in stage.arguments}
     inside = [str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "vm").glob("test_*.py")]
     assert set(inside) <= given and "tests/provision" in given
     assert {f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")} <= given
 
 
 def test_the_chapters_run_on_a_bare_server_and_make_what_the_others_start_from() -> None:
-    stages = proof.stages(ROOT)
+    stages = proof.stages(ROOT, every=False)
     (needed,) = (stage for stage in stages if stage.needed)
     assert needed.afresh and needed.start == "bare" and "--lab-run=again" not in needed.arguments
     assert {stage.start for stage in stages[stages.index(needed) + 1 :]} == {"after-02"}
+
+
+def test_all_mutants_are_for_who_asks_for_all() -> None:
+    asked = [
+        ["--all-mutants" in stage.arguments for stage in proof.stages(ROOT, every=every)]
+        for every in (True, False)
+    ]
+    assert [sum(each) for each in asked] == [1, 0]
 
 
 def test_a_line_for_each_section_of_a_chapter(

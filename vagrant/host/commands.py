@@ -40,6 +40,7 @@ The lab: a real server on this computer, and notebooks that lead through a first
   make stop             switch the server off; make lab goes on later
   make destroy          remove the server with its snapshots
   make test             prove everything, on a machine of its own
+  make test-all         the same, with every one of the wrong servers (make test takes one for each item)
   make test-fast        prove what needs no machine, in under two minutes
 
 Without make (Windows): python vagrant/lab.py lab, python vagrant/lab.py check --item 6, and so on.
@@ -394,7 +395,9 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
             began = time.monotonic()
             status = proof.fast(CHECKOUT, lab.environment, lab.log / "test-fast.log")
             took.append(proof.Took("what needs no machine", time.monotonic() - began, status == 0))
-            took += proof.on_the_machine(machine, lab.environment, chapters.context(machine), lab.log)
+            took += proof.on_the_machine(
+                machine, lab.environment, chapters.context(machine), lab.log, every=arguments == ["--all"]
+            )
         finally:
             if machine.identity():
                 machine.hang_up()

@@ -89,8 +89,11 @@ class Took:
     passed: bool
 
 
-def stages(checkout: Path) -> list[Stage]:
-    """The stages in their order: what shows a state of the server comes before what changes it."""
+def stages(checkout: Path, every: bool) -> list[Stage]:
+    """The stages in their order: what shows a state of the server comes before what changes it.
+
+    `every`: all mutants, not one for each item of the checklist.
+    """
     notebooks = [str(path.relative_to(checkout)) for path in chapters.files(checkout)]
     finished = chapters.snapshot_name(chapters.chapters(checkout)[-1])
     tests = ("-m", "vm", "--tb=short", "--durations=10")
@@ -106,13 +109,13 @@ def stages(checkout: Path) -> list[Stage]:
               (*cells, "--lab-run=again", *notebooks), start=finished),
         Stage("5-rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished),
         Stage("6-mutants", "servers that look right and are wrong",
-              (*tests, "tests/vm/test_4_mutants.py"), start=finished),
+              (*tests, *(["--all-mutants"] if every else []), "tests/vm/test_4_mutants.py"), start=finished),
         Stage("7-off", "a server that is off", (*tests, "tests/vm/test_5_off.py"), start=finished),
     ]  # fmt: skip
 
 
 def on_the_machine(
-    machine: Machine, environment: Environment, context: dict[str, str], logs: Path
+    machine: Machine, environment: Environment, context: dict[str, str], logs: Path, every: bool
 ) -> list[Took]:
     """The stages on a bare machine, as far as they can be run; how long each took. Raises Problem.
 
@@ -120,7 +123,7 @@ def on_the_machine(
     """
     took: list[Took] = []
     passed = True
-    for stage in stages(machine.checkout):
+    for stage in stages(machine.checkout, every):
         started = time.monotonic()
         line(f"{stage.title}:")
         if stage.afresh or not passed:

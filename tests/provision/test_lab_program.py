@@ -278,6 +278,7 @@ def test_every_target_of_the_makefile_is_one_line_onto_lab_py() -> None:
         "help",
         "lab",
         "test",
+        "test-all",
         "test-fast",
         "ssh",
         "check",

@@ -43,7 +43,7 @@ def fast(checkout: Path, environment: Environment, log: Path) -> int:
         ("ruff check", [python, "-m", "ruff", "check", "."]),
         ("mypy: labkit and lab_app", [python, "-m", "mypy"]),
         ("mypy: vagrant/host", [python, "-m", "mypy", "vagrant/host"]),
-        ("shellcheck", [str(environment.program("shellcheck")), *shell_scripts(checkout)]),
+        ("shellcheck", [str(environment.program("shellcheck")), "-x", *shell_scripts(checkout)]),
         ("tests that need no machine", [python, "-m", "pytest", "-q", "-m", "not vm"]),
     ]
     wrong = []

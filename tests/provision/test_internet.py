@@ -501,7 +501,7 @@ FULL = "/var/tmp/shipshape-full-disk"
 FILL = f"""set -euo pipefail
 systemd-run --quiet --collect --unit=shipshape-full-disk --on-active=180 rm --force {FULL}
 free=$(( $(stat --file-system --format='%f * %S' /var/tmp) ))  # with what is kept for root
-fallocate --length $(( free - 16 * 1024 * 1024 )) {FULL}
+fallocate --length $(( free - 64 * 1024 * 1024 )) {FULL}  # ext4 gives its last 16 MiB to nobody at once
 status=0
 dd if=/dev/zero of={FULL} bs=64k oflag=append conv=notrunc,fsync 2> /run/shipshape-dd || status=$?
 said=$(< /run/shipshape-dd)

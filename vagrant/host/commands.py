@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -229,6 +230,9 @@ def settle_if_asleep(machine: Machine) -> None:
         )
 
 
+ANNOUNCEMENTS = "@jupyterlab/apputils-extension:announcements"
+
+
 def jupyter(lab: Lab, port: int) -> int:
     """JupyterLab in the foreground, on 127.0.0.1 alone, until Ctrl-C."""
     token = secrets.token_hex(24)
@@ -236,15 +240,20 @@ def jupyter(lab: Lab, port: int) -> int:
     command = [str(lab.environment.python), "-m", "jupyterlab", "-y",
                "--ServerApp.ip=127.0.0.1", f"--port={port}",
                "--ServerApp.port_retries=0", f"--ServerApp.root_dir={CHECKOUT}", "--log-level=WARN",
+               "--LabApp.extension_manager=readonly",
                f"--LabApp.default_url=/lab/tree/{start}"]  # fmt: skip
     if tools.is_root():
         command.append("--allow-root")
+    # Nothing is asked of the internet, and no question stands before the first chapter.
+    quiet = lab.machine.folder / "jupyter" / "labconfig" / "page_config.json"
+    quiet.parent.mkdir(parents=True, exist_ok=True)
+    quiet.write_text(json.dumps({"disabledExtensions": {ANNOUNCEMENTS: True}}) + "\n", encoding="utf-8")
     line()
     line(f"JupyterLab: http://127.0.0.1:{port}/lab/tree/{start}?token={token}")
     line("Ctrl-C ends JupyterLab; the server goes on, and make stop switches it off.")
-    return children.foreground(
-        command, env={"JUPYTER_TOKEN": token, **chapters.context(lab.machine)}, cwd=CHECKOUT
-    )
+    own = os.pathsep.join([str(quiet.parents[1]), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])])
+    env = {"JUPYTER_TOKEN": token, "JUPYTER_CONFIG_PATH": own, **chapters.context(lab.machine)}
+    return children.foreground(command, env=env, cwd=CHECKOUT)
 
 
 def jupyter_port() -> int | None:

@@ -32,6 +32,7 @@ Json = dict[str, Any]
 DNS_TIMEOUT = 1.2  # s, for each of two attempts
 CONNECT_TIMEOUT = 1.6  # s: a SYN is sent again after 1 s, and both may be answered
 TLS_TIMEOUT = 3.0  # s
+KEY_TIMEOUT = 6  # s: a key exchange takes a second on an idle emulated host, and all looks are made at once
 TRY_TIMEOUT = 2.0  # s, for one HTTP answer: twice what is allowed
 WELL_WITHIN = 1.0  # s, for an answer that settles the question
 # A health result is shared for a few seconds by everybody who asks: the next look is at a new one.
@@ -349,13 +350,16 @@ def ssh_host_keys(addresses: list[str], port: int, kind: str) -> dict[str, str]:
     keys = dict.fromkeys(addresses, "")
     if not addresses:
         return keys
-    command = ["ssh-keyscan", "-T", "3", "-p", str(port), "-t", kind, *addresses]
+    command = ["ssh-keyscan", "-T", str(KEY_TIMEOUT), "-p", str(port), "-t", kind, *addresses]
+    limit = 2 * KEY_TIMEOUT
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=6, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL
+        )
     except FileNotFoundError:
         raise Unseen("ssh-keyscan is not installed where the look goes out from") from None
     except subprocess.TimeoutExpired:
-        return keys
+        raise Unseen(f"ssh-keyscan did not end within {limit} s") from None
     for line in done.stdout.splitlines():
         words = line.split()
         if len(words) == 3 and not line.startswith("#"):

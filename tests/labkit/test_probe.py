@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from labkit import outside
+from labkit import outside, probe
 from labkit.connection import Result
 from labkit.facts import Unreadable
 from labkit.outside import Answers, Questions
@@ -105,3 +105,15 @@ def test_without_a_network_nothing_is_said_to_be_closed() -> None:
         with pytest.raises(Unreadable):
             answers[question]
     assert not answers[outside.doors].proven
+
+
+def test_a_host_key_scan_that_does_not_end_is_no_answer_and_no_fault_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = tmp_path / "ssh-keyscan"
+    stuck.write_text("#!/bin/sh\nexec sleep 30\n")
+    stuck.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(probe, "KEY_TIMEOUT", 0.2)
+    with pytest.raises(probe.Unseen, match="did not end"):
+        probe.ssh_host_keys(["127.0.0.1"], 22, "ed25519")

@@ -7,7 +7,8 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
@@ -222,7 +223,33 @@ def _report(numbers: list[int], *, exercise: bool) -> check.Report:
         items = checklist.items(numbers)
     except ValueError as problem:
         raise CellFailed(str(problem)) from None
-    return check.run(items, _config().context(), exercise=exercise)
+    context = _config().context()
+    with _passing() as progress:
+        return check.run(items, context, exercise=exercise, progress=progress)
+
+
+@contextmanager
+def _passing() -> Iterator[Callable[[str], None]]:
+    """Lines that a person sees while something goes on, each in the place of the one before.
+
+    They take the cell's output away: for a magic that prints nothing before it, and its result after it.
+    """
+    from IPython.display import clear_output
+
+    shown = False
+
+    def show(text: str) -> None:
+        nonlocal shown
+        if shown:
+            clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
+        shown = True
+        _write(f"{text} …\n")
+
+    try:
+        yield show
+    finally:
+        if shown:
+            clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
 
 
 def _config() -> Config:

@@ -1,15 +1,16 @@
 """nbval for chapters that change a real server.
 
-    python -m pytest --nbval -p tests.notebooks.nbval_guard [--lab-run=again] notebooks/0*.ipynb
+    python -m pytest --nbval -p tests.notebooks.nbval_guard [--lab-run=again|steps] notebooks/0*.ipynb
 
 nbval 0.11 alone waits for a dead kernel until the cell's time-out, goes on after a failed cell, turns
-what follows a time-out into expected failures, waits 5 s for output whatever the machine, and takes a
-cell that was never executed for one without output. Here:
+what follows a time-out into expected failures, waits 5 s for output whatever the machine, takes a cell
+that was never executed for one without output, and keeps what a cell has cleared. Here:
 
 - the kernel is looked at every second; when it is gone, the cell fails;
 - after a cell that failed, no other cell is run, neither of that chapter nor of the following ones:
   each fails with one line that names the first. The server is left as the failed cell left it;
 - a cell that was never executed fails before anything is run on it;
+- an output that the cell itself takes back, such as a line of progress, is not compared;
 - what is compared follows from the cell's tags and the run (`compares`).
 """
 
@@ -42,10 +43,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("nbval", "Jupyter Notebook validation")
     group.addoption(
         "--lab-run",
-        choices=("first", "again"),
+        choices=("first", "again", "steps"),
         default="first",
         help="first (default): on the server as the chapter before left it, all outputs are compared; "
-        "again: on the finished server, nothing may raise and every check passes",
+        "again: on the finished server, nothing may raise and every check passes; "
+        "steps: as again, with nothing looked at and nothing broken in between",
     )
     group.addoption(
         "--lab-keep-going",
@@ -87,6 +89,11 @@ def compares(tags: set[str], run: str) -> str:
     if run == "first" or "setup" in tags:
         return "text"
     return "verdicts" if "check" in tags else "nothing"
+
+
+def is_run(tags: set[str], run: str) -> bool:
+    """Whether a cell is run at all: of the steps, only what a chapter does, and the checks of it."""
+    return run != "steps" or bool(tags & {"setup", "do", "check"})
 
 
 class KernelDied(Exception):
@@ -134,9 +141,18 @@ class Chapter(IPyNbFile):  # type: ignore[misc]
 
     def collect(self) -> Iterator[Cell]:
         for cell in super().collect():
-            yield Cell.from_parent(
-                self, name=cell.name, cell_num=cell.cell_num, cell=cell.cell, options=cell.options
-            )
+            if is_run(set(cell.cell.metadata.get("tags", ())), self.config.option.lab_run):
+                yield Cell.from_parent(
+                    self, name=cell.name, cell_num=cell.cell_num, cell=cell.cell, options=cell.options
+                )
+
+    def get_kernel_message(self, timeout: float | None = None, stream: str = "iopub") -> Any:
+        """The next message that is not about taking outputs back: such a one is obeyed at once."""
+        while True:
+            message = super().get_kernel_message(timeout=timeout, stream=stream)
+            if message["msg_type"] != "clear_output":
+                return message
+            self.running.test_outputs.clear()
 
     def teardown(self) -> None:
         if self.kernel is not None and hasattr(self.kernel, "km"):
@@ -172,6 +188,7 @@ class Cell(IPyNbCell):  # type: ignore[misc]
     def runtest(self) -> None:
         if first := ended_by(self.config):
             raise NotRun(f"not run: {first} failed before")
+        self.parent.running = self
         try:
             if self.cell.execution_count is None:
                 self.raise_cell_error("This cell was never executed: run the chapter and save it.")

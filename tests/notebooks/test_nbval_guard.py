@@ -131,6 +131,22 @@ def test_a_different_output_fails_the_first_run_but_for_pictures(write_notebook:
     assert run.cells[2].startswith("not run")
 
 
+def test_a_line_of_progress_that_was_taken_back_is_not_compared(write_notebook: Writer) -> None:
+    progress = (
+        "from IPython.display import clear_output\nfor word in ('one', 'two'):\n"
+        "    print(word, flush=True)\n    clear_output(wait=True)\nprint('result')"
+    )
+    path = write_notebook(
+        "01_progress.ipynb",
+        [code(progress, "look", printed="result\n"), code(progress, "look", printed="other\n")],
+    )
+
+    run = nbval(path)
+
+    assert run.cells[0] == "passed", run.printed
+    assert "Cell outputs differ" in run.cells[1]
+
+
 def test_all_differences_can_be_seen_at_once(write_notebook: Writer) -> None:
     path = write_notebook(
         "01_differs.ipynb",
@@ -161,6 +177,24 @@ def test_on_the_second_run_checks_pass_in_other_words_and_must_pass(write_notebo
     assert run.cells[:3] == ["passed"] * 3
     assert "expected items 6, all PASS; saw 6 FAIL" in run.cells[3]
     assert run.cells[4].startswith("not run")
+
+
+def test_the_steps_alone_leave_out_what_only_looks_or_breaks(write_notebook: Writer) -> None:
+    path = write_notebook(
+        "01_steps.ipynb",
+        [
+            code("steps = []", "setup"),
+            code("1 / 0", "break"),
+            code("steps.append('done')", "do"),
+            code("1 / 0", "look"),
+            code("print(f'  6  PASS  {steps}')", "check", printed="  6  PASS  Firewall\n"),
+        ],
+    )
+
+    run = nbval("--lab-run=steps", path)
+
+    assert run.cells == ["passed"] * 3, run.printed
+    assert run.exit_status == 0
 
 
 def test_what_is_compared_follows_from_the_tags_and_the_run() -> None:

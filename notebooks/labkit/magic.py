@@ -114,10 +114,15 @@ def _guarded(server: Connection, run: Callable[[Connection], Ran], options: argp
     if ended and ended[0].exit_status != (options.expect or 0):
         _write(f"The cell failed, and was undone: {options.undo}\n")
         raise CellFailed(ended[0].why())
-    _write("No new connection could be opened.\n")
+    # Where it is expected that no door is left, one that opens again in the last second is the undoing's.
+    late = outcome.refused == switch.TOO_LATE and options.expect is not None
+    _write("A new connection came too late.\n" if late else "No new connection could be opened.\n")
     if outcome.undo and outcome.undo.exit_status:
         raise CellFailed(f"undoing it gave exit status {outcome.undo.exit_status}: {options.undo}")
     _write(f"The server has undone the change: {options.undo}\n")
+    if late:
+        more = f"give it more time: --within {2 * options.within}"
+        raise CellFailed(f"the change was undone: it was not proved within {options.within} s; {more}")
     if options.expect is not None:
         raise CellFailed("the change was undone, because it would have locked you out")
 

@@ -25,13 +25,16 @@ class SwitchError(Exception):
     """The switch could not be set and nothing was changed, or its end is not known: the text says which."""
 
 
+TOO_LATE = "a new login came too late"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a guarded change ended.
 
     `kept` is True if a new connection proved that the door is open. `change` is what the change printed, or
     None if the connection was cut before it ended; `undo` what undoing printed, where it was undone;
-    `refused` why no new connection came about.
+    `refused` why no new connection came about, or TOO_LATE.
     """
 
     kept: bool
@@ -163,7 +166,7 @@ def guarded(
         wait_until(proved, what="a new login", timeout=_left(deadline))
         if _root(fresh, _with(token, _DISARM)).stdout.split() == ["kept"]:
             return Outcome(True, result)
-    why = next((reason for reason in reversed(refused) if reason), "a new login came too late")
+    why = next((reason for reason in reversed(refused) if reason), TOO_LATE)
     return Outcome(False, result, _wait_for_undo(server, fresh, token, deadline), why)
 
 

@@ -110,10 +110,12 @@ def test_a_cell_under_the_switch_says_how_it_ended(
     undo = f"mv {away} {keys}"
     kept = cell(f'%%vm --undo "{undo}" --within 20', "echo harmless")
     assert kept == "harmless\nA new connection works: the change stays.\n"
-    shut = f'%%vm --undo "{undo}" --within 1'
+    shut = f'%%vm --undo "{undo}" --within 2'
     told = f"No new connection could be opened.\nThe server has undone the change: {undo}\n"
     assert cell(f"{shut} --expect undone", f"sudo mv {keys} {away}") == told
     assert "would have locked you out" in failure(cell, shut, f"sudo mv {keys} {away}")
+    slow = failure(cell, '%%vm --undo "true" --within 1', "sleep 2")
+    assert slow == "the change was undone: it was not proved within 1 s; give it more time: --within 2"
     assert failure(cell, '%%vm --undo "true" --within 20', "false") == "exit status 1 from line 1: false"
 
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +109,33 @@ def test_interrupted_it_ends_its_children_and_says_how_to_go_on(
     assert errors.strip() == "lab.py stop: interrupted: run it again, it goes on"
     assert "Traceback" not in output + errors
     assert not alive(grandchild)
+
+
+def test_works_side_by_side_give_their_results_in_order(tmp_path: Path) -> None:
+    def say(word: str, pause: float) -> str:
+        ended = children.run(["sh", "-c", f"sleep {pause}; echo {word}"], log=tmp_path / f"{word}.log")
+        return ended.text
+
+    assert children.side_by_side(lambda _: say("slow", 0.5), lambda _: say("fast", 0)) == ["slow", "fast"]
+
+
+def test_a_work_that_breaks_off_ends_the_programs_of_the_other_one(tmp_path: Path) -> None:
+    note, began = tmp_path / "began", time.monotonic()
+    after: list[bool] = []
+
+    def lasting(stopped: threading.Event) -> None:
+        children.run(["sh", "-c", f"touch {note}; sleep 300"], log=tmp_path / "lasting.log")
+        after.append(stopped.is_set())
+
+    def interrupted(_: threading.Event) -> None:
+        while not note.exists():
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        children.side_by_side(lasting, interrupted)
+    assert after == [True]
+    assert time.monotonic() - began < 20
 
 
 def test_a_program_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:

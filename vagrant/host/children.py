@@ -10,11 +10,14 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .say import Problem, Step
+
+T = TypeVar("T")
 
 POSIX = os.name == "posix"
 PATIENCE = 40.0  # seconds a program gets to clean up after Ctrl-C; Vagrant needs up to half a minute
@@ -146,6 +149,7 @@ def run(
             late.set()
             end(child, grouped, patience=5.0)
 
+        _running.append((child, grouped))
         timer = threading.Timer(limit, give_up) if limit is not None else None
         if timer is not None:
             timer.daemon = True
@@ -176,11 +180,35 @@ def run(
             drain.join(5.0)
             raise
         finally:
+            _running.remove((child, grouped))
             if timer is not None:
                 timer.cancel()
             if child.stdout is not None:
                 child.stdout.close()
     return Ended(124 if late.is_set() else status, tuple(tail))
+
+
+_running: list[tuple[subprocess.Popen[Any], bool]] = []  # what `run` waits for, in whichever thread
+
+
+def side_by_side(*works: Callable[[threading.Event], T]) -> list[T]:
+    """Do several works at once, each in a thread; what each returns, in their order.
+
+    Ctrl-C reaches this thread alone, and the programs that the others run have process groups of their own:
+    they are ended here, as when one work raises. A work looks at its event before it begins another program.
+    """
+    stopped = threading.Event()
+    with ThreadPoolExecutor(len(works)) as pool:
+        done = [pool.submit(work, stopped) for work in works]
+        try:
+            for each in wait(done, return_when=FIRST_EXCEPTION).done:
+                each.result()  # raises what it raised
+        except BaseException:
+            stopped.set()
+            for child, grouped in list(_running):
+                end(child, grouped)
+            raise
+    return [each.result() for each in done]
 
 
 def quick(

@@ -157,13 +157,12 @@ def it_starts_at_boot(units: dict[str, Unit]) -> Iterator[Finding]:
 
 CRASH = "labcheck-crash"
 _FILE = f"/etc/supervisor/conf.d/{CRASH}.conf"
-_UNDO = f"rm -f {_FILE}; supervisorctl reread; supervisorctl update {CRASH}"
+_UNDO = f"rm -f {_FILE}; supervisorctl update {CRASH}"  # which reads the files by itself
 # Put back by a timer of the server's own, should this side be cut off.
 _START = f"""set -euo pipefail
 if systemctl is-active --quiet {CRASH}.timer; then systemctl stop {CRASH}.timer; fi
 systemd-run --quiet --collect --unit={CRASH} --on-active=180 /bin/bash -c "{_UNDO}"
 printf '%s\\n' '[program:{CRASH}]' command=/bin/false startsecs=1 startretries=1 > {_FILE}
-supervisorctl reread
 supervisorctl update {CRASH}
 """
 _TOLD = f"""set -uo pipefail

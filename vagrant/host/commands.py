@@ -41,8 +41,8 @@ The lab: a real server on this computer, and notebooks that lead through a first
   make stop             switch the server off; make lab goes on later
   make destroy          remove the server with its snapshots
   make test             prove everything, on a machine of its own
-  make test-all         the same, with every one of the wrong servers (make test takes one for each item)
-  make test-fast        prove what needs no machine, in under two minutes
+  make test-all         the same, with every wrong server (else one for each item) and every cell twice
+  make test-fast        prove what needs no machine, in two to three minutes
 
 Without make (Windows): python vagrant/lab.py lab, python vagrant/lab.py check --item 6, and so on.
 There also: snapshot NN (keep the server as it is now, as after-NN), restore NAME (bare, after-NN).

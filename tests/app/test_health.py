@@ -105,7 +105,7 @@ async def test_an_answer_that_is_not_json_is_not_healthy(start_endpoint: StartEn
 async def test_a_hundred_askers_share_one_look(start_endpoint: StartEndpoint) -> None:
     endpoint = start_endpoint(body=b'{"object": "list", "data": []}')
     async with client_of(settings(endpoint.url)) as client:
-        answers = await asyncio.gather(*(client.get("/health") for _ in range(30)))
+        answers = await asyncio.gather(*(client.get("/health") for _ in range(100)))
         answers.append(await client.get("/health"))
     assert {answer.json()["status"] for answer in answers} == {"healthy"}
     assert endpoint.requests == ["GET /v1/models"]

@@ -243,18 +243,20 @@ def _passing() -> Iterator[Callable[[str], None]]:
 
     shown = False
 
-    def show(text: str) -> None:
-        nonlocal shown
+    def take_back() -> None:
         if shown:
             clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
+
+    def show(text: str) -> None:
+        nonlocal shown
+        take_back()
         shown = True
         _write(f"{text} …\n")
 
     try:
         yield show
     finally:
-        if shown:
-            clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
+        take_back()
 
 
 def _config() -> Config:

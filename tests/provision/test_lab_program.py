@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from labkit.wait import wait_until
 
 from vagrant.host import children
 
@@ -128,8 +129,7 @@ def test_a_work_that_breaks_off_ends_the_programs_of_the_other_one(tmp_path: Pat
         after.append(stopped.is_set())
 
     def interrupted(_: threading.Event) -> None:
-        while not note.exists():
-            time.sleep(0.05)
+        wait_until(note.exists, what="the other work's program", timeout=20, every=0.05)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

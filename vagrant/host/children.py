@@ -205,8 +205,10 @@ def side_by_side(*works: Callable[[threading.Event], T]) -> list[T]:
                 each.result()  # raises what it raised
         except BaseException:
             stopped.set()
-            for child, grouped in list(_running):
-                end(child, grouped)
+            # Again and again: a work that had just looked at its event may begin one more program.
+            while wait(done, timeout=0.1).not_done:
+                for child, grouped in list(_running):
+                    end(child, grouped)
             raise
     return [each.result() for each in done]
 

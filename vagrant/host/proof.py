@@ -84,8 +84,9 @@ def fast(checkout: Path, environment: Environment, log: Path) -> int:
             return checked
 
         found = children.side_by_side(*(partial(run_lane, *each) for each in zip(lanes, logs, strict=True)))
-        current.failed = any(not one.passed for lane in found for one in lane)
-    for one in (one for lane in found for one in lane):
+        checks = [one for lane in found for one in lane]
+        current.failed = any(not one.passed for one in checks)
+    for one in checks:
         said = f": {one.ended.tail[-1].strip('= ')}" if one.ended.tail and one.passed else ""
         line(f"  {'ok' if one.passed else '!!'}  {one.title}{said}  ({seconds(one.seconds)})")
         if not one.passed:

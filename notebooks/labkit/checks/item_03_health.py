@@ -13,10 +13,12 @@ from labkit.connection import AS_ROOT, Connection
 from labkit.facts import Unreadable
 from labkit.gather import gather
 from labkit.outside import Got, Website
+from labkit.probe import BETWEEN_TRIES
 from labkit.verdict import Finding, failed, passed, unknown
 from labkit.wait import GaveUp, NotYet, wait_until
 
 LIMIT = 1.0  # s: the course's contract for a health answer
+LOOKS = 3  # the best of so many counts
 _GOOD = {"healthy", "ok", "up", "alive", "ready", "pass"}
 _WEAK = {"degraded", "warn"}
 _ABSENT = {"not_configured", "not configured", "disabled"}
@@ -182,7 +184,10 @@ def _script(server: Connection, script: str, timeout: float = 60, **values: obje
 
 
 def a_paused_dependency_shows(server: Connection, ctx: Context) -> Iterator[Finding]:
-    """What the app sends to one dependency is dropped: /health says so within 1 s, and is well afterwards."""
+    """What the app sends to one dependency is dropped: /health says so within 1 s, and is well afterwards.
+
+    As in the look, one late answer is chance: three are slow, and each of them comes from a look of its own.
+    """
     seen = gather(server, outside.NEEDS)
     questions = outside.questions(seen, domain=ctx.domain, reference=ctx.reference)
     questions = replace(questions, wanted=("web",), paths=("/health",), tries=1, tcp=(443,), udp=())
@@ -207,33 +212,41 @@ def a_paused_dependency_shows(server: Connection, ctx: Context) -> Iterator[Find
         )
         return
     name, undo = out.strip().split("\n", 1)
-    slow = False
+    late = 0
 
-    def shows() -> list[Got]:
-        nonlocal slow
+    def shows() -> str:
+        """The word that says it, in time or for the third time late."""
+        nonlocal late
         got = health()
-        slow = slow or any(item.best.status is None or item.best.seconds > LIMIT for item in got)
-        if not all(
+        word = str(said(got[0]).get("status", got[0].best.status))
+        if any(item.best.status is None or item.best.seconds > LIMIT for item in got):
+            late += 1
+            if late < LOOKS:
+                raise NotYet(f"/health takes longer than {LIMIT:.0f} s")
+        elif not all(
             item.best.status == 503 or said(item).get("status") in _WEAK | {"unhealthy"} for item in got
         ):
-            raise NotYet(f"/health says {said(got[0]).get('status', got[0].best.status)}")
-        return got
+            raise NotYet(f"/health says {word}")
+        return word
 
     def well() -> bool:
         return all(item.best.status == 200 and said(item).get("status") in _GOOD for item in health())
 
     try:
-        got = wait_until(shows, what="/health to notice", timeout=HELD - 20, every=1)
-        word = said(got[0]).get("status", got[0].best.status)
-        if slow:
+        word = wait_until(shows, what="/health to notice", timeout=HELD - 20, every=BETWEEN_TRIES)
+        if late == LOOKS:
             yield failed(
                 f"/health takes longer than 1 s while what {name} names is silent",
                 expected="503 or degraded within 1 s",
                 why="who asks gives up before the answer comes",
                 next="give each dependency's look a time limit",
+                detail=f"{LOOKS} answers were late",
             )
         else:
-            yield passed(f"with what {name} names silent, /health says {word} within 1 s")
+            yield passed(
+                f"with what {name} names silent, /health says {word} within 1 s",
+                detail=f"{late} answers before it were late" if late else "",
+            )
     except GaveUp:
         yield failed(
             f"/health stays well although what {name} names is silent",

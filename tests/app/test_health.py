@@ -115,7 +115,8 @@ async def test_a_hanging_look_is_shared_and_its_verdict_too(start_endpoint: Star
     endpoint = start_endpoint(hold=True)
     async with client_of(settings(endpoint.url)) as client:
         started = time.monotonic()
-        await asyncio.gather(*(client.get("/health") for _ in range(100)))
+        # So few that their own work, done in this process, stays far below what the deadline leaves.
+        await asyncio.gather(*(client.get("/health") for _ in range(20)))
         assert time.monotonic() - started < 1
         _, took = await timed(client)
     assert took < 0.3  # from the shared result

@@ -1,0 +1,13 @@
+#!/bin/bash
+# item: 3
+# depth: exercise
+# looks right because: while all is well, every answer is 200 and quick
+# but: where a dependency is silent, /health waits for it longer than anyone waits for /health
+# says: takes longer than 1 s while
+# also: none
+set -euo pipefail
+file=/home/aiapp/app/lab_app/health.py
+sed -i 's/^DEADLINE = 0\.7 /DEADLINE = 2.5 /' "$file"
+grep -q '^DEADLINE = 2\.5 ' "$file"
+supervisorctl restart aiapp:
+soon app_is_well

@@ -44,14 +44,16 @@ def run_cell(
     *,
     account: str = "",
     show: Callable[[str], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
     timeout: float = TIMEOUT,
 ) -> Ran:
     """Run `script` with bash on the host, as `account` in its home, or as whoever logs in.
 
     The first command that fails ends it, as `set -euo pipefail` does. Nothing asks questions: standard input
-    is empty and apt is told so. `show` gets the output as it comes, line by line, at most LINES lines. What
-    the cell leaves running in the background is ended with it, unless it left by setsid or systemd; and
-    everything is ended on the host when this side goes away. Raises Unreachable.
+    is empty and apt is told so. `show` gets the output as it comes, line by line, at most LINES lines;
+    `meanwhile` is called several times a second while none comes. What the cell leaves running in the
+    background is ended with it, unless it left by setsid or systemd; and everything is ended on the host when
+    this side goes away. Raises Unreachable.
     """
     nonce = secrets.token_hex(12)
     lines = _Lines(nonce, show)
@@ -66,7 +68,13 @@ def run_cell(
         start = '( exec </dev/null; eval "$text" )'
     host = _HOST.replace("NONCE", nonce).replace("SIZE", str(size)).replace("START", start)
     command = f"exec bash --noprofile --norc -c {shlex.quote(host)}"
-    result = connection.run(command, stdin=text, timeout=timeout, on_output=lines.add, hold=True)
+
+    def take(piece: str) -> bool:
+        if not piece and meanwhile:
+            meanwhile()
+        return lines.add(piece)
+
+    result = connection.run(command, stdin=text, timeout=timeout, on_output=take, hold=True)
     lines.end()
     status = lines.status if lines.status is not None else (result.exit_status or 1)
     return Ran(status, "".join(lines.kept), lines.line, _line(script, lines.line))

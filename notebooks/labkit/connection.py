@@ -84,11 +84,11 @@ class Connection:
         """Run `command`, one string for the login shell, and return what it printed.
 
         `timeout` (seconds) limits the command, from the moment the host has answered: then the Result has
-        exit status 124. `on_output` gets standard output as it comes, and may say by True that this was the
-        end (something in the background may keep the stream open); the exit status is 0 then. `hold` keeps
-        standard input open until the end, so that the other side can notice when we are gone.
-        Raises Unreachable when no shell answered, or when the connection was lost on the way. An interrupt
-        ends ssh before it goes on.
+        exit status 124. `on_output` gets standard output as it comes, and "" every 0.2 s while none comes; it
+        may say by True that this was the end (something in the background may keep the stream open), and the
+        exit status is 0 then. `hold` keeps standard input open until the end, so that the other side can
+        notice when we are gone. Raises Unreachable when no shell answered, or when the connection was lost on
+        the way. An interrupt ends ssh before it goes on.
         """
         # The mark tells "the shell answered" from "ssh failed", whose exit statuses overlap, and cuts off
         # whatever a profile printed before the command began.
@@ -375,6 +375,8 @@ class _Call:
         try:
             into, piece = self.pieces.get(timeout=seconds)
         except queue.Empty:
+            if self.on_output and self.answered:
+                self.enough = self.on_output("")
             return
         if not piece:
             self.open -= 1

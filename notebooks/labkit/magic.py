@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -16,6 +17,11 @@ from labkit import check, checklist, report, switch
 from labkit.cell import Ran, run_cell
 from labkit.config import Config, ConfigError, load
 from labkit.connection import AS_ROOT, Connection, Result, Unreachable
+
+SILENCE = 2.0
+"""Seconds without a word after which a cell says that it is still running."""
+REFRESH = 5.0
+"""Seconds after which it says so anew."""
 
 
 class CellFailed(Exception):
@@ -70,27 +76,32 @@ def vm(line: str, cell: str) -> None:
         _only_in_the_lab(config, server)
     if options.expect is None and not options.undo:
         raise CellFailed("%%vm: --expect undone needs --undo")
-    show = None if options.quiet else _write
+    with _output() as output:
 
-    def run(connection: Connection) -> Ran:
-        return run_cell(connection, cell, account=options.account, show=show)
+        def run(connection: Connection) -> Ran:
+            show = None if options.quiet else output.keep
+            return run_cell(
+                connection, cell, account=options.account, show=show, meanwhile=output.still_running
+            )
 
-    if options.undo:
-        _guarded(server, run, options)
-        return
-    _judge(_reached(lambda: run(server)), options)
+        if options.undo:
+            _guarded(server, run, options, output)
+        else:
+            _judge(_reached(lambda: run(server)), options, output)
 
 
-def _judge(ran: Ran, options: argparse.Namespace) -> None:
+def _judge(ran: Ran, options: argparse.Namespace, output: _Output) -> None:
     if ran.exit_status == options.expect:
         return
     if options.quiet:
-        _write(ran.output)
+        output.keep(ran.output)
     expected = f", and {options.expect} was expected" if options.expect else ""
     raise CellFailed(ran.why() + expected)
 
 
-def _guarded(server: Connection, run: Callable[[Connection], Ran], options: argparse.Namespace) -> None:
+def _guarded(
+    server: Connection, run: Callable[[Connection], Ran], options: argparse.Namespace, output: _Output
+) -> None:
     ended: list[Ran] = []
 
     def change(connection: Connection) -> Result:
@@ -100,26 +111,31 @@ def _guarded(server: Connection, run: Callable[[Connection], Ran], options: argp
     try:
         outcome = _reached(
             lambda: switch.guarded(
-                server, change, undo=options.undo, within=options.within, expect=options.expect or 0
+                server,
+                change,
+                undo=options.undo,
+                within=options.within,
+                expect=options.expect or 0,
+                meanwhile=output.still_running,
             )
         )
     except switch.SwitchError as problem:
         raise CellFailed(str(problem)) from None
     if outcome.kept:
-        _write("A new connection works: the change stays.\n")
+        output.keep("A new connection works: the change stays.\n")
         if options.expect is None:
             raise CellFailed("the change stays, and it was expected to lock us out")
         return
     # What undoing printed is not shown: its words differ from one distribution to the next.
     if ended and ended[0].exit_status != (options.expect or 0):
-        _write(f"The cell failed, and was undone: {options.undo}\n")
+        output.keep(f"The cell failed, and was undone: {options.undo}\n")
         raise CellFailed(ended[0].why())
     # Where it is expected that no door is left, one that opens again in the last second is the undoing's.
     late = outcome.refused == switch.TOO_LATE and options.expect is not None
-    _write("A new connection came too late.\n" if late else "No new connection could be opened.\n")
+    output.keep("A new connection came too late.\n" if late else "No new connection could be opened.\n")
     if outcome.undo and outcome.undo.exit_status:
         raise CellFailed(f"undoing it gave exit status {outcome.undo.exit_status}: {options.undo}")
-    _write(f"The server has undone the change: {options.undo}\n")
+    output.keep(f"The server has undone the change: {options.undo}\n")
     if late:
         more = f"give it more time: --within {2 * options.within}"
         raise CellFailed(f"the change was undone: it was not proved within {options.within} s; {more}")
@@ -203,16 +219,18 @@ def done(line: str) -> None:
         return
     environment = os.environ | ({"LAB_MACHINE": config.machine} if config.machine else {})
     try:
-        ended = subprocess.run(
-            [*config.tool, "snapshot", options.chapter],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="backslashreplace",
-            timeout=600,
-        )
+        with _output() as output:
+            output.passing("saving the machine")
+            ended = subprocess.run(
+                [*config.tool, "snapshot", options.chapter],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+                errors="backslashreplace",
+                timeout=600,
+            )
     except (OSError, subprocess.TimeoutExpired) as problem:
         raise CellFailed(f"the machine was not saved: {problem}") from None
     if ended.returncode:
@@ -229,34 +247,59 @@ def _report(numbers: list[int], *, exercise: bool) -> check.Report:
     except ValueError as problem:
         raise CellFailed(str(problem)) from None
     context = _config().context()
-    with _passing() as progress:
-        return check.run(items, context, exercise=exercise, progress=progress)
+    with _output() as output:
+        return check.run(items, context, exercise=exercise, progress=output.passing)
+
+
+class _Output:
+    """What a cell prints: text that is kept, and below it a line that passes, for who is waiting.
+
+    Jupyter can only take away all of an output: so what is kept is printed again. What is left in the end is
+    the same on every run, however long it took.
+    """
+
+    def __init__(self) -> None:
+        self.kept = ""
+        self.passes = False
+        self.began = self.last = time.monotonic()
+
+    def keep(self, text: str) -> None:
+        self.take_back()
+        self.kept += text
+        _write(text)
+
+    def passing(self, text: str) -> None:
+        """Say what goes on, in the place of what was said before."""
+        self.take_back()
+        self.passes = True
+        _write(f"{text} …\n")
+
+    def still_running(self) -> None:
+        """To be called now and then: says how long it takes, where nothing was printed for a while."""
+        now = time.monotonic()
+        if now - self.last >= (REFRESH if self.passes else SILENCE):
+            self.passing(f"still running, {now - self.began:.0f} s so far")
+
+    def take_back(self, *, at_once: bool = False) -> None:
+        """Take the passing line away: together with what is printed next, or `at_once`."""
+        from IPython.display import (
+            clear_output,
+        )  # IPython is there where this runs, and need not be elsewhere
+
+        if self.passes:
+            clear_output(wait=not at_once)  # type: ignore[no-untyped-call,unused-ignore]
+            _write(self.kept)
+        self.passes = False
+        self.last = time.monotonic()
 
 
 @contextmanager
-def _passing() -> Iterator[Callable[[str], None]]:
-    """Lines that a person sees while something goes on, each in the place of the one before.
-
-    They take the cell's output away: for a magic that prints nothing before it, and its result after it.
-    """
-    from IPython.display import clear_output
-
-    shown = False
-
-    def take_back() -> None:
-        if shown:
-            clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
-
-    def show(text: str) -> None:
-        nonlocal shown
-        take_back()
-        shown = True
-        _write(f"{text} …\n")
-
+def _output() -> Iterator[_Output]:
+    output = _Output()
     try:
-        yield show
+        yield output
     finally:
-        take_back()
+        output.take_back(at_once=not output.kept)
 
 
 def _config() -> Config:

@@ -134,6 +134,7 @@ def guarded(
     vantage: Connection | None = None,
     address: str = "",
     port: int = 22,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Outcome:
     """Make a change that a new connection has to confirm within `within` seconds.
 
@@ -141,9 +142,11 @@ def guarded(
     the server's own clock is set, then the change is made, then a new connection is opened from here (and,
     with `vantage`, the SSH port at `address` is tried from there); only that stops the clock. A change that
     ends with another status than `expect` is undone at once. If this computer goes away, the server undoes
-    the change; what an earlier run left is undone before a new one begins. Raises SwitchError, or
-    Unreachable if the server could not be reached to begin with.
+    the change; what an earlier run left is undone before a new one begins. `meanwhile` is called before each
+    look while something is waited for. Raises SwitchError, or Unreachable if the server could not be reached
+    to begin with.
     """
+    meanwhile = meanwhile or (lambda: None)
     token = secrets.token_hex(8)
     _arm(server, undo, within, token)
     deadline = time.monotonic() + within
@@ -155,10 +158,11 @@ def guarded(
     if result is not None and result.exit_status != expect:
         with contextlib.suppress(Unreachable):  # then the server's own clock does it
             _root(server, _with(token, _NOW))
-        return Outcome(False, result, _wait_for_undo(server, fresh, token, deadline))
+        return Outcome(False, result, _wait_for_undo(server, fresh, token, deadline, meanwhile))
     refused: list[str] = []
 
     def proved() -> bool:
+        meanwhile()
         refused.append(_shut(fresh, vantage, address, port))
         return not refused[-1]
 
@@ -167,7 +171,7 @@ def guarded(
         if _root(fresh, _with(token, _DISARM)).stdout.split() == ["kept"]:
             return Outcome(True, result)
     why = next((reason for reason in reversed(refused) if reason), TOO_LATE)
-    return Outcome(False, result, _wait_for_undo(server, fresh, token, deadline), why)
+    return Outcome(False, result, _wait_for_undo(server, fresh, token, deadline, meanwhile), why)
 
 
 def _arm(server: Connection, undo: str, within: int, token: str) -> None:
@@ -200,10 +204,13 @@ def _shut(fresh: Connection, vantage: Connection | None, address: str, port: int
     return ""
 
 
-def _wait_for_undo(server: Connection, fresh: Connection, token: str, deadline: float) -> Result:
+def _wait_for_undo(
+    server: Connection, fresh: Connection, token: str, deadline: float, meanwhile: Callable[[], None]
+) -> Result:
     """What undoing printed, asked over whichever connection works: the old one may have survived."""
 
     def ask() -> Result:
+        meanwhile()
         for connection in (server, fresh):
             try:
                 answer = _root(connection, _with(token, _ASK))

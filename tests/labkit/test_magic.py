@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import IPython.display
 import labkit
 import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-from labkit import switch
+from labkit import magic, switch
 from labkit.connection import Connection
 from labkit.magic import CellFailed
 from nbclient import NotebookClient
@@ -46,14 +47,31 @@ def settings(shared: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def cell(shell: InteractiveShell, settings: Path, capsys: pytest.CaptureFixture[str]) -> Cell:
+def screens() -> list[str]:
+    """What the last cell showed, from one time that it cleared its output to the next."""
+    return []
+
+
+@pytest.fixture
+def cell(
+    shell: InteractiveShell,
+    settings: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    screens: list[str],
+) -> Cell:
+    """Runs a cell; what is left of its output when it has ended."""
+    cleared = "<cleared>"
+    monkeypatch.setattr(IPython.display, "clear_output", lambda wait: print(cleared, end=""))
+
     def run(first: str, *rest: str) -> str:
         name, _, line = first.lstrip("%").partition(" ")
         if first.startswith("%%"):
             shell.run_cell_magic(name, line, "".join(f"{row}\n" for row in rest))
         else:
             shell.run_line_magic(name, line)
-        return capsys.readouterr().out
+        screens[:] = capsys.readouterr().out.split(cleared)
+        return screens[-1]
 
     return run
 
@@ -81,6 +99,21 @@ def test_a_wrong_exit_status_is_one_line(cell: Cell) -> None:
 def test_a_quiet_cell_that_fails_prints_what_it_had(cell: Cell, capsys: pytest.CaptureFixture[str]) -> None:
     failure(cell, "%%vm --quiet", "echo before", "false")
     assert capsys.readouterr().out == "before\n"
+
+
+def test_a_cell_that_is_silent_says_that_it_runs_and_takes_it_back(
+    cell: Cell, screens: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(magic, "SILENCE", 0.3)
+    monkeypatch.setattr(magic, "REFRESH", 0.3)
+    assert cell("%%vm", "echo before", "sleep 2", "echo after") == "before\nafter\n"
+    assert screens[0].startswith("before\nstill running, ")
+    assert cell("%%vm --quiet", "sleep 1") == ""
+    assert screens[0].startswith("still running, ")
+    monkeypatch.setattr(switch, "_shut", lambda *_: "the connection was refused")
+    shut = cell('%%vm --undo "true" --within 5 --expect undone', "echo shut")
+    assert shut == "shut\nNo new connection could be opened.\nThe server has undone the change: true\n"
+    assert screens[0].startswith("shut\nstill running, ")
 
 
 def test_a_wrong_option_names_the_right_ones(cell: Cell) -> None:
@@ -184,7 +217,9 @@ def test_an_item_that_is_not_built_is_skipped_in_stable_words(cell: Cell) -> Non
     assert "usage" in failure(cell, "%check")
 
 
-def test_done_saves_in_the_lab_and_nowhere_else(cell: Cell, settings: Path, tmp_path: Path) -> None:
+def test_done_saves_in_the_lab_and_nowhere_else(
+    cell: Cell, settings: Path, tmp_path: Path, screens: list[str]
+) -> None:
     assert cell("%done 01") == "This is not the lab's machine: nothing to save.\n"
     tool = tmp_path / "tool.py"
     tool.write_text(
@@ -195,6 +230,7 @@ def test_done_saves_in_the_lab_and_nowhere_else(cell: Cell, settings: Path, tmp_
     lab = f'[lab]\ntool = ["{sys.executable}", "{tool}"]\nmachine = "test-"\n'
     settings.write_text(settings.read_text() + lab)
     assert cell("%done 01") == "Chapter 01 is done, and the machine is saved as it is now.\n"
+    assert screens[0] == "saving the machine …\n"
     assert (tmp_path / "said").read_text() == "test-snapshot 01"
     assert failure(cell, "%done 09") == "the machine was not saved: no room"
 
@@ -204,7 +240,7 @@ def test_in_a_notebook_a_failure_is_one_line_without_a_traceback(settings: Path,
     book = nbformat.v4.new_notebook(
         cells=[
             new("%load_ext labkit"),
-            new("%%vm\necho a\nsleep 0.3\necho b >&2"),
+            new("%%vm\necho a\nsleep 3\necho b >&2"),
             new("%check 4"),
             new("%check 7"),
             new("%%vm\nfalse"),
@@ -214,7 +250,7 @@ def test_in_a_notebook_a_failure_is_one_line_without_a_traceback(settings: Path,
     with pytest.raises(CellExecutionError):
         NotebookClient(book, timeout=60, kernel_name="python3").execute()
     said = ["".join(o.text for o in c.outputs if o.output_type == "stream") for c in book.cells]
-    # The lines of progress that the look at item 7 shows meanwhile are gone when it has ended.
+    # What a cell says while it is silent, and what the look at item 7 does, is gone when they have ended.
     assert said.pop(3).startswith("7  ")
     assert said == ["", "a\nb\n", "4  SKIP  Logs being written to files\n      not built yet\n", ""]
     (error,) = book.cells[4].outputs

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import socket
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpcore2
 import httpx2
 import openai
 import pytest
@@ -137,10 +141,129 @@ def test_an_unknown_model_is_a_404_with_openais_code(client: openai.OpenAI) -> N
     assert caught.value.code == "model_not_found"
 
 
-def test_streaming_is_refused_and_the_parameter_named(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError) as caught:
-        ask(client, ("user", "Hello"), stream=True)
-    assert caught.value.param == "stream"
+def test_a_streamed_answer_is_the_whole_one_in_pieces(client: openai.OpenAI) -> None:
+    whole = ask(client, ("user", "Hello, server!"))
+    options = {"include_usage": True}
+    *chunks, last = ask(client, ("user", "Hello, server!"), stream=True, stream_options=options)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == (
+        whole.choices[0].message.content
+    )
+    assert len(chunks) > 10
+    assert [chunk.choices[0].finish_reason for chunk in chunks[-2:]] == [None, "stop"]
+    assert (last.choices, last.usage) == ([], whole.usage)
+    assert {chunk.id for chunk in [*chunks, last]} == {whole.id}
+    assert not any(chunk.usage for chunk in ask(client, ("user", "Hello, server!"), stream=True))
+
+
+def near(one: list[float], other: list[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("form", ["float", "base64"])
+def test_texts_that_share_words_are_near_each_other(client: openai.OpenAI, form: Any) -> None:
+    texts = ["A firewall decides which ports answer.", "Logs tell what happened.", "…"]
+    found = client.embeddings.create(model="lab-embedding", input=texts, encoding_format=form)
+    asked = client.embeddings.create(model="lab-embedding", input="Which ports does the firewall shut?")
+    if form == "base64":  # decoded by hand: the client does so by itself only where it chose the form
+        vectors = [list(struct.unpack("<512f", base64.b64decode(str(one.embedding)))) for one in found.data]
+    else:
+        vectors = [one.embedding for one in found.data]
+    assert [round(near(vector, vector), 4) for vector in vectors] == [1, 1, 1]
+    firewall, logs, _ = (near(vector, asked.data[0].embedding) for vector in vectors)
+    assert firewall > 0.4 > 0.2 > logs
+    assert found.usage.prompt_tokens == 7 + 5 + 1
+
+
+def test_a_model_is_asked_for_what_it_can(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError):
+        client.embeddings.create(model="lab-small", input="Hello")
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model="lab-embedding", messages=[{"role": "user", "content": "Hi"}])
+
+
+@pytest.mark.parametrize(
+    "more", [{"input": []}, {"input": [""]}, {"input": [[1]]}, {"input": "a", "dimensions": 3}, {}]
+)
+def test_malformed_input_for_an_embedding_is_a_400(http: httpx2.Client, more: dict[str, Any]) -> None:
+    assert_openai_error(http.post("/v1/embeddings", json={"model": "lab-embedding", **more}), 400)
+
+
+@pytest.fixture
+def bad_day(base_url: str) -> Iterator[Callable[..., None]]:
+    """`bad_day("slow", seconds=…)`; it is over when the test is."""
+
+    def begin(kind: str, **more: float) -> None:
+        said = httpx2.put(f"{base_url}/fault", json={"kind": kind, "for": 30, **more})
+        assert said.json()["kind"] == kind
+
+    yield begin
+    assert httpx2.delete(f"{base_url}/fault").json() == {}
+
+
+def test_a_busy_model_and_a_failing_one(client: openai.OpenAI, bad_day: Callable[..., None]) -> None:
+    bad_day("busy")
+    with pytest.raises(openai.RateLimitError) as caught:
+        ask(client, ("user", "Hello"))
+    assert caught.value.code == "rate_limit_exceeded"
+    assert caught.value.response.headers["retry-after"] == "1"
+    bad_day("failing")
+    with pytest.raises(openai.InternalServerError):
+        client.models.list()
+
+
+def test_a_slow_model_answers_later_and_a_bad_day_ends_by_itself(
+    client: openai.OpenAI, base_url: str, bad_day: Callable[..., None]
+) -> None:
+    bad_day("slow", seconds=0.5, **{"for": 0.8})
+    started = time.monotonic()
+    ask(client, ("user", "Hello"))
+    assert time.monotonic() - started >= 0.5
+    deadline = time.monotonic() + 5
+    while httpx2.get(f"{base_url}/fault").json():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_hanging_model_does_not_answer_until_the_day_is_over(
+    client: openai.OpenAI, base_url: str, bad_day: Callable[..., None]
+) -> None:
+    bad_day("hanging")
+    with pytest.raises(openai.APITimeoutError):
+        ask(client, ("user", "Hello"), timeout=0.5)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(ask, client, ("user", "Hello"))
+        time.sleep(0.3)
+        assert not waiting.done()
+        httpx2.delete(f"{base_url}/fault")
+        assert waiting.result(timeout=5).choices
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_is_cut_in_the_middle(
+    client: openai.OpenAI, bad_day: Callable[..., None], stream: bool
+) -> None:
+    bad_day("cut")
+    pieces = []
+    with pytest.raises(
+        (openai.APIConnectionError, httpx2.RemoteProtocolError, httpcore2.RemoteProtocolError)
+    ):
+        pieces.extend(ask(client, ("user", "Hello"), stream=stream))
+    assert bool(pieces) == stream
+
+
+def test_the_world_cannot_ask_for_a_bad_day(base_url: str) -> None:
+    through = {"X-Forwarded-For": "198.51.100.7"}
+    for method in ("GET", "PUT", "DELETE"):
+        response = httpx2.request(method, f"{base_url}/fault", headers=through, content=b'{"kind": "busy"}')
+        assert_openai_error(response, 404)
+    assert httpx2.get(f"{base_url}/fault").json() == {}
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"kind": "odd"}, {"kind": "slow", "for": 601}, {"kind": "slow", "seconds": True}]
+)
+def test_a_bad_day_of_no_known_kind_is_refused(base_url: str, body: dict[str, Any]) -> None:
+    assert_openai_error(httpx2.put(f"{base_url}/fault", json=body), 400)
 
 
 @pytest.mark.parametrize(

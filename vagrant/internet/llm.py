@@ -1,4 +1,4 @@
-"""The stand-in internet's language model: a small endpoint that speaks OpenAI's chat API.
+"""The stand-in internet's language model: a small endpoint that speaks OpenAI's API.
 
 Served as `uvicorn llm:app`; needs starlette and nothing else. It answers the same messages with the same
 words, so that what a chapter shows is the same on every machine:
@@ -11,25 +11,42 @@ A token is a run of letters, digits and underscores, or a single other character
 `len(re.findall(r"\\w+|[^\\w\\s]", text))`. `prompt_tokens` counts the text of all messages, without their
 roles; `completion_tokens` counts the answer.
 
+An embedding counts a text's words, each at a place and with a sign that follow from the word alone, and has
+length 1: texts that share words are near each other.
+
 A key looks like `sk-lab-` and at least eight letters, digits or hyphens. Errors have OpenAI's shape.
+
+A bad day can be asked for, by whoever sits beside the endpoint and not in front of it:
+`curl -X PUT 127.0.0.1:9000/fault -d '{"kind": "slow", "seconds": 8, "for": 60}'`. It ends by itself after
+`for` seconds, or with `-X DELETE`. The kinds: `slow` (every answer comes `seconds` later), `busy` (429),
+`failing` (500), `hanging` (no answer at all), `cut` (the connection ends in the middle of an answer).
 """
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import contextlib
 import hashlib
 import json
+import math
 import re
+import struct
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 MODELS = ("lab-small", "lab-large")
+EMBEDDING_MODELS = ("lab-embedding",)
+DIMENSIONS = 512
+MOST_INPUTS = 2048  # texts in one request for embeddings, as at OpenAI
 KEY = re.compile(r"sk-lab-[A-Za-z0-9-]{8,}")
 TOKEN = re.compile(r"\w+|[^\w\s]")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
@@ -98,10 +115,10 @@ async def read_object(request: Request) -> dict[str, Any]:
     return body
 
 
-def known_model(name: object) -> str:
+def known_model(name: object, models: tuple[str, ...]) -> str:
     if not isinstance(name, str) or not name:
         raise Refused(400, "You must provide a model parameter.", param="model")
-    if name not in MODELS:
+    if name not in models:
         raise Refused(404, f"The model `{name[:100]}` does not exist.", code="model_not_found", param="model")
     return name
 
@@ -181,30 +198,84 @@ def cut(text: str, limit: int | None) -> tuple[str, str]:
 async def chat(request: Request) -> Response:
     authorise(request)
     body = await read_object(request)
-    model = known_model(body.get("model"))
+    model = known_model(body.get("model"), MODELS)
     conversation = read_messages(body)
     limit = read_limit(body)
-    if body.get("stream"):
-        raise Refused(400, "This model does not stream.", param="stream", code="unsupported_value")
     if body.get("n") not in (None, 1):
         raise Refused(400, "This model gives one choice.", param="n", code="unsupported_value")
     answer, reason = cut(compose(conversation), limit)
     prompt = sum(tokens(text) for _, text in conversation)
     completion = tokens(answer)
     mark = hashlib.sha256(json.dumps([model, conversation, limit]).encode()).hexdigest()[:24]
+    head = {"id": f"chatcmpl-{mark}", "created": int(time.time()), "model": model}
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    if body.get("stream"):
+        with_usage = (body.get("stream_options") or {}).get("include_usage")
+        return streamed(head, answer, reason, usage if with_usage else None)
     message = {"role": "assistant", "content": answer, "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
-    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-    return reply(
-        {
-            "id": f"chatcmpl-{mark}",
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": model,
-            "choices": [choice],
-            "usage": usage,
-        }
-    )
+    return reply(head | {"object": "chat.completion", "choices": [choice], "usage": usage})
+
+
+def streamed(
+    head: Mapping[str, object], answer: str, reason: str, usage: Mapping[str, int] | None
+) -> Response:
+    """The answer token by token, as server-sent events; its usage, if any, comes last."""
+    starts = [found.start() for found in TOKEN.finditer(answer)] or [0]
+    pieces = [answer[start:end] for start, end in zip([0, *starts[1:]], [*starts[1:], None], strict=True)]
+    deltas: list[tuple[dict[str, str], str | None]] = [({"role": "assistant", "content": ""}, None)]
+    deltas += [({"content": piece}, None) for piece in pieces]
+    deltas.append(({}, reason))
+    chunks: list[dict[str, object]] = [
+        {"choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": end}]}
+        for delta, end in deltas
+    ]
+    if usage:
+        chunks.append({"choices": [], "usage": usage})
+    said = [json.dumps({**head, "object": "chat.completion.chunk", **chunk}) for chunk in chunks]
+    events = [f"data: {each}\n\n".encode() for each in [*said, "[DONE]"]]
+
+    async def send() -> AsyncIterator[bytes]:
+        for event in events:
+            yield event
+
+    return StreamingResponse(send(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+
+def embed(text: str) -> list[float]:
+    vector = [0.0] * DIMENSIONS
+    for word in re.findall(r"\w+", text.lower()):
+        if word not in SMALL_WORDS:
+            digest = hashlib.sha256(word.encode("utf-8", "surrogatepass")).digest()
+            vector[int.from_bytes(digest[:2]) % DIMENSIONS] += 1 if digest[2] % 2 else -1
+    length = math.hypot(*vector)
+    return [value / length for value in vector] if length else [1.0, *vector[1:]]
+
+
+async def embeddings(request: Request) -> Response:
+    authorise(request)
+    body = await read_object(request)
+    model = known_model(body.get("model"), EMBEDDING_MODELS)
+    given = body.get("input")
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list) or not 0 < len(texts) <= MOST_INPUTS:
+        raise Refused(400, f"'input' must be a text or a list of 1 to {MOST_INPUTS} texts.", param="input")
+    if not all(isinstance(text, str) and text for text in texts):
+        raise Refused(400, "'input' must hold texts that are not empty.", param="input")
+    if body.get("dimensions") not in (None, DIMENSIONS):
+        raise Refused(400, f"This model gives {DIMENSIONS} dimensions.", param="dimensions")
+    form = body.get("encoding_format")
+    if form not in (None, "float", "base64"):
+        raise Refused(400, "'encoding_format' must be float or base64.", param="encoding_format")
+    found: list[object] = []
+    for number, text in enumerate(texts):
+        vector: object = embed(text)
+        if form == "base64":
+            vector = base64.b64encode(struct.pack(f"<{DIMENSIONS}f", *embed(text))).decode()
+        found.append({"object": "embedding", "index": number, "embedding": vector})
+    count = sum(tokens(text) for text in texts)
+    usage = {"prompt_tokens": count, "total_tokens": count}
+    return reply({"object": "list", "data": found, "model": model, "usage": usage})
 
 
 def describe(model: str) -> dict[str, object]:
@@ -213,12 +284,119 @@ def describe(model: str) -> dict[str, object]:
 
 async def list_models(request: Request) -> Response:
     authorise(request)
-    return reply({"object": "list", "data": [describe(model) for model in MODELS]})
+    return reply({"object": "list", "data": [describe(model) for model in MODELS + EMBEDDING_MODELS]})
 
 
 async def get_model(request: Request) -> Response:
     authorise(request)
-    return reply(describe(known_model(request.path_params["model"])))
+    return reply(describe(known_model(request.path_params["model"], MODELS + EMBEDDING_MODELS)))
+
+
+# ---- bad days ----
+
+KINDS = ("slow", "busy", "failing", "hanging", "cut")
+LONGEST = 600.0  # seconds that a bad day lasts at most
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong until a moment of time.monotonic(); slow answers come `seconds` later."""
+
+    kind: str
+    seconds: float
+    until: float
+
+    def left(self) -> float:
+        return max(self.until - time.monotonic(), 0)
+
+
+class Today:
+    """The fault of the day, if there is one."""
+
+    fault: Fault | None = None
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+
+    def set(self, fault: Fault | None) -> None:
+        self.fault = fault
+        self.changed.set()  # who hangs is let go
+        self.changed = asyncio.Event()
+
+    def now(self) -> Fault | None:
+        return self.fault if self.fault and self.fault.left() else None
+
+
+today = Today()
+
+
+def number(body: Mapping[str, Any], name: str, default: float) -> float:
+    value = body.get(name, default)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= LONGEST:
+        raise Refused(400, f"'{name}' must be a number of seconds up to {LONGEST:.0f}.", param=name)
+    return float(value)
+
+
+async def fault(request: Request) -> Response:
+    if "x-forwarded-for" in request.headers:
+        raise HTTPException(404)  # through the proxy, as the world comes
+    if request.method == "PUT":
+        body = await read_object(request)
+        if body.get("kind") not in KINDS:
+            raise Refused(400, f"'kind' must be one of {', '.join(KINDS)}.", param="kind")
+        lasts = number(body, "for", 60)
+        today.set(Fault(body["kind"], number(body, "seconds", 5), time.monotonic() + lasts))
+    elif request.method == "DELETE":
+        today.set(None)
+    now = today.now()
+    return reply({"kind": now.kind, "seconds": now.seconds, "for": round(now.left(), 1)} if now else {})
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def on_bad_days(endpoint: Endpoint) -> Endpoint:
+    """The endpoint, with what is wrong today."""
+
+    async def answer(request: Request) -> Response:
+        now = today.now()
+        if now and now.kind in ("slow", "hanging"):
+            wait = now.left() if now.kind == "hanging" else now.seconds
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(today.changed.wait(), wait)
+        if now and now.kind == "busy":
+            raise Refused(
+                429,
+                "Rate limit reached. Please try again later.",
+                kind="requests",
+                code="rate_limit_exceeded",
+                headers={"Retry-After": "1"},
+            )
+        if now and now.kind == "failing":
+            raise Refused(500, "The server had an error while processing your request.", kind="server_error")
+        response = await endpoint(request)
+        return cut_off(response) if now and now.kind == "cut" else response
+
+    return answer
+
+
+class CutOff(Exception):
+    """Ends a connection in the middle of an answer."""
+
+
+def cut_off(response: Response) -> Response:
+    """The first half of the answer, and then the end of the connection."""
+
+    async def half() -> AsyncIterator[bytes]:
+        if isinstance(response, StreamingResponse):
+            events = [bytes(piece) async for piece in response.body_iterator]  # type: ignore[arg-type]
+            for event in events[: len(events) // 2]:
+                yield event
+        else:
+            yield bytes(response.body)[: len(response.body) // 2]
+        raise CutOff("as asked for")
+
+    return StreamingResponse(half(), response.status_code, response.headers)
 
 
 async def refuse(_: Request, error: Exception) -> Response:
@@ -245,9 +423,11 @@ HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
 
 app = Starlette(
     routes=[
-        Route("/v1/chat/completions", chat, methods=["POST"]),
-        Route("/v1/models", list_models, methods=["GET"]),
-        Route("/v1/models/{model}", get_model, methods=["GET"]),
+        Route("/v1/chat/completions", on_bad_days(chat), methods=["POST"]),
+        Route("/v1/embeddings", on_bad_days(embeddings), methods=["POST"]),
+        Route("/v1/models", on_bad_days(list_models), methods=["GET"]),
+        Route("/v1/models/{model}", on_bad_days(get_model), methods=["GET"]),
+        Route("/fault", fault, methods=["GET", "PUT", "DELETE"]),
     ],
     exception_handlers=HANDLERS,
 )

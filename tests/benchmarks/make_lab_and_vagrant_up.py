@@ -88,26 +88,35 @@ def remove(log: Path) -> None:
         raise children.failure("lab.py destroy", ended, log)
 
 
-def default(name: str) -> int:
-    """What the Vagrantfile takes where nothing was chosen."""
-    found = re.search(
-        rf'choices\["{name}"\] \|\| (\d+)', (CHECKOUT / "Vagrantfile").read_text(encoding="utf-8")
-    )
+def told(what: str, pattern: str) -> str:
+    """What the Vagrantfile says, as the pattern's group finds it."""
+    found = re.search(pattern, (CHECKOUT / "Vagrantfile").read_text(encoding="utf-8"))
     if found is None:
-        raise Problem(f"the Vagrantfile does not say how much {name} a machine gets", "mend this benchmark")
-    return int(found[1])
+        raise Problem(f"the Vagrantfile does not say {what}", "mend this benchmark")
+    return found[1]
+
+
+def processor(driver: str) -> str:
+    """The lines for the same processor, emulated or the host's own."""
+    if driver == "kvm":
+        return 'machine.cpu_mode = "host-passthrough"'
+    model = told("which processor is emulated", r'libvirt\.cpu_model = "(\w+)"')
+    features = told("what else it can do", r"%w\[([\w. ]+)\]\.each \{ \|name\| libvirt\.cpu_feature")
+    return f"""machine.cpu_mode, machine.cpu_model = "custom", {json.dumps(model)}
+    %w[{features}].each {{ |name| machine.cpu_feature name: name, policy: "require" }}"""
 
 
 def bare_vagrantfile(choices: Choices) -> str:
     """The same box on the same virtual hardware, and nothing else."""
-    memory, processors = default("memory"), default("cpus")
+    memory, processors = (
+        told(f"how much {name}", rf'choices\["{name}"\] \|\| (\d+)') for name in ("memory", "cpus")
+    )
     version = f"  config.vm.box_version = {json.dumps(choices.box_version)}\n" if choices.box_version else ""
-    mode = "host-passthrough" if choices.driver == "kvm" else "maximum"
     hardware = {
         "libvirt": f"""
     machine.default_prefix = {json.dumps(BARE_PREFIX)}
     machine.driver = {json.dumps(choices.driver)}
-    machine.cpu_mode = {json.dumps(mode)}
+    {processor(choices.driver)}
     machine.machine_type = "q35"
     machine.graphics_type = "none"
     machine.video_type = "none"

@@ -143,7 +143,7 @@ class Looks:
         """The SSH host key that each address shows to the internet."""
         addresses = {a for records in (*self.authorities, self.resolver) for a in records.addresses}
         addresses |= set(self.public_addresses)
-        scan = f"ssh-keyscan -T 3 -p {self.ssh_port} -t ed25519 {' '.join(sorted(addresses))}"
+        scan = f"ssh-keyscan -T 6 -p {self.ssh_port} -t ed25519 {' '.join(sorted(addresses))}"
         lines = [line.split(None, 1) for line in self.internet.run(scan).stdout.splitlines()]
         return {
             re.sub(r"^\[(.+)\]:\d+$", r"\1", name): key for name, key in lines if not name.startswith("#")

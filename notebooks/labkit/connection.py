@@ -118,8 +118,9 @@ class Connection:
         if self.config:
             arguments += ["-F", str(self.config)]
         arguments += ["-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT}"]
-        # A peer that vanished (a restored snapshot, a firewall) is noticed in 15 s, not in hours.
-        arguments += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
+        # A peer that vanished (a restored snapshot, a firewall) is noticed in 30 s, not in hours. Less would
+        # take a slow machine that is setting up its packet filter for one that is gone.
+        arguments += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=6"]
         if self.fresh:
             arguments += ["-o", "ControlMaster=no", "-o", "ControlPath=none"]
         return [*arguments, "--", self.host, command]

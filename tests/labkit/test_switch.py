@@ -66,6 +66,18 @@ def test_a_change_that_cuts_its_own_connection_is_judged_by_a_new_one(sshd: Sshd
     assert outcome.undo == Result("", "", 0)
 
 
+def test_what_a_slow_change_does_after_the_clock_ran_out_is_undone_too(
+    shared: Connection, tmp_path: Path
+) -> None:
+    late = tmp_path / "late"
+    outcome = make(
+        shared, f"sleep 2.5; sudo touch {late}", f"rm -f {late}; echo undone >> {late}.log", within=1
+    )
+    assert not outcome.kept and outcome.change == Result("", "", 0)
+    assert not late.exists()
+    assert (tmp_path / "late.log").read_text() == "undone\nundone\n"
+
+
 def test_a_change_that_fails_is_undone_at_once(shared: Connection, tmp_path: Path) -> None:
     outcome = make(shared, "exit 3", f"touch {tmp_path}/undone", within=600)
     assert (outcome.kept, outcome.change) == (False, Result("", "", 3))

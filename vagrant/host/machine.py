@@ -406,7 +406,7 @@ class Machine:
     def _ssh_config(self, found: dict[str, str]) -> str:
         common = [f"UserKnownHostsFile {quoted(self.known_hosts)}", "StrictHostKeyChecking yes",
                   f"IdentityFile {quoted(found['IdentityFile'])}", "IdentitiesOnly yes", "LogLevel ERROR",
-                  "ServerAliveInterval 5", "ServerAliveCountMax 2", "ConnectTimeout 10"]  # fmt: skip
+                  "ServerAliveInterval 5", "ServerAliveCountMax 6", "ConnectTimeout 10"]  # fmt: skip
         if children.POSIX:  # OpenSSH on Windows cannot share connections
             common += [
                 "ControlMaster auto",

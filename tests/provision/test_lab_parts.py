@@ -219,7 +219,7 @@ def test_openssh_reads_the_written_ssh_config_as_it_is_meant(made: Machine) -> N
         assert shown.returncode == 0, shown.stderr
         read[host] = dict(row.split(" ", 1) for row in shown.stdout.splitlines())
     assert read["server"]["hostname"] == "192.168.121.57"
-    assert read["server"]["serveralivecountmax"] == "2"
+    assert read["server"]["serveralivecountmax"] == "6"
     assert read["internet"]["hostname"] == "198.51.100.2"
     assert read["internet"]["proxyjump"] == "server"
     for host, options in read.items():

@@ -288,7 +288,7 @@ class Looks:
             f"curl -s -k -m 2 --resolve {self.domain}:443:{address} -w '\\n== {told}\\n' "
             + " ".join(f"https://{self.domain}{path}" for path in asked)
         ).stdout
-        parts = re.findall(r"(.*?)\n== (\d+) ([\d.]+) ([\d.]+) (.*)\n", said, re.S)
+        parts = re.findall(r"(.*?)\n== (\d+) ([\d.]+) ([\d.]+) ([^\n]*)\n", said, re.S)
         return [
             Got(path, int(status), float(whole) - float(tls), hsts.strip(), body.strip())
             for path, (body, status, whole, tls, hsts) in zip(asked, parts, strict=True)

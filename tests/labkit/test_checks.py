@@ -195,6 +195,10 @@ def test_a_door_that_the_filter_lets_through_to_nobody_fails() -> None:
     assert verdict(firewall.nothing_else_is_let_through(FILTER, doors("closed"), SSH)) == "FAIL"
     rejecting = replace(FILTER, rejects={4: True, 6: True})
     assert not list(firewall.nothing_else_is_let_through(rejecting, doors("closed"), SSH))
+    naming = replace(FILTER, rejected=frozenset({(4, "tcp", 8000)}))
+    assert not list(firewall.nothing_else_is_let_through(naming, doors("closed"), SSH))
+    other = replace(FILTER, rejected=frozenset({(4, "tcp", 8001)}))
+    assert verdict(firewall.nothing_else_is_let_through(other, doors("closed"), SSH)) == "FAIL"
 
 
 def test_a_filter_for_one_family_alone_fails_and_names_the_other() -> None:

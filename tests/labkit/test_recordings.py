@@ -79,6 +79,24 @@ def test_a_filter_counts_only_if_it_drops_what_no_rule_allows(case: str, drops: 
     assert read(f"packet_filter/{case}").drops == drops
 
 
+@pytest.mark.parametrize(
+    ("case", "rejects", "rejected"),
+    [
+        ("debian12_finished", False, set()),  # though ufw has a chain with REJECT, for `ufw limit`
+        ("ufw_limit_and_reject", False, {(4, "tcp", 113), (6, "tcp", 113)}),
+        ("ufw_default_reject", True, set()),
+        ("nftables", False, set()),
+        ("nftables_reject", True, set()),
+    ],
+)
+def test_a_filter_that_rejects_is_told_from_one_that_could(
+    case: str, rejects: bool, rejected: set[tuple[int, str, int]]
+) -> None:
+    found = read(f"packet_filter/{case}")
+    assert found.rejects == {4: rejects, 6: rejects}
+    assert found.rejected == rejected
+
+
 def test_a_bare_debian_12_is_read_as_what_it_is() -> None:
     assert read("packet_filter/debian12_bare").drops == {4: False, 6: False}
     assert {(s.address, s.port) for s in read("listening_sockets/debian12_bare") if not s.loopback} == {

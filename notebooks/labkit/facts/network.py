@@ -141,12 +141,18 @@ host_keys = Fact("host_keys", "cat /etc/ssh/ssh_host_*_key.pub", parse_host_keys
 
 @dataclass(frozen=True)
 class PacketFilter:
-    """The rules that the kernel holds. `drops` says, by family, whether what no rule allows is kept out."""
+    """The rules that the kernel holds. `drops` says, by family, whether what no rule allows is kept out.
+
+    A rule that rejects answers "refused" as a port does where nobody listens: then a refusal proves nothing.
+    `rejects` says, by family, whether there is one that names no port; `rejected` has those ports that are
+    named, as `accepts` has those that are let in from anywhere: (family, protocol, port).
+    """
 
     drops: dict[int, bool]
-    rejects: dict[int, bool]  # some rule answers "refused", so a refusal proves nothing
+    rejects: dict[int, bool]
     by_ufw: bool
-    accepts: frozenset[tuple[int, str, int]]  # (family, protocol, port) that a rule lets in from anywhere
+    accepts: frozenset[tuple[int, str, int]]
+    rejected: frozenset[tuple[int, str, int]] = frozenset()
 
     def is_loaded(self, ipv: int) -> bool:
         return self.drops.get(ipv, False)
@@ -177,9 +183,10 @@ def parse_packet_filter(result: Result) -> PacketFilter:
     tables = {4: parts["iptables"], 6: parts["ip6tables"]}
     return PacketFilter(
         {ipv: _iptables_drop(tables[ipv]) or _nft_drops(nft, ipv) for ipv in (4, 6)},
-        {ipv: any("-j REJECT" in line for line in tables[ipv]) or " reject" in nft for ipv in (4, 6)},
+        {ipv: _iptables_reject(tables[ipv]) or _nft_rejects(nft, status) for ipv in (4, 6)},
         any("ufw-" in line or "ufw6-" in line for lines in tables.values() for line in lines),
-        frozenset((ipv, *door) for ipv in (4, 6) for door in _accepted(tables[ipv])),
+        frozenset((ipv, *door) for ipv in (4, 6) for door in _named(tables[ipv], "ACCEPT")),
+        frozenset((ipv, *door) for ipv in (4, 6) for door in _named(tables[ipv], "REJECT")),
     )
 
 
@@ -192,6 +199,37 @@ def _iptables_drop(lines: list[str]) -> bool:
         if re.fullmatch(r"-A INPUT -j (DROP|REJECT.*)", line.strip()):
             return True
     return policy
+
+
+def _iptables_reject(lines: list[str]) -> bool:
+    """Whether INPUT, or a chain that it leads to without naming a port, has a rule that rejects.
+
+    ufw always has such a chain, for `ufw limit`: only rules for the limited port lead to it.
+    """
+    rules = [line.split() for line in lines if line.startswith("-A ") and "--dport" not in line]
+    seen: set[str] = set()
+    chains = ["INPUT"]
+    while chains:
+        seen.add(chain := chains.pop())
+        targets = {
+            words[number + 1]
+            for words in rules
+            if words[1] == chain
+            for number, word in enumerate(words)
+            if word in ("-j", "-g")
+        }
+        if "REJECT" in targets:
+            return True
+        chains += targets - seen
+    return False
+
+
+def _nft_rejects(ruleset: str, status: dict[str, str]) -> bool:
+    """Whether a rule of nftables rejects; the tables of an iptables that is there are judged as its own."""
+    tables = re.findall(r"^table (\w+ \S+) \{\n(.*?)^\}", ruleset, re.M | re.S)
+    known = {"ip filter"} if status["iptables"] == "0" else set()
+    known |= {"ip6 filter"} if status["ip6tables"] == "0" else set()
+    return any(re.search(r"\breject\b", text) for name, text in tables if name not in known)
 
 
 def _nft_drops(ruleset: str, ipv: int) -> bool:
@@ -209,13 +247,14 @@ def _nft_drops(ruleset: str, ipv: int) -> bool:
     return False
 
 
-def _accepted(lines: list[str]) -> set[tuple[str, int]]:
+def _named(lines: list[str], target: str) -> set[tuple[str, int]]:
+    """The ports that rules with this target name, wherever a packet comes from."""
     found = set()
     for line in lines:
         words = line.split()
         if (
             words[:1] == ["-A"]
-            and words[-1] == "ACCEPT"
+            and f" -j {target}" in line
             and "--dport" in words
             and "-p" in words
             and "-s" not in words

@@ -269,10 +269,10 @@ async def embeddings(request: Request) -> Response:
         raise Refused(400, "'encoding_format' must be float or base64.", param="encoding_format")
     found: list[object] = []
     for number, text in enumerate(texts):
-        vector: object = embed(text)
-        if form == "base64":
-            vector = base64.b64encode(struct.pack(f"<{DIMENSIONS}f", *embed(text))).decode()
-        found.append({"object": "embedding", "index": number, "embedding": vector})
+        vector = embed(text)
+        packed = base64.b64encode(struct.pack(f"<{DIMENSIONS}f", *vector)).decode()
+        shown = packed if form == "base64" else vector
+        found.append({"object": "embedding", "index": number, "embedding": shown})
     count = sum(tokens(text) for text in texts)
     usage = {"prompt_tokens": count, "total_tokens": count}
     return reply({"object": "list", "data": found, "model": model, "usage": usage})

@@ -43,15 +43,26 @@ class Outcome:
     refused: str = ""
 
 
+_UNDO = """\
+bash undo.sh >undo.out 2>undo.err </dev/null
+echo $? >undo.status.new
+mv undo.status.new undo.status
+"""
+
+# An undoing that is under way is waited for: at most a minute.
+_LET_IT_END = """\
+for _ in $(seq 60); do
+  if [ ! -e undoing ] || [ -e undo.status ]; then break; fi
+  sleep 1
+done
+"""
+
 # Whoever renames the file `armed.TOKEN` first has the last word: the clock, or the new connection. A rename
 # is one step, so that never both and never neither happens. The token keeps an old clock from a new change.
 _CLOCK = f"""\
 cd {FOLDER} || exit 1
 mv "armed.$1" undoing 2>/dev/null || exit 0
-bash undo.sh >undo.out 2>undo.err </dev/null
-echo $? >undo.status.new
-mv undo.status.new undo.status
-"""
+{_UNDO}"""
 
 # A clock that is no longer needed. Its number may since have gone to another process: so that is looked at.
 _STOP = f"""\
@@ -74,11 +85,7 @@ cd {FOLDER}
 for left in armed.*; do
   if [ -e "$left" ]; then bash clock.sh "${{left#armed.}}"; fi
 done
-# One that is undoing itself just now is waited for: at most a minute.
-for _ in $(seq 60); do
-  if [ ! -e undoing ] || [ -e undo.status ]; then break; fi
-  sleep 1
-done
+{_LET_IT_END}
 stop_clock
 rm -f undoing kept undo.status undo.out undo.err clock.pid
 printf '%s' "$undo" >undo.sh
@@ -109,13 +116,7 @@ fi
 _AGAIN = f"""\
 cd {FOLDER} || exit 1
 if [ -e "armed.$token" ]; then exit 0; fi
-for _ in $(seq 60); do
-  if [ -e undo.status ]; then break; fi
-  sleep 1
-done
-bash undo.sh >undo.out 2>undo.err </dev/null
-echo $? >undo.status
-"""
+{_LET_IT_END}{_UNDO}"""
 
 _ASK = f"""\
 cd {FOLDER} || exit 1

@@ -168,8 +168,13 @@ def tokens(text: str) -> int:
     return len(TOKEN.findall(text))
 
 
+def telling(text: str) -> list[str]:
+    """Its words that say something, in their order."""
+    return [word for word in re.findall(r"\w+", text.lower()) if word not in SMALL_WORDS]
+
+
 def words(text: str) -> set[str]:
-    return {word for word in re.findall(r"\w+", text.lower()) if word not in SMALL_WORDS}
+    return set(telling(text))
 
 
 def compose(conversation: list[tuple[str, str]]) -> str:
@@ -244,12 +249,15 @@ def streamed(
 
 def embed(text: str) -> list[float]:
     vector = [0.0] * DIMENSIONS
-    for word in re.findall(r"\w+", text.lower()):
-        if word not in SMALL_WORDS:
-            digest = hashlib.sha256(word.encode("utf-8", "surrogatepass")).digest()
-            vector[int.from_bytes(digest[:2]) % DIMENSIONS] += 1 if digest[2] % 2 else -1
+    for word in telling(text):
+        digest = hashlib.sha256(word.encode("utf-8", "surrogatepass")).digest()
+        vector[int.from_bytes(digest[:2]) % DIMENSIONS] += 1 if digest[2] % 2 else -1
     length = math.hypot(*vector)
     return [value / length for value in vector] if length else [1.0, *vector[1:]]
+
+
+def packed(vector: list[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{DIMENSIONS}f", *vector)).decode()
 
 
 async def embeddings(request: Request) -> Response:
@@ -270,8 +278,7 @@ async def embeddings(request: Request) -> Response:
     found: list[object] = []
     for number, text in enumerate(texts):
         vector = embed(text)
-        packed = base64.b64encode(struct.pack(f"<{DIMENSIONS}f", *vector)).decode()
-        shown = packed if form == "base64" else vector
+        shown = packed(vector) if form == "base64" else vector
         found.append({"object": "embedding", "index": number, "embedding": shown})
     count = sum(tokens(text) for text in texts)
     usage = {"prompt_tokens": count, "total_tokens": count}
@@ -389,7 +396,7 @@ def cut_off(response: Response) -> Response:
 
     async def half() -> AsyncIterator[bytes]:
         if isinstance(response, StreamingResponse):
-            events = [bytes(piece) async for piece in response.body_iterator]  # type: ignore[arg-type]
+            events = [bytes(event) async for event in response.body_iterator]
             for event in events[: len(events) // 2]:
                 yield event
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from labkit.connection import Result
 from labkit.facts import Fact, Unreadable
@@ -254,7 +255,7 @@ def _named(lines: list[str], target: str) -> set[tuple[str, int]]:
         words = line.split()
         if (
             words[:1] == ["-A"]
-            and f" -j {target}" in line
+            and ("-j", target) in pairwise(words)
             and "--dport" in words
             and "-p" in words
             and "-s" not in words

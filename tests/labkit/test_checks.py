@@ -152,6 +152,32 @@ def test_the_best_of_three_counts() -> None:
     )
 
 
+WELL, ILL, LATE = got(), got(status=503), got(status=503, seconds=1.2)
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected", "says"),
+    [
+        ([WELL, ILL], "PASS", "says healthy within 1 s"),
+        ([LATE, WELL, LATE, ILL], "PASS", "says healthy within 1 s"),
+        ([LATE, LATE, LATE, ILL], "FAIL", "longer than 1 s"),
+        ([None, got(status=None, error="no answer"), LATE, ILL], "FAIL", "longer than 1 s"),
+        ([LATE, LATE], "FAIL", "longer than 1 s"),
+        ([WELL, WELL], "FAIL", "stays well"),
+        ([LATE, WELL], "FAIL", "stays well"),
+    ],
+)
+def test_how_a_paused_dependency_shows(answers: list[Got | None], expected: str, says: str) -> None:
+    left = list(answers)
+
+    def look() -> list[Got]:
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        return [answer] if answer else []
+
+    finding = health.how_it_shows("OPENAI_BASE_URL", look, timeout=0.05 * len(answers), every=0.05)
+    assert finding.verdict.value == expected and says in finding.saw
+
+
 def test_one_text_for_every_path_fails() -> None:
     recited = [got(path) for path in ("/health/live", "/health/ready", "/health")]
     assert verdict(health.the_application_itself_answers(site(SHAKE, "", *recited))) == "FAIL"

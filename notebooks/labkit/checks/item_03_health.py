@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -183,25 +183,66 @@ def _script(server: Connection, script: str, timeout: float = 60, **values: obje
     return done.exit_status, done.stdout, done.stderr.strip()
 
 
-def a_paused_dependency_shows(server: Connection, ctx: Context) -> Iterator[Finding]:
-    """What the app sends to one dependency is dropped: /health says so within 1 s, and is well afterwards.
+def how_it_shows(name: str, health: Callable[[], list[Got]], *, timeout: float, every: float) -> Finding:
+    """What /health says while what the variable `name` names is silent. No answer is a late one.
 
-    As in the look, one late answer is chance: three are slow, and each of them comes from a look of its own.
+    As in the look, one late answer is chance: three are slow, and so is one where none came in time.
     """
+    late, in_time = 0, 0
+
+    def shows() -> str:
+        nonlocal late, in_time
+        got = health()
+        if not got or any(item.best.status is None or item.best.seconds > LIMIT for item in got):
+            late += 1
+            if late < LOOKS:
+                raise NotYet(f"/health takes longer than {LIMIT:.0f} s")
+            return "late"
+        in_time += 1
+        word = str(said(got[0]).get("status", got[0].best.status))
+        if not all(
+            item.best.status == 503 or said(item).get("status") in _WEAK | {"unhealthy"} for item in got
+        ):
+            raise NotYet(f"/health says {word}")
+        return word
+
+    try:
+        word = wait_until(shows, what="/health to notice", timeout=timeout, every=every)
+    except GaveUp:
+        word = ""
+    if late == LOOKS or (late and not in_time):
+        return failed(
+            f"/health takes longer than 1 s while what {name} names is silent",
+            expected="503 or degraded within 1 s",
+            why="who asks gives up before the answer comes",
+            next="give each dependency's look a time limit",
+            detail=f"late answers: {late}",
+        )
+    if not word:
+        return failed(
+            f"/health stays well although what {name} names is silent",
+            expected="503 or degraded within 1 s",
+            why="the failure that it is there to show does not show",
+            next="make /health ask the dependency itself",
+        )
+    return passed(
+        f"with what {name} names silent, /health says {word} within 1 s",
+        detail=f"late answers before it: {late}" if late else "",
+    )
+
+
+def a_paused_dependency_shows(server: Connection, ctx: Context) -> Iterator[Finding]:
+    """What the app sends to one dependency is dropped: /health says so within 1 s, and is well afterwards."""
     seen = gather(server, outside.NEEDS)
     questions = outside.questions(seen, domain=ctx.domain, reference=ctx.reference)
     questions = replace(questions, wanted=("web",), paths=("/health",), tries=1, tcp=(443,), udp=())
 
     def health() -> list[Got]:
-        got = list(outside.look(questions, ctx.vantage)[outside.website].gets)
-        if not got:
-            raise NotYet("/health does not answer over https")
-        return got
+        return list(outside.look(questions, ctx.vantage)[outside.website].gets)
 
-    try:
-        before = health()
-    except NotYet as problem:
-        raise Unreadable(f"{problem}: there is nothing to exercise") from None
+    before = health()
+    if not before:
+        raise Unreadable("/health does not answer over https: there is nothing to exercise")
     if any(item.best.status != 200 or said(item).get("status") not in _GOOD for item in before):
         yield unknown("/health is not well before anything was paused: see the look")
         return
@@ -212,48 +253,15 @@ def a_paused_dependency_shows(server: Connection, ctx: Context) -> Iterator[Find
         )
         return
     name, undo = out.strip().split("\n", 1)
-    late = 0
-
-    def shows() -> str:
-        """The word that says it, in time or for the third time late."""
-        nonlocal late
-        got = health()
-        word = str(said(got[0]).get("status", got[0].best.status))
-        if any(item.best.status is None or item.best.seconds > LIMIT for item in got):
-            late += 1
-            if late < LOOKS:
-                raise NotYet(f"/health takes longer than {LIMIT:.0f} s")
-        elif not all(
-            item.best.status == 503 or said(item).get("status") in _WEAK | {"unhealthy"} for item in got
-        ):
-            raise NotYet(f"/health says {word}")
-        return word
 
     def well() -> bool:
-        return all(item.best.status == 200 and said(item).get("status") in _GOOD for item in health())
+        got = health()
+        return bool(got) and all(
+            item.best.status == 200 and said(item).get("status") in _GOOD for item in got
+        )
 
     try:
-        word = wait_until(shows, what="/health to notice", timeout=HELD - 20, every=BETWEEN_TRIES)
-        if late == LOOKS:
-            yield failed(
-                f"/health takes longer than 1 s while what {name} names is silent",
-                expected="503 or degraded within 1 s",
-                why="who asks gives up before the answer comes",
-                next="give each dependency's look a time limit",
-                detail=f"{LOOKS} answers were late",
-            )
-        else:
-            yield passed(
-                f"with what {name} names silent, /health says {word} within 1 s",
-                detail=f"{late} answers before it were late" if late else "",
-            )
-    except GaveUp:
-        yield failed(
-            f"/health stays well although what {name} names is silent",
-            expected="503 or degraded within 1 s",
-            why="the failure that it is there to show does not show",
-            next="make /health ask the dependency itself",
-        )
+        yield how_it_shows(name, health, timeout=HELD - 20, every=BETWEEN_TRIES)
     finally:
         status, _, error = _script(server, f"systemctl stop labcheck-resume.timer\n{undo}")
     if status != 0:

@@ -5,5 +5,5 @@ from lab_app.json_logs import configure_logging
 from lab_app.settings import load_settings
 
 settings = load_settings()
-configure_logging(settings.log_level)
+configure_logging(settings)
 app = create_app(settings)

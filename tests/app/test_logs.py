@@ -6,12 +6,13 @@ import json
 import logging
 import re
 import sys
+from decimal import Decimal
 from typing import Any
 
 import httpx2
 import pytest
 
-from lab_app.json_logs import JsonFormatter, request_id
+from lab_app.json_logs import JsonFormatter, request_id, user_id
 
 from .conftest import KEY, Server, StartServer
 
@@ -21,7 +22,7 @@ def line(message: object, *args: object, **extra: object) -> dict[str, Any]:
     logger = logging.getLogger("lab_app.test")
     record = logger.makeRecord(logger.name, logging.INFO, "file", 1, message, args, None, extra=extra)
     text = JsonFormatter().format(record)
-    assert "\n" not in text
+    assert text.splitlines() == [text]
     text.encode()
     found: dict[str, Any] = json.loads(text)
     assert {"timestamp", "level", "message", "event_type", "logger", "request_id"} <= set(found)
@@ -43,6 +44,62 @@ def test_the_line_carries_the_id_of_its_request() -> None:
     assert line("x")["request_id"] == "this-one"
     request_id.reset(token)
     assert line("x")["request_id"] is None
+
+
+def test_the_line_names_its_user_once_one_is_known() -> None:
+    assert "user_id" not in line("x")
+    token = user_id.set("user_123")
+    found = line("x", method="POST")
+    user_id.reset(token)
+    assert list(found)[-3:] == ["request_id", "user_id", "method"]
+    assert found["user_id"] == "user_123"
+
+
+@pytest.mark.parametrize("name", ["timestamp", "level", "logger"])
+def test_a_field_cannot_take_the_place_of_one_that_every_line_has(name: str) -> None:
+    assert line("x", **{name: "forged"})[name] != "forged"
+    assert line({name: "forged", "event_type": "request", "more": 1})[name] != "forged"
+
+
+def test_a_message_that_is_a_dictionary_becomes_fields_but_not_another_kind_of_event() -> None:
+    found = line({"event_type": "request", "more": 1}, event_type="mine")
+    assert (found["event_type"], found["more"]) == ("mine", 1)
+
+
+@pytest.mark.parametrize("beside", ["plain", "half \ud800"])
+def test_an_exact_amount_is_a_number_of_json_which_can_be_summed(beside: str) -> None:
+    assert line("x", cost_usd=Decimal("0.0023"), beside=beside)["cost_usd"] == 0.0023
+
+
+@pytest.mark.parametrize("odd", ["NaN", "sNaN", "Infinity"])
+def test_an_amount_that_is_no_number_loses_nothing_else(odd: str) -> None:
+    assert line("said", cost_usd=Decimal(odd))["message"] == "said"
+
+
+def test_what_ends_a_line_or_commands_a_terminal_elsewhere_is_escaped_and_comes_back() -> None:
+    odd = "a\u2028b\u2029c\x85d\x9b31me\x1b[31m日本"
+    assert line("x", path=odd)["path"] == odd
+
+
+SECRET = 'a"secret\\of-the-server'
+
+
+def test_a_secret_is_masked_wherever_it_turns_up() -> None:
+    try:
+        raise ValueError(f"cannot connect with {SECRET}")
+    except ValueError:
+        record = logging.makeLogRecord({"msg": SECRET, "exc_info": sys.exc_info(), "deep": [{SECRET: 1}]})
+    text = JsonFormatter([SECRET, "short", ""]).format(record)
+    found = json.loads(text)
+    assert "of-the-server" not in text
+    assert found["message"] == "***"
+    assert found["deep"] == [{"***": 1}]
+    assert "ValueError: cannot connect with ***" in found["traceback"]
+
+
+def test_what_is_too_short_to_be_a_secret_garbles_no_line() -> None:
+    record = logging.makeLogRecord({"msg": "in short, nothing"})
+    assert json.loads(JsonFormatter(["short", ""]).format(record))["message"] == "in short, nothing"
 
 
 def test_a_traceback_is_one_field() -> None:

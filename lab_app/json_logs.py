@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.orjson import OrjsonFormatter, orjson_default
 
+from lab_app.log_files import LogFiles
 from lab_app.settings import Settings
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -110,10 +111,19 @@ def text(value: object) -> str:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send everything to standard output as JSON."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # whatever the server's locale is
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-    handler = logging.StreamHandler(sys.stdout)
+    """Send everything, as JSON, to files in `log_dir`, or else to standard output."""
+    handler: logging.Handler
+    if settings.log_dir:
+        # Not to standard output as well: a supervisor would keep it, and so each line twice. Standard error
+        # is for what is wrong with the files themselves, which they cannot tell.
+        try:
+            handler = LogFiles(settings.log_dir)
+        except OSError as error:
+            raise SystemExit(f"settings: LOG_DIR: {error} (no log can be written there)") from None
+    else:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # whatever the server's locale is
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+        handler = logging.StreamHandler(sys.stdout)
     secrets = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
     handler.setFormatter(JsonFormatter(secrets))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

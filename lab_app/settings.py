@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, ValidationError
@@ -34,6 +35,7 @@ class Settings(BaseSettings):
     openai_model: str = "gpt-4o-mini"
     openai_timeout: Annotated[float, Field(gt=0, le=600)] = 20  # seconds for a whole answer
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_dir: Path | None = None  # for the log files; without it the log goes to standard output
     # Off unless asked for: a setting that was forgotten on a server must not publish the whole interface.
     api_docs: bool = False
 

@@ -1,0 +1,523 @@
+"""Log files: the right records in each, none lost by a rotation, and an application that outlives a disk."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import logging
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from lab_app import log_files
+from lab_app.json_logs import JsonFormatter
+from lab_app.log_files import FILES, LogFiles
+
+from .conftest import KEY, ROOT, wait_until
+
+LOGROTATE = shutil.which("logrotate", path=os.defpath + ":/usr/sbin:/sbin")
+
+# Says that it is ready, waits for a line, and then writes numbered lines through the application's own
+# configuration, as many as a very busy server, until there is a file. Its last words are how many, and what
+# was dropped.
+WRITER = """
+import json, logging, sys, time
+from pathlib import Path
+from lab_app import log_files
+from lab_app.json_logs import configure_logging
+from lab_app.settings import Settings
+
+folder, name, stop = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+configure_logging(Settings(_env_file=None, log_dir=folder))
+logger = logging.getLogger("lab_app.test")
+print("ready", flush=True)
+sys.stdin.readline()
+number = 0
+while not stop.exists():
+    number += 1
+    fields = {"event_type": "request", "line": f"{name} {number}", "padding": "x" * (number * 97 % 1500)}
+    logger.info("numbered", extra=fields)
+    time.sleep(0.0005)
+print(json.dumps({"written": number, "dropped": log_files.dropped}))
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_files, "quiet_until", 0.0)
+    monkeypatch.setattr(log_files, "dropped", dict.fromkeys(FILES, 0))
+
+
+@pytest.fixture
+def log_to() -> Iterator[Callable[[Path], logging.Logger]]:
+    """A logger that writes to files in a folder as the application's do."""
+    handlers: list[LogFiles] = []
+
+    def start(folder: Path) -> logging.Logger:
+        handlers.append(LogFiles(folder))
+        handlers[-1].setFormatter(JsonFormatter())
+        logger = logging.Logger("lab_app.test")
+        logger.addHandler(handlers[-1])
+        return logger
+
+    yield start
+    for handler in handlers:
+        for file in handler.files.values():
+            os.close(file.fd)
+
+
+LogTo = Callable[[Path], logging.Logger]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB, to be filled for real."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path, leave: int = 0) -> Path:
+    """The file that takes all room on the disk but for so many bytes."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\0" * 4096)
+    os.truncate(ballast, ballast.stat().st_size - leave)
+    return ballast
+
+
+def entries(path: Path) -> list[dict[str, Any]]:
+    """What is in a file, packed or not. Every line of it is a JSON object, or blank."""
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    assert content.endswith(b"\n") or not content
+    found = [json.loads(line) for line in content.split(b"\n") if line.strip()]
+    assert all(isinstance(entry, dict) for entry in found)
+    return found
+
+
+def messages(path: Path) -> list[str]:
+    return [entry["message"] for entry in entries(path)]
+
+
+# Which records go where
+
+
+@pytest.mark.parametrize(
+    ("level", "event_type", "copies"),
+    [
+        (logging.INFO, "startup", set()),
+        (logging.WARNING, "health_change", set()),
+        (logging.INFO, "request", {"access.log"}),
+        (logging.WARNING, "request", {"access.log"}),
+        (logging.ERROR, "request", {"access.log", "error.log"}),
+        (logging.ERROR, "error", {"error.log"}),
+        (logging.CRITICAL, "startup", {"error.log"}),
+        (logging.INFO, "llm_call", {"metrics.log"}),
+        (logging.ERROR, "llm_error", {"metrics.log", "error.log"}),
+        (logging.INFO, ["request"], set()),
+    ],
+)
+def test_app_log_has_every_record_and_the_others_the_same_line_where_it_concerns_them(
+    log_to: LogTo, tmp_path: Path, level: int, event_type: object, copies: set[str]
+) -> None:
+    log_to(tmp_path).log(level, "this one", extra={"event_type": event_type})
+    line = (tmp_path / "app.log").read_bytes()
+    assert json.loads(line)["message"] == "this one"
+    assert {name for name in FILES if (tmp_path / name).read_bytes() == line} == {"app.log"} | copies
+    assert {name for name in FILES if not (tmp_path / name).read_bytes()} == set(FILES) - {"app.log"} - copies
+
+
+def test_a_record_is_formatted_once_however_many_files_want_it(log_to: LogTo, tmp_path: Path) -> None:
+    class Counted:
+        times = 0
+
+        def __str__(self) -> str:
+            self.times += 1
+            return "said"
+
+    counted = Counted()
+    log_to(tmp_path).error("%s", counted, extra={"event_type": "request"})
+    assert counted.times == 1
+
+
+def test_the_files_are_there_from_the_start_and_only_the_owner_and_the_group_may_look(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    program = "import os, sys; os.umask(0o022); from pathlib import Path; import lab_app.log_files as files\n"
+    subprocess.run(
+        [sys.executable, "-c", program + f"files.LogFiles(Path({str(folder)!r}))"], cwd=ROOT, check=True
+    )
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert modes == dict.fromkeys(FILES, 0o640)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+
+
+@pytest.mark.parametrize("folder", ["/dev/null/logs", "/proc/logs", "/dev/null"])
+def test_a_folder_that_cannot_be_ends_the_start_with_a_sentence(folder: str, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", "import lab_app.main"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LOG_DIR": folder},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("settings: LOG_DIR: ") and folder in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+# Rotation
+
+
+def test_after_a_rename_lines_go_to_a_new_file(log_to: LogTo, tmp_path: Path) -> None:
+    logger = log_to(tmp_path)
+    logger.warning("before")
+    (tmp_path / "app.log").rename(tmp_path / "app.log.1")
+    logger.warning("after")
+    assert messages(tmp_path / "app.log.1") == ["before"]
+    assert messages(tmp_path / "app.log") == ["after"]
+
+
+def test_after_a_rename_lines_go_to_the_file_that_logrotate_has_made(log_to: LogTo, tmp_path: Path) -> None:
+    logger = log_to(tmp_path)
+    (tmp_path / "app.log").rename(tmp_path / "app.log.1")
+    (tmp_path / "app.log").touch(mode=0o600)
+    logger.warning("after")
+    assert messages(tmp_path / "app.log") == ["after"]
+
+
+def test_a_file_that_was_deleted_is_made_anew(log_to: LogTo, tmp_path: Path) -> None:
+    logger = log_to(tmp_path)
+    (tmp_path / "app.log").unlink()
+    logger.warning("after")
+    assert messages(tmp_path / "app.log") == ["after"]
+
+
+def test_while_the_new_file_cannot_be_opened_the_renamed_one_takes_the_lines(
+    log_to: LogTo, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logger = log_to(tmp_path)
+    (tmp_path / "app.log").rename(tmp_path / "app.log.1")
+    (tmp_path / "app.log").mkdir()  # which nobody can open for writing, not even root
+    logger.warning("meanwhile")
+    assert messages(tmp_path / "app.log.1") == ["meanwhile"]
+    assert "lines go to the file that had this name before" in capfd.readouterr().err
+    (tmp_path / "app.log").rmdir()
+    logger.warning("after")
+    assert messages(tmp_path / "app.log") == ["after"]
+
+
+Writers = Callable[[Path], list[subprocess.Popen[str]]]
+
+
+@pytest.fixture
+def start_writers(tmp_path: Path) -> Iterator[Writers]:
+    """Three processes that write to the same files, as three of the application do; `stop` ends them."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(folder: Path) -> list[subprocess.Popen[str]]:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        for name in "abc":
+            program = [sys.executable, "-c", WRITER, str(folder), name, str(tmp_path / "stop")]
+            started.append(subprocess.Popen(program, cwd=ROOT, text=True, **pipes))
+        for process in started:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        return started
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def last_words(writers: list[subprocess.Popen[str]], stop: Path) -> dict[str, dict[str, Any]]:
+    """What each writer says in the end, by its name."""
+    stop.touch()
+    return {
+        name: json.loads(process.communicate(timeout=20)[0])
+        for name, process in zip("abc", writers, strict=True)
+    }
+
+
+def assert_no_line_is_lost(folder: Path, said: dict[str, dict[str, Any]]) -> None:
+    written = {f"{name} {n}" for name, words in said.items() for n in range(1, words["written"] + 1)}
+    assert len(written) > 100
+    for name in ("app.log", "access.log"):
+        found = [entry["line"] for path in folder.glob(f"{name}*") for entry in entries(path)]
+        assert len(found) == len(written)
+        assert set(found) == written
+    assert all(sum(words["dropped"].values()) == 0 for words in said.values())
+
+
+def test_three_processes_lose_no_line_while_their_files_are_renamed_again_and_again(
+    tmp_path: Path, start_writers: Writers
+) -> None:
+    folder = tmp_path / "logs"
+    writers = start_writers(folder)
+    for round in range(30):
+        for name in FILES:
+            (folder / name).rename(folder / f"{name}.{round}")
+            with contextlib.suppress(FileExistsError):
+                (folder / name).touch(mode=0o640, exist_ok=False)
+        wait_until(lambda: (folder / "app.log").stat().st_size > 5000, "some lines after the rotation")
+    assert_no_line_is_lost(folder, last_words(writers, tmp_path / "stop"))
+
+
+@pytest.mark.skipif(LOGROTATE is None, reason="logrotate is not installed")
+def test_three_processes_lose_no_line_to_logrotate_which_renames_creates_and_packs(
+    tmp_path: Path, start_writers: Writers
+) -> None:
+    assert LOGROTATE is not None
+    folder = tmp_path / "logs"
+    rules = tmp_path / "logrotate.conf"
+    rules.write_text(f"{folder}/*.log {{\n rotate 1000\n create 0640\n compress\n delaycompress\n}}\n")
+    rules.chmod(0o644)
+    writers = start_writers(folder)
+    for _ in range(12):
+        command = [LOGROTATE, "--force", "--state", str(tmp_path / "state"), str(rules)]
+        rotated = subprocess.run(command, capture_output=True, text=True)
+        assert rotated.returncode == 0, rotated.stderr
+        wait_until(lambda: (folder / "app.log").stat().st_size > 5000, "some lines after the rotation")
+    said = last_words(writers, tmp_path / "stop")
+    assert len(list(folder.glob("app.log.*.gz"))) == 11
+    assert_no_line_is_lost(folder, said)
+
+
+# A disk that takes nothing
+
+
+def test_on_a_full_disk_logging_goes_on_counts_and_says_once_it_is_over_how_many_lines_are_lost(
+    log_to: LogTo, small_disk: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logger = log_to(small_disk / "logs")
+    logger.error("before")
+    ballast = fill(small_disk)
+    for _ in range(5):
+        logger.error("lost %s", "x" * 5000)
+    assert log_files.dropped == {"app.log": 5, "access.log": 0, "error.log": 5, "metrics.log": 0}
+    ballast.unlink()
+    logger.error("after")
+    app = entries(small_disk / "logs" / "app.log")
+    # The file itself tells where the gap is: the line that was the first to be taken, and then how many.
+    assert [entry["message"] for entry in app] == [
+        "before",
+        "after",
+        "lost lines of app.log: 5",
+        "lost lines of error.log: 5",
+    ]
+    told = [
+        (entry["level"], entry["event_type"], entry.get("file"), entry.get("dropped")) for entry in app[2:]
+    ]
+    assert told == [
+        ("WARNING", "log_dropped", "app.log", 5),
+        ("WARNING", "log_dropped", "error.log", 5),
+    ]
+    assert messages(small_disk / "logs" / "error.log") == ["before", "after"]
+    (complaint,) = capfd.readouterr().err.splitlines()
+    assert f"lost lines of {small_disk}/logs/app.log: 1;" in complaint
+
+
+def test_a_line_that_fits_in_part_leaves_a_blank_line_and_the_next_one_is_whole(
+    log_to: LogTo, small_disk: Path
+) -> None:
+    logger = log_to(small_disk)
+    logger.warning("before")
+    before = (small_disk / "app.log").stat().st_size
+    ballast = fill(small_disk, leave=8192)
+    logger.warning("x" * 20_000)
+    torn = (small_disk / "app.log").read_bytes()[before:]
+    assert len(torn) > 4096 and torn.strip() == b"" and torn.endswith(b" \n")
+    ballast.unlink()
+    logger.warning("after")
+    assert messages(small_disk / "app.log") == ["before", "after", "lost lines of app.log: 1"]
+
+
+def test_a_line_of_another_process_after_the_part_of_one_is_whole_as_well(
+    log_to: LogTo, small_disk: Path
+) -> None:
+    first, second = log_to(small_disk), log_to(small_disk)
+    ballast = fill(small_disk, leave=4096)
+    first.warning("x" * 6000)
+    second.warning("does not fit either")
+    ballast.unlink()
+    second.warning("short")
+    first.warning("after")
+    found = messages(small_disk / "app.log")
+    assert [message for message in found if "lost" not in message] == ["short", "after"]
+
+
+def test_the_number_of_lost_lines_is_said_later_if_the_disk_is_full_again_before_it_was_said(
+    log_to: LogTo, small_disk: Path
+) -> None:
+    logger = log_to(small_disk)
+    ballast = fill(small_disk)
+    logger.warning("lost")
+    logger.warning("lost as well")
+    os.truncate(ballast, ballast.stat().st_size - 4096)
+    logger.warning("x" * 3800)  # leaves no room in the page for the line that tells
+    assert len(messages(small_disk / "app.log")) == 1
+    ballast.unlink()
+    logger.warning("after")
+    assert entries(small_disk / "app.log")[-1]["dropped"] == log_files.dropped["app.log"] == 3
+
+
+def test_three_processes_on_a_disk_that_fills_again_and_again_leave_no_broken_line_and_lose_what_they_count(
+    small_disk: Path, tmp_path: Path, start_writers: Writers
+) -> None:
+    folder = small_disk / "logs"
+    ballast = fill(small_disk, leave=65536)
+    writers = start_writers(folder)
+    for _ in range(8):
+        os.truncate(ballast, ballast.stat().st_size - 65536)
+        wait_until(lambda: os.statvfs(small_disk).f_bavail == 0, "a full disk")
+    before = (folder / "access.log").stat().st_size
+    ballast.unlink()
+    for name in "abc":
+        again = f'"line":"{name} '
+        wait_until(lambda again=again: again in read(folder / "access.log")[before:], f"a line of {name}")
+    said = last_words(writers, tmp_path / "stop")
+    access = Counter(entry["line"].split()[0] for entry in entries(folder / "access.log"))
+    for name, words in said.items():
+        assert words["dropped"]["access.log"] > 0
+        assert access[name] == words["written"] - words["dropped"]["access.log"]
+    app = [entry for entry in entries(folder / "app.log") if entry["event_type"] == "log_dropped"]
+    for name in ("app.log", "access.log"):
+        told = sum(entry["dropped"] for entry in app if entry["file"] == name)
+        assert told == sum(words["dropped"][name] for words in said.values())
+
+
+def test_where_the_folder_has_gone_logging_goes_on_and_resumes_when_it_is_back(
+    log_to: LogTo, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "logs"
+    logger = log_to(folder)
+    shutil.rmtree(folder)
+    logger.warning("lost")
+    folder.mkdir()
+    logger.warning("after")
+    assert messages(folder / "app.log") == ["after", "lost lines of app.log: 1"]
+    assert "No such file or directory" in capfd.readouterr().err
+
+
+def test_one_file_that_cannot_be_written_costs_the_others_nothing(log_to: LogTo, tmp_path: Path) -> None:
+    logger = log_to(tmp_path)
+    (tmp_path / "error.log").unlink()
+    (tmp_path / "error.log").mkdir()
+    logger.error("one")
+    logger.error("two")
+    assert messages(tmp_path / "app.log") == ["one", "two"]
+    assert log_files.dropped == {"app.log": 0, "access.log": 0, "error.log": 2, "metrics.log": 0}
+    (tmp_path / "error.log").rmdir()
+    logger.error("three")
+    assert messages(tmp_path / "error.log") == ["three"]
+    assert messages(tmp_path / "app.log") == ["one", "two", "three", "lost lines of error.log: 2"]
+
+
+def test_standard_error_hears_of_it_once_a_minute_and_not_more(
+    log_to: LogTo, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = log_to(tmp_path)
+    shutil.rmtree(tmp_path)
+    for _ in range(10):
+        logger.error("lost")
+    assert len(capfd.readouterr().err.splitlines()) == 1
+    assert 50 < log_files.quiet_until - time.monotonic() <= 60
+    monkeypatch.setattr(log_files, "quiet_until", time.monotonic())  # as if that minute were over
+    logger.error("lost")
+    (complaint,) = capfd.readouterr().err.splitlines()
+    assert "app.log: 11;" in complaint
+    tmp_path.mkdir()
+
+
+# The application
+
+
+@pytest.fixture
+def start_app(tmp_path: Path, model: str) -> Iterator[Callable[[Path], str]]:
+    """The URL of an application that logs to a folder; its other outputs are files in `tmp_path`."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(folder: Path) -> str:
+        variables = {"LOG_DIR": str(folder), "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": model}
+        variables["OPENAI_MODEL"] = "lab-small"
+        with (tmp_path / "stdout").open("wb") as stdout, (tmp_path / "stderr").open("wb") as stderr:
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "uvicorn", "lab_app.main:app", "--port", "0"],
+                    cwd=tmp_path,
+                    env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **variables},
+                    stdout=stdout,
+                    stderr=stderr,
+                )
+            )
+        said = wait_until(
+            lambda: "running on" in read(folder / "app.log") and read(folder / "app.log"), "a start"
+        )
+        url: str = said.split("Uvicorn running on ")[1].split()[0]
+        return url
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_the_application_writes_each_request_to_its_files_and_nothing_to_standard_output(
+    start_app: Callable[[Path], str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "logs"
+    url = start_app(folder)
+    headers = {"X-Request-ID": "the-one"}
+    question = {"message": "a private question"}
+    assert httpx2.post(url + "/api/chat", json=question, headers=headers, timeout=5).status_code == 200
+    (request,) = wait_until(lambda: entries(folder / "access.log"), "its line")
+    (call,) = entries(folder / "metrics.log")
+    assert (request["request_id"], request["path"]) == ("the-one", "/api/chat")
+    assert (call["request_id"], call["event_type"]) == ("the-one", "llm_call")
+    assert [e for e in entries(folder / "app.log") if e["request_id"] == "the-one"] == [call, request]
+    assert read(tmp_path / "stdout") + read(tmp_path / "stderr") == ""
+    everything = "".join(read(folder / name) for name in FILES)
+    assert KEY not in everything and "private" not in everything
+
+
+def test_the_application_answers_while_the_disk_of_its_logs_is_full(
+    start_app: Callable[[Path], str], small_disk: Path, tmp_path: Path
+) -> None:
+    url = start_app(small_disk / "logs")
+    ballast = fill(small_disk)
+    for _ in range(40):  # until the last page of the file is full as well
+        assert httpx2.get(url + "/health/live", timeout=5).status_code == 200
+    ballast.unlink()
+    assert httpx2.get(url + "/health/live", timeout=5).status_code == 200
+    app_log = small_disk / "logs" / "app.log"
+    (told,) = wait_until(lambda: [e for e in entries(app_log) if e.get("file") == "app.log"], "what was lost")
+    assert 0 < told["dropped"] < 40
+    (complaint,) = read(tmp_path / "stderr").splitlines()
+    assert "No space left on device" in complaint or "only a part of the line" in complaint

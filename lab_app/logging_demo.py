@@ -1,0 +1,53 @@
+"""A log to search in: `python -m lab_app.logging_demo [DIRECTORY]` writes one, as the application would."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+from pathlib import Path
+
+from lab_app.json_logs import configure_logging, request_id, user_id
+from lab_app.middleware import log_request
+from lab_app.settings import load_settings
+
+SEARCHES = """\
+cat {0}/app.log | jq .
+cat {0}/app.log | jq 'select(.level=="ERROR")'
+cat {0}/app.log | jq 'select(.user_id=="user_123")'
+cat {0}/app.log | jq 'select(.timestamp >= "2024-01-26T10:00:00")'  # no Z: digits follow in the log
+cat {0}/app.log | jq 'select(.duration_ms > 5000)'
+cat {0}/app.log | jq 'select(.event_type=="llm_call") | .cost_usd' | awk '{{sum+=$1}} END {{print sum}}'"""
+
+logger = logging.getLogger("lab_app.demo")
+
+
+def chat(number: int) -> None:
+    """What one question leaves in the log: one in four fails."""
+    request_id.set(f"req_{number:03}")
+    user_id.set(f"user_{123 + number % 3}")
+    logger.debug("processing a request", extra={"operation": "chat"})
+    call: dict[str, object] = {"operation": "chat", "model": "gpt-4o-mini", "duration_ms": 550.5 * number}
+    try:
+        if failed := number % 4 == 0:
+            raise TimeoutError("no answer in time")
+        prompt, completion = 100 * number, 40 + number
+        call |= {"event_type": "llm_call", "prompt_tokens": prompt, "completion_tokens": completion}
+        cost = round(prompt * 0.15e-6 + completion * 0.6e-6, 9)
+        logger.info("the language model answered", extra=call | {"cost_usd": cost})
+    except TimeoutError as error:
+        call |= {"event_type": "llm_error", "error": str(error)}
+        logger.exception("the language model gave no answer", extra=call)
+    scope = {"client": ("203.0.113.42", 443), "method": "POST", "path": "/api/chat"}
+    log_request(scope, 504 if failed else 200, 0.551 * number)
+
+
+if __name__ == "__main__":
+    # By default a new name each time: one that is known beforehand may be somebody else's link by then.
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="aiapp_logs_"))
+    configure_logging(load_settings().model_copy(update={"log_dir": folder, "log_level": "DEBUG"}))
+    logger.warning("the disk is 85 % full", extra={"event_type": "disk"})
+    logger.critical("the disk is full", extra={"event_type": "disk"})
+    for number in range(1, 13):
+        chat(number)
+    print(f"The log is in {folder}. Search it:", SEARCHES.format(folder), sep="\n")

@@ -22,6 +22,8 @@ import pytest
 from lab_app.app import create_app
 from lab_app.settings import Settings
 
+from .services import ChromaServer, PostgresServer, RedisServer, running
+
 ROOT = Path(__file__).parents[2]
 KEY = "sk-lab-test-key-0123456789"
 
@@ -199,3 +201,43 @@ async def client_of(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     transport = httpx2.ASGITransport(app=create_app(settings))
     async with httpx2.AsyncClient(transport=transport, base_url="http://app") as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """The server itself, for tests that pause or stop it; so are the next two."""
+    with running(PostgresServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    with running(RedisServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chroma_server() -> Iterator[ChromaServer]:
+    with running(ChromaServer) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """An empty database for this test, as an address for SQLAlchemy."""
+    with postgres_server.database() as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> Iterator[str]:
+    """An empty database for this test."""
+    with redis_server.database() as url:
+        yield url
+
+
+@pytest.fixture
+def chroma_url(chroma_server: ChromaServer) -> Iterator[str]:
+    """A server without collections."""
+    with chroma_server.database() as url:
+        yield url

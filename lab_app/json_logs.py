@@ -124,8 +124,11 @@ def configure_logging(settings: Settings) -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):  # whatever the server's locale is
             sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         handler = logging.StreamHandler(sys.stdout)
-    secrets = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
-    handler.setFormatter(JsonFormatter(secrets))
+    # What no line holds need not be found out for each: the library's own advice for speed.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
+    secrets = [value for _, value in settings if isinstance(value, SecretStr)] + [*settings.api_keys.values()]
+    handler.setFormatter(JsonFormatter([secret.get_secret_value() for secret in secrets]))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
     logging.getLogger("lab_app").setLevel(settings.log_level)

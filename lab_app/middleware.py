@@ -9,12 +9,12 @@ import asyncio
 import logging
 import re
 import time
-from uuid import uuid4
+from secrets import token_hex
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lab_app.json_logs import request_id
+from lab_app import metrics
+from lab_app.json_logs import request_id, user_id
 from lab_app.problems import Problem
 
 logger = logging.getLogger(__name__)
@@ -34,9 +34,10 @@ class RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        this_id = given if SANE_ID.fullmatch(given) else uuid4().hex
+        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        this_id = given if SANE_ID.fullmatch(given) else token_hex(16)
         request_id.set(this_id)
+        user_id.set(None)
         started = time.perf_counter()
         status: int | None = None
 
@@ -44,7 +45,7 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = this_id
+                message["headers"] = [*message["headers"], (b"x-request-id", this_id.encode())]
             await send(message)
 
         try:
@@ -70,6 +71,9 @@ def log_request(scope: Scope, status: int, seconds: float) -> None:
         "duration_ms": round(seconds * 1000, 1),
     }
     logger.log(level, "request", extra=fields)
+    # The route's template, not the path: a number that grows with what people type would fill the memory.
+    route = getattr(scope.get("route"), "path", "none")
+    metrics.requests.labels(scope["method"] if route != "none" else "any", route, status).observe(seconds)
 
 
 class BodyLimit:
@@ -84,12 +88,13 @@ class BodyLimit:
         self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        headers = dict(scope["headers"]) if scope["type"] == "http" else {}
+        if b"content-length" not in headers and b"transfer-encoding" not in headers:  # there is no body
             await self.app(scope, receive, send)
             return
         try:
             async with asyncio.timeout(self.seconds):
-                body = await self.read(Headers(scope=scope), receive)
+                body = await self.read(headers.get(b"content-length", b""), receive)
         except TimeoutError:
             problem = Problem(408, "slow_body", "The body did not arrive in time.", headers=CLOSE)
             await problem.response()(scope, receive, send)
@@ -106,12 +111,11 @@ class BodyLimit:
 
         await self.app(scope, replay, send)
 
-    async def read(self, headers: Headers, receive: Receive) -> bytes | None:
-        announced = headers.get("content-length", "")
+    async def read(self, announced: bytes, receive: Receive) -> bytes | None:
         received = bytearray()
         more = True
         while more:
-            if len(received) > self.size or (announced.isdecimal() and int(announced) > self.size):
+            if len(received) > self.size or (announced.isdigit() and int(announced) > self.size):
                 raise Problem(413, "too_large", f"At most {self.size} bytes are taken.", headers=CLOSE)
             message = await receive()
             if message["type"] == "http.disconnect":

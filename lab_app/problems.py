@@ -25,8 +25,8 @@ class Problem(Exception):
         self.detail = detail
         self.headers = dict(headers or {})
 
-    def response(self) -> Response:
-        body = {
+    def body(self) -> dict[str, object]:
+        return {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
@@ -34,7 +34,9 @@ class Problem(Exception):
             "detail": self.detail,
             "request_id": request_id.get(),
         }
-        return JSONResponse(body, self.status, self.headers, media_type="application/problem+json")
+
+    def response(self) -> Response:
+        return JSONResponse(self.body(), self.status, self.headers, media_type="application/problem+json")
 
 
 def install(app: FastAPI) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 def _fit_for_a_header(secret: SecretStr) -> SecretStr:
@@ -33,11 +33,34 @@ class Settings(BaseSettings):
     openai_api_key: ApiKey | None = None
     openai_base_url: AnyHttpUrl = AnyHttpUrl("https://api.openai.com/v1")
     openai_model: str = "gpt-4o-mini"
+    openai_embedding_model: str = "text-embedding-3-small"
+    # Whose price is counted, for an address that serves models under names of its own.
+    openai_priced_as: str | None = None
     openai_timeout: Annotated[float, Field(gt=0, le=600)] = 20  # seconds for a whole answer
+    # Without these, on a laptop: SQLite in a file, the memory of this process, and no documents to look into.
+    database_url: SecretStr | None = None  # postgresql://account:password@host/name
+    redis_url: SecretStr | None = None
+    chroma_url: AnyHttpUrl | None = None
+    # Who may ask: "user_1:key,user_2:key". Without any, everyone may.
+    api_keys: Annotated[dict[str, ApiKey], NoDecode] = {}
+    chat_limit: Annotated[int, Field(gt=0)] = 10  # questions a minute, for each client
+    cache_seconds: Annotated[int, Field(ge=0)] = 3600  # how long an answer is given again; 0: never
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_dir: Path | None = None  # for the log files; without it the log goes to standard output
     # Off unless asked for: a setting that was forgotten on a server must not publish the whole interface.
     api_docs: bool = False
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        pairs = [pair.strip().partition(":") for pair in given.split(",")]
+        if not all(user and key for user, _, key in pairs):
+            raise ValueError("must be pairs with a colon: user_1:key,user_2:key")
+        if len({key for _, _, key in pairs}) < len(pairs) or len({user for user, _, _ in pairs}) < len(pairs):
+            raise ValueError("names a user or a key twice")
+        return {user: key for user, _, key in pairs}
 
 
 def load_settings() -> Settings:

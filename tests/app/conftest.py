@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -107,6 +109,7 @@ class FaultyEndpoint:
     status: int = 200
     body: bytes = b"{}"
     content_type: str = "application/json"
+    keep_open: bool = False  # the answer has no end until `release` is set
     release: Event = field(default_factory=Event)
     requests: list[str] = field(default_factory=list)
     url: str = ""
@@ -131,12 +134,20 @@ def start_endpoint() -> Iterator[StartEndpoint]:
             def answer(self) -> None:
                 self.rfile.read(int(self.headers.get("content-length", 0)))
                 endpoint.requests.append(f"{self.command} {self.path}")
-                endpoint.release.wait()
+                if not endpoint.keep_open:
+                    endpoint.release.wait()
                 self.send_response(endpoint.status)
                 self.send_header("Content-Type", endpoint.content_type)
-                self.send_header("Content-Length", str(len(endpoint.body)))
+                length = (
+                    ("Connection", "close")
+                    if endpoint.keep_open
+                    else ("Content-Length", str(len(endpoint.body)))
+                )
+                self.send_header(*length)
                 self.end_headers()
                 self.wfile.write(endpoint.body)
+                self.wfile.flush()
+                endpoint.release.wait()
 
             do_GET = do_POST = answer
 
@@ -187,9 +198,14 @@ def nobody() -> str:
         return f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
 
 
+FILES = tempfile.TemporaryDirectory()
+NUMBERS = itertools.count()
+
+
 def settings(url: str | None = None, **more: Any) -> Settings:
-    """Settings that depend on nothing around the test; a key comes with a URL."""
-    values: dict[str, Any] = {"openai_api_key": None, "_env_file": None}
+    """Settings that depend on nothing around the test, with a database of its own; a key comes with a URL."""
+    values: dict[str, Any] = {"openai_api_key": None, "_env_file": None, "chat_limit": 1000}
+    values["database_url"] = f"sqlite+aiosqlite:///{FILES.name}/{next(NUMBERS)}.db"
     if url is not None:
         values |= {"openai_api_key": KEY, "openai_base_url": url, "openai_model": "lab-small"}
     return Settings(**(values | more))
@@ -198,8 +214,12 @@ def settings(url: str | None = None, **more: Any) -> Settings:
 @asynccontextmanager
 async def client_of(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the application in this process."""
-    transport = httpx2.ASGITransport(app=create_app(settings))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://app") as client:
+    app = create_app(settings)
+    transport = httpx2.ASGITransport(app=app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://app") as client,
+    ):
         yield client
 
 

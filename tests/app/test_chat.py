@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import httpx2
 import pytest
@@ -11,11 +12,28 @@ import pytest
 from .conftest import KEY, StartEndpoint, client_of, settings
 
 HELLO = {"message": "Hello, server!"}
-GOOD = {
-    "model": "lab-small",
-    "choices": [{"message": {"role": "assistant", "content": "Yes."}}],
-    "usage": {"prompt_tokens": 3, "completion_tokens": 2},
-}
+
+
+def chunk(text: object = "Yes.", **more: object) -> dict[str, Any]:
+    """A piece of a streamed answer."""
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    return {
+        "id": "1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "lab-small",
+        "choices": [choice],
+    } | more
+
+
+LAST = chunk(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
+USAGE = chunk(choices=[], usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5})
+
+
+def streamed(*chunks: object, end: str = "data: [DONE]\n\n") -> dict[str, Any]:
+    """What an endpoint sends that streams these."""
+    body = "".join(f"data: {json.dumps(part)}\n\n" for part in chunks) + end
+    return {"body": body.encode(), "content_type": "text/event-stream"}
 
 
 async def post(url: str | None, body: object = None, **more: object) -> httpx2.Response:
@@ -42,7 +60,10 @@ async def test_a_question_gets_the_models_answer_with_its_usage(model: str) -> N
     assert response.json() == {
         "answer": 'You said: "Hello, server!" I was given no text about it.',
         "model": "lab-small",
+        "documents": [],
         "usage": {"prompt_tokens": 4, "completion_tokens": 17},
+        "cost_usd": None,
+        "cached": False,
     }
 
 
@@ -82,31 +103,49 @@ async def test_a_failing_model_is_asked_once(start_endpoint: StartEndpoint) -> N
     response = await post(endpoint.url)
     assert_problem(response, 502, "llm_error")
     assert "secret of the model" not in response.text
-    assert endpoint.requests == ["POST /v1/chat/completions"]
+    assert endpoint.requests.count("POST /v1/chat/completions") == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"null", b"[]", b"7", b"{}", b"data: {\n\n"])
+async def test_what_is_not_a_stream_is_a_502(start_endpoint: StartEndpoint, body: bytes) -> None:
+    for content_type in ("application/json", "text/event-stream"):
+        endpoint = start_endpoint(body=body, content_type=content_type)
+        assert_problem(await post(endpoint.url), 502, "llm_bad_answer")
 
 
 @pytest.mark.parametrize(
-    "body",
+    "wrong",
     [
-        b"",
-        b"{",
-        b"\xff\xfe",
-        b"null",
-        b"[]",
-        b"7",
-        b"{}",
-        json.dumps(GOOD | {"choices": []}).encode(),
-        json.dumps(GOOD | {"choices": None}).encode(),
-        json.dumps(GOOD | {"choices": [{}]}).encode(),
-        json.dumps(GOOD | {"choices": [{"message": {"content": None}}]}).encode(),
-        json.dumps(GOOD | {"choices": [{"message": {"content": 7}}]}).encode(),
-        json.dumps(GOOD | {"usage": None}).encode(),
-        json.dumps(GOOD | {"usage": {"prompt_tokens": "many"}}).encode(),
-        json.dumps(GOOD | {"model": None}).encode(),
+        None,
+        7,
+        [],
+        "text",
+        {},
+        chunk(choices=None),
+        chunk(choices=[{}]),
+        chunk(choices=["text"]),
+        chunk(choices=7),
+        chunk(7),
+        chunk(["text"]),
+        chunk(usage={"prompt_tokens": "many", "completion_tokens": 2}),
+        chunk(usage=7),
+        chunk(usage={"prompt_tokens": -1, "completion_tokens": 2}),
     ],
+    ids=str,
 )
-async def test_what_is_not_a_completion_is_a_502(start_endpoint: StartEndpoint, body: bytes) -> None:
-    assert_problem(await post(start_endpoint(body=body).url), 502, "llm_bad_answer")
+async def test_a_piece_that_is_none_is_a_502(start_endpoint: StartEndpoint, wrong: object) -> None:
+    endpoint = start_endpoint(**streamed(wrong, LAST, USAGE))
+    assert_problem(await post(endpoint.url), 502, "llm_bad_answer")
+
+
+@pytest.mark.parametrize(
+    "pieces", [[chunk()], [chunk(), LAST], [chunk(), USAGE]], ids=["no end", "no count", "no reason"]
+)
+async def test_an_answer_that_breaks_off_is_a_502(
+    start_endpoint: StartEndpoint, pieces: list[object]
+) -> None:
+    for end in ("", "data: [DONE]\n\n"):
+        assert_problem(await post(start_endpoint(**streamed(*pieces, end=end)).url), 502, "llm_cut")
 
 
 async def test_an_answer_that_is_html_is_a_502(start_endpoint: StartEndpoint) -> None:
@@ -115,9 +154,13 @@ async def test_an_answer_that_is_html_is_a_502(start_endpoint: StartEndpoint) ->
 
 
 async def test_half_a_surrogate_pair_in_the_answer_is_replaced(start_endpoint: StartEndpoint) -> None:
-    choices = [{"message": {"role": "assistant", "content": "half: \ud800"}}]
-    response = await post(start_endpoint(body=json.dumps(GOOD | {"choices": choices}).encode()).url)
+    response = await post(start_endpoint(**streamed(chunk("half: \ud800"), LAST, USAGE)).url)
     assert (response.status_code, response.json()["answer"]) == (200, "half: ?")
+
+
+async def test_an_answer_may_be_empty(start_endpoint: StartEndpoint) -> None:
+    response = await post(start_endpoint(**streamed(chunk(""), LAST, USAGE)).url)
+    assert (response.status_code, response.json()["answer"]) == (200, "")
 
 
 @pytest.mark.parametrize(
@@ -131,6 +174,7 @@ async def test_half_a_surrogate_pair_in_the_answer_is_replaced(start_endpoint: S
         {"message": ["Hello"]},
         {"message": "x" * 4001},
         {"message": "Hello", "Hello": "unknown field"},
+        {"message": "Hello", "stream": "perhaps"},
         [],
         "Hello",
         None,

@@ -43,6 +43,8 @@ async def test_with_nothing_configured_every_component_says_so() -> None:
     async with client_of(settings()) as client:
         body = (await client.get("/health")).json()
     assert set(body["components"]) == {"database", "vector_db", "cache", "openai_api"}
+    # A laptop has a database all the same: a file.
+    assert body["components"].pop("database")["status"] == "healthy"
     assert {c["status"] for c in body["components"].values()} == {"not_configured"}
     assert all(c["reason"] for c in body["components"].values())
 
@@ -92,6 +94,28 @@ async def test_an_endpoint_that_drops_packets_costs_less_than_a_second(dropping:
     assert (await openai_component(dropping))["reason"] == "no answer within 700 ms"
 
 
+@pytest.mark.parametrize("fault", ["silent", "dropping", "nobody"])
+async def test_with_everything_gone_at_once_the_answer_comes_within_a_second_and_names_each(
+    fault: str, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue(fault).removesuffix("/v1")
+    where = url.removeprefix("http://")
+    gone = settings(
+        f"{url}/v1",
+        chroma_url=url,
+        redis_url=f"redis://{where}/0",
+        database_url=f"postgresql://a:secret@{where}/b",
+    )
+    async with client_of(gone) as client:
+        (response, took), (ready, _) = await timed(client), await timed(client, "/health/ready")
+    assert took < 1 and response.status_code == ready.status_code == 503
+    components = response.json()["components"]
+    assert {part["status"] for part in components.values()} == {"unhealthy"}
+    expected = "no connection" if fault == "nobody" else "no answer "
+    assert all(part["reason"].startswith(expected) for part in components.values())
+    assert "secret" not in response.text and where not in response.text
+
+
 @pytest.mark.parametrize(("status", "says"), [(429, "rate limited"), (500, "500"), (404, "404")])
 async def test_an_error_status_is_named(start_endpoint: StartEndpoint, status: int, says: str) -> None:
     assert says in (await openai_component(start_endpoint(status=status).url))["reason"]
@@ -137,7 +161,8 @@ def test_a_stopped_model_is_seen_and_a_resumed_one_too(start_server: StartServer
     wait_for_status(app.url, "degraded")
     os.kill(llm.process.pid, signal.SIGCONT)
     wait_for_status(app.url, "healthy")
-    assert [line["level"] for line in app.lines("health_change")] == ["INFO", "WARNING", "INFO"]
+    changes = [line for line in app.lines("health_change") if line["component"] == "openai_api"]
+    assert [line["level"] for line in changes] == ["INFO", "WARNING", "INFO"]
 
 
 def wait_for_status(url: str, status: str) -> None:

@@ -51,7 +51,7 @@ async def test_a_body_that_turns_out_too_large_is_refused() -> None:
     assert (response.status_code, response.json()["reason"]) == (413, "too_large")
 
 
-SCOPE: Scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+SCOPE: Scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-length", b"10")]}
 
 
 async def never_called(scope: Scope, receive: Receive, send: Send) -> None:

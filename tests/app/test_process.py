@@ -14,9 +14,9 @@ import httpx2
 import pytest
 
 from .conftest import KEY, ROOT, Server, StartEndpoint, StartServer, wait_until
+from .test_chat import LAST, USAGE, chunk, streamed
 
-COMPLETION = b"""{"model": "lab-small", "choices": [{"message": {"role": "assistant", "content": "Late."}}],
-    "usage": {"prompt_tokens": 1, "completion_tokens": 2}}"""
+COMPLETION = streamed(chunk("Late."), LAST, USAGE)
 
 
 def ask(server: Server) -> httpx2.Response:
@@ -41,7 +41,7 @@ def test_with_reload_and_nothing_configured_it_starts_and_says_what_is_missing(
 def test_sigterm_finishes_what_is_in_flight_and_one_line_says_so(
     start_server: StartServer, start_endpoint: StartEndpoint
 ) -> None:
-    endpoint = start_endpoint(hold=True, body=COMPLETION)
+    endpoint = start_endpoint(hold=True, **COMPLETION)
     server = start_server("lab_app.main:app", OPENAI_API_KEY=KEY, OPENAI_BASE_URL=endpoint.url)
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(ask, server)

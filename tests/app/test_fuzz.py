@@ -1,0 +1,42 @@
+"""Whatever is sent to the application, it does not fall over: requests made up from its own description."""
+
+from __future__ import annotations
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+
+from .conftest import KEY, StartServer
+
+EXAMPLES = 100  # for each operation, and each of the two modes
+
+
+@pytest.mark.parametrize(
+    "mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value
+)
+def test_no_request_is_a_server_error(mode: GenerationMode, model: str, start_server: StartServer) -> None:
+    server = start_server(
+        "lab_app.main:app", OPENAI_API_KEY=KEY, OPENAI_BASE_URL=model, OPENAI_MODEL="lab-small",
+        API_DOCS="true", CHAT_LIMIT="1000000",
+    )  # fmt: skip
+    described = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    operations = [found.ok() for found in described.get_all_operations()]
+    assert {"/", "/health", "/health/live", "/health/ready", "/api/chat"} == {
+        each.path for each in operations
+    }
+    for operation in operations:
+        if mode is GenerationMode.NEGATIVE and not operation.body:
+            continue  # there is nothing to get wrong
+
+        @settings(
+            max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+        )
+        @given(operation.as_strategy(generation_mode=mode))
+        def ask(case: schemathesis.Case) -> None:
+            case.validate_response(case.call(timeout=10), checks=[not_a_server_error])
+
+        ask()
+    # Every line of the log is JSON, and none is about something that the application did not expect.
+    assert not [line for line in server.lines() if line["level"] in ("ERROR", "CRITICAL")]

@@ -1,0 +1,176 @@
+"""The ledger: what each question cost, to the last digit, in PostgreSQL and on a laptop."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from lab_app.ledger import address
+
+from .conftest import ROOT, StartEndpoint, client_of, settings
+from .services import Service
+from .test_chat import HELLO, chunk, streamed
+
+PRICED = {"openai_priced_as": "gpt-4o-mini"}  # 0.15 and 0.60 dollars for a million tokens
+COST = Decimal("0.0000108")  # of 4 tokens sent and 17 received: 0.6 and 10.2 millionths
+
+
+def as_typed(url: str) -> str:
+    """The URL as people write it."""
+    return url.replace("+asyncpg", "")
+
+
+def migrations(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": url}
+    command = [sys.executable, "-m", "lab_app.migrations", *arguments]
+    return subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
+
+
+async def rows(url: str) -> list[dict[str, Any]]:
+    engine = create_async_engine(url)
+    async with engine.connect() as connection:
+        found = (await connection.execute(text("SELECT * FROM usage ORDER BY id"))).mappings().all()
+    await engine.dispose()
+    return [dict(row) for row in found]
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> str:
+    """A database that has been migrated."""
+    done = migrations(as_typed(postgres_url))
+    assert done.returncode == 0, done.stderr
+    return postgres_url
+
+
+async def test_a_call_is_a_row_that_says_who_how_much_and_what_it_cost(
+    model: str, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "lab_app")
+    made = settings(model, database_url=as_typed(database_url), api_keys={"user_1": "key-1"}, **PRICED)
+    async with client_of(made) as client:
+        headers = {"Authorization": "Bearer key-1", "X-Request-ID": "req-1"}
+        answer = (await client.post("/api/chat", json=HELLO, headers=headers)).json()
+    (row,) = await rows(database_url)
+    assert (row["user_id"], row["request_id"], row["model"]) == ("user_1", "req-1", "lab-small")
+    assert (row["prompt_tokens"], row["completion_tokens"], row["estimated"]) == (4, 17, False)
+    assert row["outcome"] == "answered" and row["duration_ms"] > 0 and row["asked_at"].tzinfo is not None
+    (line,) = [each for each in caplog.records if getattr(each, "event_type", "") == "llm_call"]
+    assert (
+        row["cost_usd"] == COST == Decimal(str(line.__dict__["cost_usd"])) == Decimal(str(answer["cost_usd"]))
+    )
+
+
+async def test_an_answer_from_the_cache_is_a_row_that_cost_nothing(model: str, database_url: str) -> None:
+    async with client_of(settings(model, database_url=database_url, **PRICED)) as client:
+        for _ in range(2):
+            await client.post("/api/chat", json=HELLO)
+    first, second = await rows(database_url)
+    assert (first["outcome"], first["cost_usd"]) == ("answered", COST)
+    assert (second["outcome"], second["cost_usd"], second["prompt_tokens"]) == ("cached", 0, 0)
+
+
+async def test_what_breaks_off_is_counted_by_estimate(
+    start_endpoint: StartEndpoint, database_url: str
+) -> None:
+    endpoint = start_endpoint(**streamed(chunk("Half of an answer")))
+    async with client_of(settings(endpoint.url, database_url=database_url, **PRICED)) as client:
+        assert (await client.post("/api/chat", json=HELLO)).status_code == 502
+    (row,) = await rows(database_url)
+    assert (row["outcome"], row["estimated"]) == ("failed", True)
+    assert (row["prompt_tokens"], row["completion_tokens"]) == (4, 5)  # 14 and 17 characters
+    assert row["cost_usd"] == (4 * Decimal("0.15") + 5 * Decimal("0.6")) / 1_000_000
+
+
+async def test_the_cost_of_a_model_without_a_known_price_is_not_guessed(
+    model: str, database_url: str
+) -> None:
+    async with client_of(settings(model, database_url=database_url)) as client:
+        assert (await client.post("/api/chat", json=HELLO)).json()["cost_usd"] is None
+    (row,) = await rows(database_url)
+    assert row["cost_usd"] is None
+
+
+async def test_a_ledger_that_is_down_does_not_undo_an_answer(
+    model: str, database_url: str, postgres_server: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with client_of(settings(model, database_url=database_url)) as client:
+        postgres_server.pause()
+        response = await client.post("/api/chat", json=HELLO)
+        postgres_server.resume()
+    assert response.status_code == 200
+    assert "a row of the ledger is lost" in caplog.text
+
+
+async def test_on_a_laptop_the_ledger_is_a_file(model: str, tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/own.db"
+    async with client_of(settings(model, database_url=url, **PRICED)) as client:
+        await client.post("/api/chat", json=HELLO)
+    (row,) = await rows(url)
+    assert Decimal(str(row["cost_usd"])) == COST
+
+
+# ---- how it came to be ----
+
+
+async def test_migrations_go_forward_and_back_and_a_second_run_does_no_harm(postgres_url: str) -> None:
+    url = as_typed(postgres_url)
+    for arguments in ([], [], ["-1"], ["head"]):
+        done = migrations(url, *arguments)
+        assert done.returncode == 0, done.stderr
+    assert await rows(postgres_url) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ((r"/test_", "/no_such_"), "no database of this name"),
+        ((r"a-password", "another"), "refuses the password"),
+        ((r":\d+/", ":1/"), "no connection"),
+    ],
+)
+def test_a_database_that_does_not_serve_is_named_without_its_address(
+    postgres_url: str, wrong: tuple[str, str], says: str
+) -> None:
+    done = migrations(re.sub(*wrong, as_typed(postgres_url)))
+    assert done.returncode == 1 and says in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and "127.0.0.1" not in done.stderr
+
+
+async def component(url: str) -> dict[str, Any]:
+    async with client_of(settings(database_url=url)) as client:
+        response = await client.get("/health/ready")
+    found = response.json()["components"]["database"]
+    assert response.status_code == (200 if found["status"] == "healthy" else 503)
+    assert "127.0.0.1" not in json.dumps(found)
+    return dict(found)
+
+
+async def test_health_says_that_migrations_are_missing(postgres_url: str) -> None:
+    assert "lab_app.migrations" in (await component(postgres_url))["reason"]
+    assert migrations(as_typed(postgres_url)).returncode == 0
+    assert (await component(postgres_url))["status"] == "healthy"
+
+
+async def test_health_names_a_database_that_is_down_and_one_that_hangs(
+    database_url: str, postgres_server: Service
+) -> None:
+    postgres_server.pause()
+    assert (await component(database_url))["reason"].startswith("no answer")
+    postgres_server.resume()
+    postgres_server.stop()
+    assert (await component(database_url))["reason"] == "no connection"
+
+
+def test_a_url_as_people_write_it_is_understood() -> None:
+    assert address(settings(database_url="postgresql://a:b@c/d")) == "postgresql+asyncpg://a:b@c/d"
+    assert address(settings(database_url="postgres://a:b@c/d")) == "postgresql+asyncpg://a:b@c/d"

@@ -1,0 +1,182 @@
+"""Who may ask, and how often: with several processes, behind a proxy, with and without Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import Request
+
+from lab_app.app import create_app
+from lab_app.settings import Settings
+from lab_app.users import address_of
+
+from .conftest import client_of, settings
+from .services import Service
+from .test_chat import assert_problem
+
+HELLO = {"message": "Hello, server!"}
+KEYS = {"user_1": "the-key-of-one", "user_2": "the-key-of-two"}
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+async def ask(client: httpx2.AsyncClient, key: str = KEYS["user_1"], **headers: str) -> httpx2.Response:
+    return await client.post("/api/chat", json=HELLO, headers=bearer(key) | headers)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{}, bearer("wrong"), bearer(""), {"Authorization": KEYS["user_1"]},
+     {"Authorization": f"Basic {KEYS['user_1']}"},
+     bearer("thé"), bearer(KEYS["user_1"] + "x")],
+    ids=str,
+)  # fmt: skip
+async def test_without_a_known_key_it_is_a_401(model: str, header: dict[str, str]) -> None:
+    async with client_of(settings(model, api_keys=KEYS)) as client:
+        raw = {name: value.encode() for name, value in header.items()}
+        response = await client.post("/api/chat", json=HELLO, headers=raw)
+    assert_problem(response, 401, "not_authenticated")
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+async def test_a_key_stands_for_its_user(model: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with client_of(settings(model, api_keys=KEYS)) as client:
+        assert (await ask(client, KEYS["user_2"])).status_code == 200
+    assert KEYS["user_2"] not in caplog.text
+
+
+async def test_who_may_not_ask_learns_nothing_about_the_body(model: str) -> None:
+    async with client_of(settings(model, api_keys=KEYS)) as client:
+        assert_problem(await client.post("/api/chat", json={"no": "message"}), 401, "not_authenticated")
+
+
+@pytest.mark.parametrize("text", ["user_1", "user_1:", ":key", "a:1,a:2", "a:1,b:1", "a:1,,b:2", "a:k y"])
+def test_keys_that_are_no_pairs_are_refused_without_being_repeated(text: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        settings(api_keys=text)
+    assert "k y" not in str(caught.value)
+
+
+def test_keys_are_pairs_with_a_colon() -> None:
+    found = settings(api_keys="user_1:one, user_2:two:three").api_keys
+    assert {user: key.get_secret_value() for user, key in found.items()} == {
+        "user_1": "one",
+        "user_2": "two:three",
+    }
+
+
+# ---- how often ----
+
+
+def left(answer: httpx2.Response) -> int:
+    """How many more the answer says there may be."""
+    return int(answer.headers["ratelimit"].split(";r=")[1].split(";")[0])
+
+
+async def test_the_eleventh_in_a_minute_is_refused_and_told_when_to_come_back(model: str) -> None:
+    async with client_of(settings(model, api_keys=KEYS, chat_limit=10)) as client:
+        answers = [await ask(client) for _ in range(11)]
+        other = await ask(client, KEYS["user_2"])
+    assert [answer.status_code for answer in answers] == [200] * 10 + [429]
+    assert other.status_code == 200
+    assert_problem(answers[-1], 429, "too_many_requests")
+    assert [left(answer) for answer in answers[:10]] == list(range(9, -1, -1))
+    assert answers[0].headers["ratelimit-policy"] == '"chat";q=10;w=60'
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+    assert answers[-1].headers["ratelimit"] == f'"chat";r=0;t={answers[-1].headers["retry-after"]}'
+
+
+async def test_wrong_keys_are_counted_too(model: str) -> None:
+    async with client_of(settings(model, api_keys=KEYS, chat_limit=3)) as client:
+        answers = [await ask(client, f"guess-{number}") for number in range(4)]
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
+
+
+async def test_a_forged_header_of_a_proxy_gains_nothing(model: str) -> None:
+    """The server believes its own proxy; what anyone else says of himself is not looked at."""
+    async with client_of(settings(model, chat_limit=3)) as client:
+        answers = [await ask(client, **{"X-Forwarded-For": f"203.0.113.{number}"}) for number in range(4)]
+    assert answers[-1].status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("host", "counted"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:1", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_of_an_ipv6_address_the_network_counts(host: str, counted: str) -> None:
+    assert address_of(Request({"type": "http", "client": (host, 1), "headers": []})) == counted
+
+
+@asynccontextmanager
+async def processes(count: int, made: Settings) -> AsyncIterator[list[httpx2.AsyncClient]]:
+    """As many applications as there would be processes: nothing is shared but what is outside."""
+    async with AsyncExitStack() as stack:
+        clients = []
+        for _ in range(count):
+            app = create_app(made)
+            await stack.enter_async_context(app.router.lifespan_context(app))
+            transport = httpx2.ASGITransport(app=app)
+            client = httpx2.AsyncClient(transport=transport, base_url="http://app")
+            clients.append(await stack.enter_async_context(client))
+        yield clients
+
+
+def shared(model: str, url: str, **more: Any) -> Settings:
+    return settings(model, api_keys=KEYS, redis_url=url, chat_limit=10, cache_seconds=0, **more)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+async def test_through_redis_the_processes_count_together(model: str, redis_url: str, count: int) -> None:
+    async with processes(count, shared(model, redis_url)) as clients:
+        together = await asyncio.gather(*(ask(clients[number % count]) for number in range(15)))
+    assert sorted(answer.status_code for answer in together) == [200] * 10 + [429] * 5
+
+
+async def test_without_redis_each_process_counts_for_itself_and_health_is_degraded(
+    model: str, redis_url: str, redis_server: Service
+) -> None:
+    redis_server.stop()
+    async with processes(2, shared(model, redis_url)) as clients:
+        statuses = [(await ask(client)).status_code for client in clients for _ in range(11)]
+        health = (await clients[0].get("/health")).json()
+    assert statuses == ([200] * 10 + [429]) * 2
+    assert health["status"] == "degraded" and health["components"]["cache"]["status"] == "unhealthy"
+
+
+async def test_a_redis_that_hangs_costs_one_short_wait(
+    model: str, redis_url: str, redis_server: Service
+) -> None:
+    async with processes(1, shared(model, redis_url)) as (client,):
+        assert left(await ask(client)) == 9
+        redis_server.pause()
+        began = asyncio.get_running_loop().time()
+        statuses = [(await ask(client)).status_code for _ in range(5)]
+        took = asyncio.get_running_loop().time() - began
+        redis_server.resume()
+        assert statuses == [200] * 5 and took < 2
+        # After the time for which it is left alone, it counts again, from where it was.
+        async with asyncio.timeout(10):
+            while left(await ask(client)) <= 5:
+                await asyncio.sleep(0.2)
+
+
+async def test_an_answer_is_shared_by_the_processes(model: str, redis_url: str) -> None:
+    made = settings(model, redis_url=redis_url)
+    async with processes(2, made) as (one, other):
+        assert (await ask(one)).json()["cached"] is False
+        assert (await ask(other)).json()["cached"] is True

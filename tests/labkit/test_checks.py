@@ -152,29 +152,43 @@ def test_the_best_of_three_counts() -> None:
     )
 
 
-WELL, ILL, LATE = got(), got(status=503), got(status=503, seconds=1.2)
+def ill(*names: str, status: int = 503, **changes: object) -> Got:
+    """An answer of /health that calls these components ill."""
+    parts = {name: {"status": "unhealthy" if name in names else "healthy"} for name in ("database", "cache")}
+    word = "unhealthy" if status == 503 else "degraded"
+    return got(status=status, body=json.dumps({"status": word, "components": parts}), **changes)
+
+
+WELL, ILL, LATE = got(), ill("database"), ill("database", seconds=1.2)
+READY, NOT_READY = got("/health/ready"), got("/health/ready", status=503, body='{"status": "unhealthy"}')
 
 
 @pytest.mark.parametrize(
     ("answers", "expected", "says"),
     [
-        ([WELL, ILL], "PASS", "says healthy within 1 s"),
-        ([LATE, WELL, LATE, ILL], "PASS", "says healthy within 1 s"),
-        ([LATE, LATE, LATE, ILL], "FAIL", "longer than 1 s"),
-        ([None, got(status=None, error="no answer"), LATE, ILL], "FAIL", "longer than 1 s"),
-        ([LATE, LATE], "FAIL", "longer than 1 s"),
-        ([WELL, WELL], "FAIL", "stays well"),
-        ([LATE, WELL], "FAIL", "stays well"),
+        ([[WELL], [ILL]], "PASS", "says unhealthy (database) within 1 s"),
+        ([[WELL], [ill("database", status=200)]], "PASS", "says degraded (database) within 1 s"),
+        ([[ILL, NOT_READY]], "PASS", "says unhealthy"),
+        ([[LATE], [WELL], [LATE], [ILL]], "PASS", "says unhealthy"),
+        ([[LATE], [LATE], [LATE], [ILL]], "FAIL", "longer than 1 s"),
+        ([[], [got(status=None, error="no answer")], [LATE], [ILL]], "FAIL", "longer than 1 s"),
+        ([[LATE], [LATE]], "FAIL", "longer than 1 s"),
+        ([[WELL], [WELL]], "FAIL", "stays well"),
+        ([[LATE], [WELL]], "FAIL", "stays well"),
+        ([[ill()], [ill()]], "FAIL", "names no component"),
+        ([[ill("cache")], [ill("cache")]], "FAIL", "names cache"),
+        ([[ill("cache", "database")], [ill("cache", "database")]], "FAIL", "cache is not well again"),
+        ([[ILL, READY], [ILL, READY]], "FAIL", "still lets traffic come"),
     ],
 )
-def test_how_a_paused_dependency_shows(answers: list[Got | None], expected: str, says: str) -> None:
+def test_how_a_paused_dependency_shows(answers: list[list[Got]], expected: str, says: str) -> None:
     left = list(answers)
 
     def look() -> list[Got]:
-        answer = left.pop(0) if len(left) > 1 else left[0]
-        return [answer] if answer else []
+        return left.pop(0) if len(left) > 1 else left[0]
 
-    finding = health.how_it_shows("OPENAI_BASE_URL", look, timeout=0.05 * len(answers), every=0.05)
+    patience = {"timeout": 0.05 * len(answers), "every": 0.05}
+    finding, _ = health.how_it_shows("DATABASE_URL", look, **patience, before={"cache"})
     assert finding.verdict.value == expected and says in finding.saw
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Iterator, Set
 from dataclasses import replace
 from typing import Any
 
@@ -142,56 +143,78 @@ def the_application_itself_answers(site: Website) -> Iterator[Finding]:
 
 # ---- exercise ----------------------------------------------------------------------------------
 
-HELD = 60  # s until the server itself takes the rule away, whatever becomes of us
+HELD = 60  # s until the server itself takes a rule away, whatever becomes of us
 
-# The port's process, its own environment, and one rule that drops what its account sends to that dependency.
-_PAUSE = r"""set -euo pipefail
+# What the port's process has in its own environment: who it runs as, and each address that it depends on.
+_DEPENDENCIES = r"""set -euo pipefail
 pid=$(ss -Hltnp "sport = :$PORT" | sed -n 's/.*pid=\([0-9]*\).*/\1/p' | head -1)
 [[ -n $pid ]] || { echo "nothing listens on $PORT/tcp" >&2; exit 3; }
-url=
-while IFS= read -r -d '' entry; do
-  if [[ $entry == [A-Z]*_URL=http*://* && ( -z $url || $entry == OPENAI_BASE_URL=* ) ]]; then url=$entry; fi
-done < "/proc/$pid/environ"
-[[ -n $url ]] || { echo "the running process has no ..._URL of a dependency in its environment" >&2; exit 3; }
-name=${url%%=*} rest=${url#*://}
-scheme=${url#*=} scheme=${scheme%%:*}
-rest=${rest%%/*} rest=${rest##*@}
-host=${rest%:*} port=${rest##*:}
-if [[ $port == "$rest" ]]; then port=443; [[ $scheme == https ]] || port=80; fi
 uid=$(stat -c %u "/proc/$pid")
 [[ $uid != 0 ]] || { echo "the application runs as root, like everything else" >&2; exit 3; }
-undo=
-mapfile -t addresses < <(getent ahosts "$host" | cut -d' ' -f1 | sort -u)
-[[ ${#addresses[@]} -gt 0 ]] || { echo "$host has no address" >&2; exit 3; }
-rules=()
+while IFS= read -r -d '' entry; do
+  [[ $entry == [A-Z]*_URL=*://* ]] || continue
+  scheme=${entry#*=} rest=${entry#*://}
+  host=${rest%%[/?]*} host=${host##*@}
+  case ${scheme%%:*} in
+    http) port=80 ;; https) port=443 ;; postgres*) port=5432 ;; redis*) port=6379 ;; *) continue ;;
+  esac
+  if [[ $host =~ ^(.+):([0-9]+)$ ]]; then host=${BASH_REMATCH[1]} port=${BASH_REMATCH[2]}; fi
+  host=${host#[} host=${host%]}
+  echo "${entry%%=*} $host $port $uid"
+done < "/proc/$pid/environ" | sort
+"""
+
+# Rules that drop what that account sends to one dependency; prints what undoes them.
+_PAUSE = r"""set -euo pipefail
+undo= rules=()
+mapfile -t addresses < <(getent ahosts "$HOST" | cut -d' ' -f1 | sort -u)
+[[ ${#addresses[@]} -gt 0 ]] || { echo "$HOST has no address" >&2; exit 3; }
 for address in "${addresses[@]}"; do
   tool=iptables; if [[ $address == *:* ]]; then tool=ip6tables; fi
-  rule="OUTPUT -d $address -p tcp --dport $port -m owner --uid-owner $uid"
+  rule="OUTPUT -d $address -p tcp --dport $PORT -m owner --uid-owner $UID_OF_APP"
   rule+=" -m comment --comment labcheck -j DROP"
-  undo+="$tool -D $rule; "; rules+=("$tool -I $rule")
+  undo+="if $tool -C $rule; then $tool -D $rule; fi; "; rules+=("$tool -I $rule")
 done
-systemd-run --quiet --collect --unit=labcheck-resume --on-active="$HELD" /bin/bash -c "$undo"
+unit=labcheck-resume-$PORT
+systemd-run --quiet --collect --unit="$unit" --on-active="$HELD" /bin/bash -c "$undo"
 for rule in "${rules[@]}"; do $rule; done
-echo "$name"
-echo "$undo"
+echo "${undo}if systemctl --quiet is-active $unit.timer; then systemctl stop $unit.timer; fi"
 """
 
 
-def _script(server: Connection, script: str, timeout: float = 60, **values: object) -> tuple[int, str, str]:
-    head = "".join(f"{name}={value}\n" for name, value in values.items())
+def _script(server: Connection, script: str, timeout: float = 60, **values: object) -> str:
+    """What the script prints. Raises Unreadable with its last word where it fails."""
+    head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())
     done = server.run(AS_ROOT, stdin=head + script, timeout=timeout)
-    return done.exit_status, done.stdout, done.stderr.strip()
+    if done.exit_status != 0:
+        words = done.stderr.strip().splitlines()
+        raise Unreadable(words[-1] if words else f"exit status {done.exit_status}")
+    return done.stdout
 
 
-def how_it_shows(name: str, health: Callable[[], list[Got]], *, timeout: float, every: float) -> Finding:
-    """What /health says while what the variable `name` names is silent. No answer is a late one.
+def _ill(got: Got) -> set[str]:
+    """The components that an answer calls ill."""
+    return {name for name, word in components(said(got)).items() if word not in _GOOD | _ABSENT}
 
-    As in the look, one late answer is chance: three are slow, and so is one where none came in time.
+
+def how_it_shows(
+    name: str,
+    health: Callable[[], list[Got]],
+    *,
+    timeout: float,
+    every: float,
+    before: Set[str] = frozenset(),
+) -> tuple[Finding, set[str]]:
+    """What /health says while what the variable `name` names is silent, and which components it calls ill.
+
+    `before`: those that were ill by an earlier pause, and have to be well again. As in the look, one late
+    answer is chance: three are slow, and so is one where none came in time. No answer is a late one.
     """
     late, in_time = 0, 0
+    ill: set[str] = set()
 
     def shows() -> str:
-        nonlocal late, in_time
+        nonlocal late, in_time, ill
         got = health()
         if not got or any(item.best.status is None or item.best.seconds > LIMIT for item in got):
             late += 1
@@ -199,60 +222,63 @@ def how_it_shows(name: str, health: Callable[[], list[Got]], *, timeout: float, 
                 raise NotYet(f"/health takes longer than {LIMIT:.0f} s")
             return "late"
         in_time += 1
-        word = str(said(got[0]).get("status", got[0].best.status))
+        whole = [item for item in got if item.path == "/health"]
+        word = str(said(whole[0]).get("status", whole[0].best.status))
         if not all(
-            item.best.status == 503 or said(item).get("status") in _WEAK | {"unhealthy"} for item in got
+            item.best.status == 503 or said(item).get("status") in _WEAK | {"unhealthy"} for item in whole
         ):
             raise NotYet(f"/health says {word}")
+        ill = set().union(*(_ill(item) for item in whole))
+        if not ill - before:
+            raise NotYet(f"/health still names {', '.join(sorted(ill)) or 'no component'}")
+        if ill & before:
+            raise NotYet(f"{', '.join(sorted(ill & before))} is not well again")
+        if whole[0].best.status == 503 and any(
+            item.best.status == 200 for item in got if item.path != "/health"
+        ):
+            raise NotYet("/health says 503, and /health/ready still lets traffic come")
         return word
 
+    why_not = ""
     try:
         word = wait_until(shows, what="/health to notice", timeout=timeout, every=every)
-    except GaveUp:
-        word = ""
+    except GaveUp as problem:
+        word, why_not = "", str(problem).rpartition("last seen: ")[2]
     if late == LOOKS or (late and not in_time):
-        return failed(
+        finding = failed(
             f"/health takes longer than 1 s while what {name} names is silent",
             expected="503 or degraded within 1 s",
             why="who asks gives up before the answer comes",
             next="give each dependency's look a time limit",
             detail=f"late answers: {late}",
         )
-    if not word:
-        return failed(
-            f"/health stays well although what {name} names is silent",
-            expected="503 or degraded within 1 s",
+    elif not word:
+        stays_well = why_not.startswith("/health says") and "503" not in why_not
+        finding = failed(
+            f"/health stays well although what {name} names is silent"
+            if stays_well
+            else f"while what {name} names is silent: {why_not}",
+            expected="503 or degraded, and its component named",
             why="the failure that it is there to show does not show",
             next="make /health ask the dependency itself",
         )
-    return passed(
-        f"with what {name} names silent, /health says {word} within 1 s",
-        detail=f"late answers before it: {late}" if late else "",
-    )
+    else:
+        finding = passed(
+            f"with what {name} names silent, /health says {word} ({', '.join(sorted(ill))}) within 1 s",
+            detail=f"late answers before it: {late}" if late else "",
+        )
+    return finding, ill
 
 
 def a_paused_dependency_shows(server: Connection, ctx: Context) -> Iterator[Finding]:
-    """What the app sends to one dependency is dropped: /health says so within 1 s, and is well afterwards."""
+    """What the app sends to one dependency is dropped, then to the next: /health says so, each within 1 s."""
     seen = gather(server, outside.NEEDS)
     questions = outside.questions(seen, domain=ctx.domain, reference=ctx.reference)
-    questions = replace(questions, wanted=("web",), paths=("/health",), tries=1, tcp=(443,), udp=())
+    paths = ("/health", "/health/ready")
+    questions = replace(questions, wanted=("web",), paths=paths, tries=1, tcp=(443,), udp=())
 
     def health() -> list[Got]:
         return list(outside.look(questions, ctx.vantage)[outside.website].gets)
-
-    before = health()
-    if not before:
-        raise Unreadable("/health does not answer over https: there is nothing to exercise")
-    if any(item.best.status != 200 or said(item).get("status") not in _GOOD for item in before):
-        yield unknown("/health is not well before anything was paused: see the look")
-        return
-    status, out, error = _script(server, _PAUSE, PORT=ctx.app_port, HELD=HELD)
-    if status != 0:
-        yield unknown(
-            f"no dependency could be paused: {error.splitlines()[-1] if error else f'exit status {status}'}"
-        )
-        return
-    name, undo = out.strip().split("\n", 1)
 
     def well() -> bool:
         got = health()
@@ -260,13 +286,22 @@ def a_paused_dependency_shows(server: Connection, ctx: Context) -> Iterator[Find
             item.best.status == 200 and said(item).get("status") in _GOOD for item in got
         )
 
-    try:
-        yield how_it_shows(name, health, timeout=HELD - 20, every=BETWEEN_TRIES)
-    finally:
-        status, _, error = _script(server, f"systemctl stop labcheck-resume.timer\n{undo}")
-    if status != 0:
-        yield unknown(f"the rule is taken away by the server itself within {HELD} s: {error}")
+    if not health():
+        raise Unreadable("/health does not answer over https: there is nothing to exercise")
+    if not well():
+        yield unknown("/health is not well before anything was paused: see the look")
         return
+    found = _script(server, _DEPENDENCIES, PORT=ctx.app_port)
+    if not found:
+        raise Unreadable("the running process has no ..._URL of a dependency in its environment")
+    undo, ill = "", set[str]()
+    try:
+        for name, host, port, uid in (line.split(" ") for line in found.splitlines()):
+            undo = _script(server, f"{undo}\n{_PAUSE}", HOST=host, PORT=port, UID_OF_APP=uid, HELD=HELD)
+            finding, ill = how_it_shows(name, health, timeout=HELD - 20, every=BETWEEN_TRIES, before=ill)
+            yield finding
+    finally:
+        _script(server, undo)
     try:
         wait_until(well, what="/health to be well again", timeout=40, every=1)
         yield passed("and it is healthy again afterwards")

@@ -14,7 +14,7 @@ import pytest
 from vagrant.host import box, chapters, children, commands, computer, machine, tools
 from vagrant.host.environment import Environment
 from vagrant.host.machine import Choices, Machine
-from vagrant.host.say import Problem
+from vagrant.host.say import Problem, step
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -197,6 +197,20 @@ def test_vagrants_lines_are_folded_into_steps(capsys: pytest.CaptureFixture[str]
 
 
 # ---- what is written down ----
+
+
+def test_of_two_steps_at_once_one_has_the_terminals_last_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    with step("the first"), step("the second"):
+        pass
+    with step("the third"):
+        pass
+    shown = capsys.readouterr().out
+    assert "  ..  the first" in shown and "  ..  the second" not in shown and "  ..  the third" in shown
+    assert [f"  ok  the {name}" in shown for name in ("first", "second", "third")] == [True] * 3
 
 
 def test_vagrants_ssh_config_is_read(made: Machine) -> None:

@@ -51,32 +51,34 @@ class Checked:
         return self.ended.status == 0
 
 
-def fast(checkout: Path, environment: Environment, log: Path) -> int:
-    """Format, lint, types, shell scripts and the tests that need no machine; 1 if anything is wrong.
+def fast(
+    checkout: Path, environment: Environment, log: Path, stopped: threading.Event | None = None
+) -> list[Checked]:
+    """Format, lint, types, shell scripts and the tests that need no machine, until `stopped`.
 
     In two lanes: the tests of the first wait for an sshd and for time limits most of the time.
     """
     python = str(environment.python)
     pytest = [python, "-m", "pytest", "-q", "-m", "not vm", "-p", "no:cacheprovider"]
-    waiting = ["tests/labkit", "tests/app"]
+    waiting = "tests/labkit"
     lanes = (
-        [("tests of labkit and lab_app", [*pytest, *waiting])],
+        [("tests of labkit", [*pytest, waiting])],
         [
             ("ruff format", [python, "-m", "ruff", "format", "--check", "."]),
             ("ruff check", [python, "-m", "ruff", "check", "."]),
             ("mypy: labkit and lab_app", [python, "-m", "mypy"]),
             ("mypy: vagrant/host", [python, "-m", "mypy", "vagrant/host"]),
             ("shellcheck", [str(environment.program("shellcheck")), "-x", *shell_scripts(checkout)]),
-            ("the other tests that need no machine", [*pytest, *(f"--ignore={path}" for path in waiting)]),
+            ("the other tests that need no machine", [*pytest, f"--ignore={waiting}"]),
         ],
     )
     logs = [log, log.with_stem(f"{log.stem}-2")]
     with step("format, lint, types, shell scripts, and the tests that need no machine") as current:
 
-        def run_lane(lane: list[tuple[str, list[str]]], log: Path, stopped: threading.Event) -> list[Checked]:
+        def run_lane(lane: list[tuple[str, list[str]]], log: Path, ours: threading.Event) -> list[Checked]:
             checked: list[Checked] = []
             for title, command in lane:
-                if stopped.is_set():
+                if ours.is_set() or (stopped is not None and stopped.is_set()):
                     break
                 began = time.monotonic()
                 ended = children.run(command, log=log, step=current, cwd=checkout)
@@ -86,6 +88,11 @@ def fast(checkout: Path, environment: Environment, log: Path) -> int:
         found = children.side_by_side(*(partial(run_lane, *each) for each in zip(lanes, logs, strict=True)))
         checks = [one for lane in found for one in lane]
         current.failed = any(not one.passed for one in checks)
+    return checks
+
+
+def say(checks: list[Checked]) -> int:
+    """A line for each, and the last words of what failed; 1 if anything did."""
     for one in checks:
         said = f": {one.ended.tail[-1].strip('= ')}" if one.ended.tail and one.passed else ""
         line(f"  {'ok' if one.passed else '!!'}  {one.title}{said}  ({seconds(one.seconds)})")
@@ -93,7 +100,7 @@ def fast(checkout: Path, environment: Environment, log: Path) -> int:
             for text in one.ended.tail:
                 line(f"        {text}")
             line(f"        (the whole output is in {one.log})")
-    return 1 if current.failed else 0
+    return 0 if all(one.passed for one in checks) else 1
 
 
 # ---- on the machine ----

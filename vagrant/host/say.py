@@ -74,24 +74,32 @@ def _alive(step: Step, ended: threading.Event, terminal: bool) -> None:
         sys.stdout.flush()
 
 
+_last_line = threading.Lock()  # steps may overlap, and a terminal has one last line: the first of them has it
+
+
 @contextlib.contextmanager
 def step(title: str) -> Iterator[Step]:
     """Say one line for what happens inside: alive while it lasts, with its duration when it has ended."""
     current = Step(title)
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     ended = threading.Event()
+    drawn = terminal and _last_line.acquire(blocking=False)
     clock = threading.Thread(target=_alive, args=(current, ended, terminal), daemon=True)
-    if terminal:
+    if drawn:
         sys.stdout.write(f"  ..  {title}")
         sys.stdout.flush()
-    clock.start()
+    if drawn or not terminal:
+        clock.start()
     word = "!!"
     try:
         yield current
         word = "!!" if current.failed else "ok"
     finally:
         ended.set()
-        clock.join()
+        if clock.ident is not None:
+            clock.join()
+        if drawn:
+            _last_line.release()
         result = f": {current.result}" if current.result else ""
         clear = "\r\x1b[K" if terminal else ""
         line(f"{clear}  {word}  {title}{result}  ({seconds(current.elapsed)})")

@@ -56,23 +56,24 @@ def fast(
 ) -> list[Checked]:
     """Format, lint, types, shell scripts and the tests that need no machine, until `stopped`.
 
-    In two lanes: the tests of the first wait for an sshd and for time limits most of the time.
+    In three lanes: the tests of the first wait for an sshd and for time limits most of the time.
     """
     python = str(environment.python)
     pytest = [python, "-m", "pytest", "-q", "-m", "not vm", "-p", "no:cacheprovider"]
-    waiting = "tests/labkit"
+    own = ["tests/labkit", "tests/app"]
     lanes = (
-        [("tests of labkit", [*pytest, waiting])],
+        [("tests of labkit", [*pytest, own[0]])],
+        [("tests of lab_app", [*pytest, own[1]])],
         [
             ("ruff format", [python, "-m", "ruff", "format", "--check", "."]),
             ("ruff check", [python, "-m", "ruff", "check", "."]),
             ("mypy: labkit and lab_app", [python, "-m", "mypy"]),
             ("mypy: vagrant/host", [python, "-m", "mypy", "vagrant/host"]),
             ("shellcheck", [str(environment.program("shellcheck")), "-x", *shell_scripts(checkout)]),
-            ("the other tests that need no machine", [*pytest, f"--ignore={waiting}"]),
+            ("the other tests that need no machine", [*pytest, *(f"--ignore={path}" for path in own)]),
         ],
     )
-    logs = [log, log.with_stem(f"{log.stem}-2")]
+    logs = [log, log.with_stem(f"{log.stem}-2"), log.with_stem(f"{log.stem}-3")]
     with step("format, lint, types, shell scripts, and the tests that need no machine") as current:
 
         def run_lane(lane: list[tuple[str, list[str]]], log: Path, ours: threading.Event) -> list[Checked]:

@@ -83,16 +83,17 @@ def run(
     """
     started, clock = datetime.now(UTC), time.monotonic()
     needs = [need for item in items for aspect in item.aspects for need in aspect.needs.values()]
+    asked = [need for need in needs if not isinstance(need, Fact)]
     facts = [need for need in needs if isinstance(need, Fact)]
-    asks = any(not isinstance(need, Fact) for need in needs)
+    facts += [fact for question in asked for fact in (*outside.NEEDS, *question.needs)]
     look, answers = Look(), Answers({}, "nothing was asked from outside")
-    wanted = list({fact.name: fact for fact in [_system, *facts, *(outside.NEEDS if asks else ())]}.values())
+    wanted = list({fact.name: fact for fact in [_system, *facts]}.values())
     if needs:
         progress(f"looking at {context.target.host}")
         look = gather(context.server, wanted)
-    if asks:
+    if asked:
         progress(f"looking from {context.target.vantage}")
-        answers = _look_from_outside(look, context)
+        answers = _look_from_outside(look, context, [question.part for question in asked])
     judged = tuple(Judged(item, judge(item, look, answers, context.target)) for item in items)
     if exercise:
         judged = tuple(_exercised(one, context, progress) for one in judged)
@@ -147,9 +148,10 @@ def _exercised(judged: Judged, context: Context, progress: Callable[[str], None]
     return Judged(item, tuple(findings))
 
 
-def _look_from_outside(look: Look, context: Context) -> Answers:
+def _look_from_outside(look: Look, context: Context, parts: Sequence[str]) -> Answers:
     target = context.target
-    asked = outside.questions(look, domain=target.domain, reference=target.reference)
+    wanted = tuple(dict.fromkeys(part for part in parts if part))
+    asked = outside.questions(look, domain=target.domain, reference=target.reference, wanted=wanted)
     return outside.look(asked, context.vantage)
 
 

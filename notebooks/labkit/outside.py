@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from labkit.connection import Connection, Result, Unreachable
 from labkit.facts import Fact, Unreadable
+from labkit.facts.accounts import Accounts, accounts
 from labkit.facts.network import (
     SshConnection,
     host_keys,
@@ -31,6 +32,7 @@ S = TypeVar("S")
 HEALTH_PATHS = ("/health/live", "/health/ready", "/health")
 # Ten doors that are left open by mistake on many servers, whether or not anything listens there now.
 CONTROL_PORTS = (23, 2375, 3000, 3306, 5432, 6379, 8000, 8080, 9090, 27017)
+NOBODY = "no-such-account"
 PROBE_TIMEOUT = (
     40.0  # s: the probe's own limits end it after about 15; the rest is for a slow guest's start of Python
 )
@@ -38,10 +40,16 @@ PROBE_TIMEOUT = (
 
 @dataclass(frozen=True)
 class Question(Generic[T]):
-    """Something that can only be known from outside. `parse` reads the probe's whole answer."""
+    """Something that can only be known from outside. `parse` reads the probe's whole answer.
+
+    `part` is what the probe has to look at for it, beside the names, and `needs` is what the server itself
+    must say before it can be asked, beside NEEDS.
+    """
 
     name: str
     parse: Callable[[dict[str, Any]], T]
+    part: str = ""
+    needs: tuple[Fact[Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,8 @@ class Questions:
     candidates: tuple[str, ...] = ()  # addresses that the server says it has
     host_keys: tuple[str, ...] = ()  # "type base64", as the server holds them
     ssh_port: int = 22
+    ssh_ports: tuple[int, ...] = (22,)  # where an sshd listens
+    accounts: tuple[str, ...] = ("root", NOBODY)  # who is named when sshd is asked what a login needs
     tcp: tuple[int, ...] = (22, 80, 443, *CONTROL_PORTS)
     udp: tuple[int, ...] = (443,)
     reference: str = ""  # a host where every port answers
@@ -116,6 +126,17 @@ class Doors:
 
     def is_proven(self, door: Door) -> bool:
         return (door.ipv, door.protocol, door.port) in self.proven
+
+
+@dataclass(frozen=True)
+class Knock:
+    """What sshd offers to an account that has proved nothing; "none" if that is enough to be let in."""
+
+    address: str
+    port: int
+    account: str
+    offered: tuple[str, ...]
+    error: str  # why there was no answer
 
 
 @dataclass(frozen=True)
@@ -242,6 +263,16 @@ def _parse_doors(answer: dict[str, Any]) -> Doors:
     return Doors(doors, proven, "the place to look from cannot open this port on the reference host either")
 
 
+def _parse_logins(answer: dict[str, Any]) -> tuple[Knock, ...]:
+    knocks = tuple(
+        Knock(i["address"], i["port"], i["account"], tuple(i["offered"]), i["error"])
+        for i in _value(answer, "logins")
+    )
+    if not any(item.offered for item in knocks):
+        _sighted(answer, [item.address for item in knocks])
+    return knocks
+
+
 def _try(item: dict[str, Any]) -> Try:
     return Try(
         item.get("status"), item.get("seconds", 0.0), item.get("body", ""), item.get("location", ""),
@@ -291,10 +322,11 @@ def _parse_edge(answer: dict[str, Any]) -> dict[str, str]:
 
 resolver = Question("resolver", _parse_resolver)
 authority = Question("authority", _parse_authority)
-owners = Question("owners", _parse_owners)
-doors = Question("doors", _parse_doors)
-website = Question("website", _parse_website)
-edge = Question("edge", _parse_edge)
+owners = Question("owners", _parse_owners, "host_keys")
+doors = Question("doors", _parse_doors, "doors")
+logins = Question("logins", _parse_logins, "logins", (accounts,))
+website = Question("website", _parse_website, "web")
+edge = Question("edge", _parse_edge, "web")
 
 # What the server itself must say before it can be looked at from outside.
 NEEDS: tuple[Fact[Any], ...] = (host_keys, interface_addresses, listening_sockets, ssh_connection)
@@ -341,10 +373,18 @@ def is_public(address: str) -> bool:
     return not (inside or ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified)
 
 
-def questions(look: Facts, *, domain: str, reference: str = "", hostname: str = "") -> Questions:
+def questions(
+    look: Facts,
+    *,
+    domain: str,
+    reference: str = "",
+    hostname: str = "",
+    wanted: tuple[str, ...] = Questions.wanted,
+) -> Questions:
     """What to ask, after what the server says of itself; what it could not say is left out.
 
-    `hostname` is where ssh connects to, in case the server does not know its public address (NAT).
+    `hostname` is where ssh connects to, in case the server does not know its public address (NAT). `wanted`
+    are the parts of the questions that there are.
     """
     own = [*_known(look, interface_addresses, ()), hostname]
     candidates = dict.fromkeys(address for address in own if _is_address(address) and is_public(address))
@@ -353,14 +393,20 @@ def questions(look: Facts, *, domain: str, reference: str = "", hostname: str = 
     tcp = {item.port for item in sockets if item.protocol == "tcp"}
     udp = {item.port for item in sockets if item.protocol == "udp"}
     ssh_port = ssh.port if ssh else 22
+    sshds = {item.port for item in sockets if item.protocol == "tcp" and item.program == "sshd"}
+    people: Accounts | None = _known(look, accounts, None)
+    someone = next((item.name for item in people.all if item.is_a_person), None) if people else None
     return Questions(
         domain=domain,
         candidates=tuple(candidates),
         host_keys=_known(look, host_keys, ()),
         ssh_port=ssh_port,
+        ssh_ports=tuple(sorted(sshds or {ssh_port})),
+        accounts=("root", *([someone] if someone else []), NOBODY),
         tcp=tuple(sorted({ssh_port, 80, 443, *CONTROL_PORTS, *tcp})),
         udp=tuple(sorted({443, *udp})),
         reference=reference,
+        wanted=wanted,
     )
 
 

@@ -1,7 +1,7 @@
 """The program that looks at a server from outside: questions in as JSON, answers out as JSON, one run.
 
 It runs by `python3 -` on whatever host there is to look from, so it needs Python 3.9, dnspython, and
-OpenSSH's ssh-keyscan, and nothing of labkit. Everything that waits, waits at the same time: a run is
+OpenSSH's ssh and ssh-keyscan, and nothing of labkit. Everything that waits, waits at the same time: a run is
 over within about eight seconds even where nothing answers at all, and within fifteen where what does
 answer is not well.
 
@@ -16,15 +16,18 @@ import functools
 import http.client
 import json
 import os
+import re
 import selectors
 import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
@@ -33,6 +36,7 @@ DNS_TIMEOUT = 1.2  # s, for each of two attempts
 CONNECT_TIMEOUT = 1.6  # s: a SYN is sent again after 1 s, and both may be answered
 TLS_TIMEOUT = 3.0  # s
 KEY_TIMEOUT = 6  # s: a key exchange takes a second on an idle emulated host, and all looks are made at once
+KNOCK_TIMEOUT = 8  # s, for a key exchange and one refusal after it
 TRY_TIMEOUT = 2.0  # s, for one HTTP answer: twice what is allowed
 WELL_WITHIN = 1.0  # s, for an answer that settles the question
 # A health result is shared for a few seconds by everybody who asks: the next look is at a new one.
@@ -368,6 +372,77 @@ def ssh_host_keys(addresses: list[str], port: int, kind: str) -> dict[str, str]:
     return keys
 
 
+def knock(address: str, port: int, account: str, known_hosts: str) -> Json:
+    """What sshd offers to an account before anything is proved: one attempt, with the method `none`.
+
+    ssh itself sees to it that only the host with the right key is asked at all.
+    """
+    found: Json = {"address": address, "port": port, "account": account, "offered": [], "error": ""}
+    options = {
+        "BatchMode": "yes",
+        "PreferredAuthentications": "none",
+        "ConnectTimeout": str(KNOCK_TIMEOUT - 1),
+        "StrictHostKeyChecking": "yes",
+        "HostKeyAlias": "server",
+        "UserKnownHostsFile": known_hosts,
+        "GlobalKnownHostsFile": "none",
+        "UpdateHostKeys": "no",
+        "LogLevel": "ERROR",
+    }
+    command = ["ssh", "-F", "none", "-T", "-n", "-p", str(port), "-l", account]
+    command += [f"-o{name}={value}" for name, value in options.items()]
+    try:
+        done = subprocess.run(
+            [*command, "--", address, "exit"], capture_output=True, text=True, timeout=KNOCK_TIMEOUT
+        )
+    except FileNotFoundError:
+        raise Unseen("ssh is not installed where the look goes out from") from None
+    except subprocess.TimeoutExpired:
+        return {**found, "error": "no answer"}
+    if done.returncode == 0:
+        return {**found, "offered": ["none"]}
+    said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    if refused := re.search(r"Permission denied \(([\w,-]*)\)", said):
+        return {**found, "offered": refused[1].split(",")}
+    for pattern, error in (
+        (r"Connection refused", "refused"),
+        (r"timed out", "no answer"),
+        (r"No route to host|Network is unreachable|Cannot assign", "unreachable"),
+        (r"Host key verification failed|no matching host key|No .* host key is known", "another host"),
+        (
+            r"Connection (closed|reset)|kex_exchange|Not allowed at this time",
+            "closed before anything was said",
+        ),
+    ):
+        if re.search(pattern, said):
+            return {**found, "error": error}
+    return {**found, "error": said}
+
+
+def knocks(addresses: list[str], ports: list[int], accounts: list[str], keys: list[str]) -> list[Json]:
+    """Each account at each port of each address; at one where the first gets no answer, no other is tried.
+
+    Addresses are asked at the same time, accounts one after the other: sshd turns crowds away.
+    """
+    if not keys:
+        raise Unseen("the server's SSH host keys are not known, so nobody is asked what a login needs")
+
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(8) as pool:
+        known_hosts = Path(folder, "known_hosts")
+        known_hosts.write_text("".join(f"server {key}\n" for key in keys))
+
+        def at(address: str, port: int) -> list[Json]:
+            found: list[Json] = []
+            for account in accounts:
+                found.append(knock(address, port, account, str(known_hosts)))
+                if found[-1]["error"]:
+                    break
+            return found
+
+        asked = [pool.submit(at, address, port) for address in addresses for port in ports]
+        return [item for each in asked for item in each.result()]
+
+
 # ---- TLS and HTTP ------------------------------------------------------------------------------
 
 
@@ -617,6 +692,10 @@ def ask(questions: Json) -> Json:
                 answer,
                 lambda: website(visitors or candidates, domain, questions["paths"], questions["tries"]),
             )
+        logins = None
+        if "logins" in wanted:
+            ports, accounts = questions["ssh_ports"], questions["accounts"]
+            logins = pool.submit(answer, lambda: knocks(addresses, ports, accounts, questions["host_keys"]))
         keys: Json = {"unreadable": "not asked"}
         doors: Json = {"unreadable": "not asked"}
         if wanted & {"host_keys", "doors"}:
@@ -638,6 +717,7 @@ def ask(questions: Json) -> Json:
             "reference": elsewhere.result() if elsewhere else {"unreadable": "no reference host is named"},
             "routes": answer(routes),
             "web": site.result() if site else {"unreadable": "not asked"},
+            "logins": logins.result() if logins else {"unreadable": "not asked"},
             "visited": {"value": visitors or candidates},
         }
 

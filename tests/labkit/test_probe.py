@@ -12,7 +12,9 @@ import pytest
 from labkit import outside, probe
 from labkit.connection import Result
 from labkit.facts import Unreadable
-from labkit.outside import Answers, Questions
+from labkit.outside import NOBODY, Answers, Questions
+
+from tests.labkit.sshd import MAY, Sshd, free_port
 
 HERE = Path(__file__).parent
 ADDRESSES = ("127.0.0.1", "::1")
@@ -117,3 +119,51 @@ def test_a_host_key_scan_that_does_not_end_is_no_answer_and_no_fault_of_the_serv
     monkeypatch.setattr(probe, "KEY_TIMEOUT", 0.2)
     with pytest.raises(probe.Unseen, match="did not end"):
         probe.ssh_host_keys(["127.0.0.1"], 22, "ed25519")
+
+
+def host_key(sshd: Sshd) -> str:
+    return " ".join((sshd.folder / "host.pub").read_text().split()[:2])
+
+
+def test_what_a_login_needs_is_seen_for_each_kind_of_account(sshd: Sshd) -> None:
+    seen = probe.knocks(["127.0.0.1"], [sshd.port], ["root", MAY, NOBODY], [host_key(sshd)])
+    offered = ["publickey", "keyboard-interactive"]  # which is on where nobody turns it off
+    assert [(item["account"], item["offered"], item["error"]) for item in seen] == [
+        (account, offered, "") for account in ("root", MAY, NOBODY)
+    ]
+
+
+def test_nobody_is_asked_what_a_login_needs_who_does_not_show_the_server_s_key(sshd: Sshd) -> None:
+    other = " ".join((sshd.folder / "other.pub").read_text().split()[:2])
+    (seen,) = probe.knocks(["127.0.0.1"], [sshd.port], ["root", NOBODY], [other])
+    assert (seen["offered"], seen["error"]) == ([], "another host")
+    with pytest.raises(probe.Unseen, match="host keys are not known"):
+        probe.knocks(["127.0.0.1"], [sshd.port], ["root"], [])
+
+
+def test_a_closed_port_is_no_answer_for_anyone(sshd: Sshd) -> None:
+    (seen,) = probe.knocks(["127.0.0.1"], [free_port()], ["root", NOBODY], [host_key(sshd)])
+    assert seen["error"] == "refused"
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "offered", "error"),
+    [
+        ("a@b: Permission denied (publickey,password,keyboard-interactive).", 255,
+         ["publickey", "password", "keyboard-interactive"], ""),
+        ("", 0, ["none"], ""),
+        ("kex_exchange_identification: Connection closed by remote host", 255, [], "closed before"),
+        ("ssh: connect to host b port 22: Connection timed out", 255, [], "no answer"),
+        ("ssh: connect to host b port 22: Network is unreachable", 255, [], "unreachable"),
+        ("something new", 255, [], "something new"),
+    ],
+)  # fmt: skip
+def test_what_ssh_says_of_a_refusal_is_understood(
+    said: str, status: int, offered: list[str], error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "ssh"
+    fake.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit {status}\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    seen = probe.knock("b", 22, "a", "known_hosts")
+    assert seen["offered"] == offered and seen["error"].startswith(error)

@@ -17,6 +17,11 @@ class Account:
     home: str
     shell: str
 
+    @property
+    def is_a_person(self) -> bool:
+        """Whether it is one to log in with, and not a service's."""
+        return 1000 <= self.uid < 60000 and self.shell.rpartition("/")[2] not in ("nologin", "false")
+
 
 @dataclass(frozen=True)
 class Accounts:

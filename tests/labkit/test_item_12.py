@@ -1,0 +1,214 @@
+"""Item 12 as pure functions: what is offered outside, and what sshd makes of its files, in; findings out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from labkit import probe
+from labkit.checks import Target
+from labkit.checks import item_12_ssh as ssh
+from labkit.connection import Connection
+from labkit.facts import Unreadable
+from labkit.facts.accounts import Account, Accounts
+from labkit.facts.network import Socket, listening_sockets
+from labkit.facts.ssh import Asked, sshds
+from labkit.facts.ssh import Sshd as Seen
+from labkit.gather import gather
+from labkit.outside import NOBODY, Knock
+from labkit.verdict import Finding, overall
+
+from tests.labkit.sshd import MAY, Sshd
+
+TARGET = Target(host="server", domain="app.lab.example", vantage="the stand-in internet")
+IPV4, IPV6 = "198.51.100.10", "2001:db8:100::10"
+KNOWN = Accounts(
+    (
+        Account("root", 0, frozenset({"root"}), "/root", "/bin/bash"),
+        Account("daemon", 1, frozenset({"daemon"}), "/usr/sbin", "/usr/sbin/nologin"),
+        Account("vagrant", 1000, frozenset({"vagrant"}), "/home/vagrant", "/bin/bash"),
+        Account("transfer", 1002, frozenset({"transfer"}), "/srv", "/usr/sbin/nologin"),
+    ),
+    {},
+)
+SETTINGS = {
+    "passwordauthentication": "no",
+    "kbdinteractiveauthentication": "no",
+    "permitemptypasswords": "no",
+    "permitrootlogin": "no",
+}
+HARD = Asked((), "", None, SETTINGS)
+SSHD = Seen(257, (HARD,), (), False)
+SOCKETS = (Socket("tcp", "0.0.0.0", 22, "sshd", (257,)), Socket("tcp", "::", 22, "sshd", (257,)))
+
+
+def asked(accounts: str = "", address: str = "", port: int | None = None, **settings: str) -> Asked:
+    return Asked(tuple(accounts.split()), address, port, SETTINGS | settings)
+
+
+def running(*cases: Asked) -> tuple[Seen, ...]:
+    return (replace(SSHD, asked=cases or (HARD,)),)
+
+
+def knock(account: str = "root", offered: str = "publickey", address: str = IPV4, error: str = "") -> Knock:
+    return Knock(address, 22, account, tuple(offered.split()), error)
+
+
+def verdict(findings: Iterable[Finding]) -> str:
+    return overall(findings).value
+
+
+# ---- from outside ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("offered", "says"),
+    [
+        ("publickey password", "offers password to root"),
+        ("publickey keyboard-interactive", "offers keyboard-interactive to root"),
+        ("none", "lets root in without any proof"),
+    ],
+)
+def test_a_method_that_ends_in_a_password_fails_and_names_who_is_offered_it(offered: str, says: str) -> None:
+    knocks = (knock(offered=offered), knock(NOBODY))
+    (finding,) = ssh.nobody_is_offered_a_password(knocks, target=TARGET)
+    assert finding.verdict.value == "FAIL" and says in finding.saw and NOBODY not in finding.saw
+
+
+def test_a_name_that_does_not_exist_counts_as_much_as_one_that_does() -> None:
+    knocks = (knock(), knock("vagrant"), knock(NOBODY, "publickey password"))
+    assert verdict(ssh.nobody_is_offered_a_password(knocks, target=TARGET)) == "FAIL"
+
+
+def test_keys_alone_pass_and_a_family_where_nobody_listens_does_not_matter() -> None:
+    knocks = (knock(), knock("vagrant"), knock(NOBODY), knock(offered="", address=IPV6, error="refused"))
+    (finding,) = ssh.nobody_is_offered_a_password(knocks, target=TARGET)
+    assert finding.verdict.value == "PASS" and "root, vagrant, no-such-account" in finding.saw
+
+
+@pytest.mark.parametrize("error", ["refused", "no answer", "another host", "closed before anything was said"])
+def test_where_nobody_answers_nothing_is_known(error: str) -> None:
+    (finding,) = ssh.nobody_is_offered_a_password((knock(offered="", error=error),), target=TARGET)
+    assert finding.verdict.value == "UNKNOWN" and error in finding.saw
+    assert verdict(ssh.nobody_is_offered_a_password((), target=TARGET)) == "UNKNOWN"
+
+
+# ---- by its files ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        (asked(passwordauthentication="yes"), "has PasswordAuthentication yes"),
+        (asked(kbdinteractiveauthentication="yes"), "has KbdInteractiveAuthentication yes"),
+        (asked(permitemptypasswords="yes"), "has PermitEmptyPasswords yes"),
+        (asked(challengeresponseauthentication="yes"), "has KbdInteractiveAuthentication yes"),
+    ],
+)
+def test_each_way_to_a_password_fails(case: Asked, says: str) -> None:
+    (finding,) = ssh.no_file_lets_a_password_in(running(case), SOCKETS, KNOWN)
+    assert finding.verdict.value == "FAIL" and finding.saw == f"by its files, sshd on port 22 {says}"
+
+
+def test_a_second_factor_after_the_key_passes() -> None:
+    case = asked(
+        kbdinteractiveauthentication="yes", authenticationmethods="publickey,keyboard-interactive:pam"
+    )
+    assert verdict(ssh.no_file_lets_a_password_in(running(case), SOCKETS, KNOWN)) == "PASS"
+
+
+def test_a_match_block_fails_and_says_for_whom_and_from_where() -> None:
+    everybody = asked("daemon vagrant", "203.0.113.99")
+    guest = asked("daemon vagrant", "10.0.0.0", passwordauthentication="yes")
+    service = asked("transfer", "203.0.113.99", passwordauthentication="yes")
+    (finding,) = ssh.no_file_lets_a_password_in(running(everybody, guest, service), SOCKETS, KNOWN)
+    assert finding.saw.endswith("yes for vagrant from 10.0.0.0; for transfer from 203.0.113.99")
+
+
+def test_a_match_block_for_a_port_counts_where_sshd_listens_on_it() -> None:
+    found = running(asked(port=2222, passwordauthentication="yes"), asked())
+    assert verdict(ssh.no_file_lets_a_password_in(found, SOCKETS, KNOWN)) == "PASS"
+    both = (*SOCKETS, Socket("tcp", "0.0.0.0", 2222, "sshd", (257,)))
+    assert verdict(ssh.no_file_lets_a_password_in(found, both, KNOWN)) == "FAIL"
+    others = running(asked(port=22), asked(passwordauthentication="yes"))
+    assert verdict(ssh.no_file_lets_a_password_in(others, SOCKETS, KNOWN)) == "PASS"
+
+
+@pytest.mark.parametrize("value", ["yes", "without-password", "forced-commands-only"])
+def test_root_must_not_log_in_not_even_with_a_key(value: str) -> None:
+    assert verdict(ssh.root_does_not_log_in(running(asked(permitrootlogin=value)), SOCKETS, KNOWN)) == "FAIL"
+    only_root = running(asked("vagrant", permitrootlogin=value), asked("root"))
+    assert verdict(ssh.root_does_not_log_in(only_root, SOCKETS, KNOWN)) == "PASS"
+
+
+def test_an_sshd_of_which_nothing_is_known_makes_it_unknown() -> None:
+    other = Socket("tcp", "0.0.0.0", 2222, "sshd", (800,))
+    dropbear = Socket("tcp", "0.0.0.0", 22, "dropbear", (800,))
+    unseen = Socket("tcp", "0.0.0.0", 22, "sshd", ())
+    for sockets in ((*SOCKETS, other), (dropbear,), (), (unseen,)):
+        with pytest.raises(Unreadable):
+            list(ssh.no_file_lets_a_password_in(running(), sockets, KNOWN))
+
+
+def test_of_two_on_the_same_port_both_are_judged() -> None:
+    inner = Seen(800, (asked(passwordauthentication="yes"),), (), False)
+    sockets = (Socket("tcp", IPV4, 22, "sshd", (257,)), Socket("tcp", "127.0.0.1", 22, "sshd", (800,)))
+    assert verdict(ssh.no_file_lets_a_password_in((*running(), inner), sockets, KNOWN)) == "FAIL"
+
+
+# ---- what runs is what is written --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "since_start", "expected"),
+    [
+        ((), False, "PASS"),
+        ((), True, "PASS"),  # nothing has changed since it was started: it cannot but have read it
+        (("/etc/ssh/sshd_config",), False, "FAIL"),
+        (("/etc/ssh/sshd_config",), True, "UNKNOWN"),  # perhaps it was reloaded meanwhile
+        (("/etc/ssh/sshd_config.d/",), False, "UNKNOWN"),  # a file was taken away, or an editor looked in
+    ],
+)
+def test_a_file_that_is_younger_than_its_reading_fails(
+    changed: tuple[str, ...], since_start: bool, expected: str
+) -> None:
+    found = (replace(SSHD, changed=changed, since_start=since_start),)
+    findings = list(ssh.it_has_read_its_files(found, SOCKETS))
+    assert verdict(findings) == expected
+
+
+def test_an_offer_that_the_files_do_not_make_was_not_reloaded() -> None:
+    knocks = (knock(), knock("vagrant", "publickey password"))
+    (finding,) = ssh.what_is_offered_is_what_is_written(running(), SOCKETS, knocks)
+    assert finding.verdict.value == "FAIL"
+    assert "was not reloaded: it offers password to vagrant" in finding.saw
+
+
+def test_files_that_offer_more_than_is_offered_were_not_reloaded_either() -> None:
+    found = running(asked(passwordauthentication="yes"))
+    (finding,) = ssh.what_is_offered_is_what_is_written(found, SOCKETS, (knock(),))
+    assert "it offers no password to root" in finding.saw
+
+
+def test_an_offer_is_compared_with_what_holds_for_someone_like_that() -> None:
+    found = running(asked("root"), asked("vagrant", "10.0.0.0", passwordauthentication="yes"))
+    same = (knock(), knock("vagrant", "publickey password"), knock(NOBODY, "publickey password"))
+    assert not list(ssh.what_is_offered_is_what_is_written(found, SOCKETS, same))
+    (finding,) = ssh.what_is_offered_is_what_is_written(
+        found, SOCKETS, (knock("root", "publickey password"),)
+    )
+    assert "to root" in finding.saw
+
+
+def test_a_real_sshd_offers_what_it_says_that_it_offers(sshd: Sshd, shared: Connection) -> None:
+    look = gather(shared, [sshds, listening_sockets])
+    here = tuple(socket for socket in look[listening_sockets] if socket.port == sshd.port)
+    key = " ".join((sshd.folder / "host.pub").read_text().split()[:2])
+    seen = probe.knocks(["127.0.0.1"], [sshd.port], ["root", MAY, NOBODY], [key])
+    knocks = tuple(Knock(i["address"], i["port"], i["account"], tuple(i["offered"]), "") for i in seen)
+    assert not list(ssh.what_is_offered_is_what_is_written(look[sshds], here, knocks))
+    (finding,) = ssh.no_file_lets_a_password_in(look[sshds], here, KNOWN)
+    assert "KbdInteractiveAuthentication yes" in finding.saw
+    (finding,) = ssh.root_does_not_log_in(look[sshds], here, KNOWN)
+    assert "PermitRootLogin without-password" in finding.saw

@@ -27,3 +27,9 @@ listens() { ss -Hltn "sport = :$1" | grep -q .; }
 
 # resolves TYPE ADDRESS: it is among what the world's resolver gives.
 resolves() { dig +short app.lab.example "$1" | grep -qxF "$2"; }
+
+# effective LINE: sshd would go by it if it read its files now.
+effective() { sshd -T | grep -x "$1" > /dev/null; }
+
+# later_than FILE: the second in which it was written has passed.
+later_than() { (($(date +%s) > $(stat -c %Y "$1"))); }

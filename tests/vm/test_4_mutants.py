@@ -50,7 +50,8 @@ def read(path: Path) -> Mutant:
     )
 
 
-MUTANTS = [read(path) for path in sorted(FOLDER.glob("*.sh"))]
+# Those of items that no chapter teaches yet wait in the folder.
+MUTANTS = [mutant for path in sorted(FOLDER.glob("*.sh")) if (mutant := read(path)).item in BUILT]
 
 
 def test_every_item_has_at_least_three_mutants() -> None:

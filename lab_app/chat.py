@@ -132,8 +132,9 @@ def router(chat: Chat, limit: Limit) -> APIRouter:
         """Find out who asks, and where that leaves the limit. Raises Problem."""
         try:
             user = user_of(request, chat.settings)
-        except Problem:
-            await limit.count(address_of(request))  # so that keys cannot be guessed at full speed
+        except Problem as problem:
+            # So that keys cannot be guessed at full speed.
+            problem.headers |= await limit.count(address_of(request))
             raise
         request.state.user = user or "anonymous"
         request.state.headers = await limit.count(f"user {user}" if user else address_of(request))

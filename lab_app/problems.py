@@ -52,10 +52,12 @@ def install(app: FastAPI) -> None:
         return Problem(error.status_code, reason, str(error.detail), headers=error.headers).response()
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         # Where and why, but not what: the input is the person's own text and is not repeated.
         errors = error.errors()
         if any(item["type"] == "json_invalid" for item in errors):
             return Problem(400, "not_json", "The body is not valid JSON.").response()
         detail = "; ".join(f"{'.'.join(map(str, item['loc']))[:100]}: {item['msg']}" for item in errors[:5])
-        return Problem(422, "invalid", detail.encode("ascii", "replace").decode()).response()
+        counted = getattr(request.state, "headers", None)  # where it leaves the limit, if there is one here
+        detail = detail.encode("ascii", "replace").decode()
+        return Problem(422, "invalid", detail, headers=counted).response()

@@ -98,6 +98,14 @@ async def test_wrong_keys_are_counted_too(model: str) -> None:
     async with client_of(settings(model, api_keys=KEYS, chat_limit=3)) as client:
         answers = [await ask(client, f"guess-{number}") for number in range(4)]
     assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
+    assert [left(answer) for answer in answers[:3]] == [2, 1, 0]
+
+
+async def test_a_question_that_is_none_is_counted_and_told_so(model: str) -> None:
+    async with client_of(settings(model, chat_limit=3)) as client:
+        answers = [await client.post("/api/chat", json={}) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [422, 422, 422, 429]
+    assert [left(answer) for answer in answers[:3]] == [2, 1, 0]
 
 
 async def test_a_forged_header_of_a_proxy_gains_nothing(model: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,6 +15,11 @@ from labkit.facts import Fact, Unreadable
 from labkit.gather import Look, gather
 from labkit.outside import Answers
 from labkit.verdict import Depth, Finding, Verdict, overall, skipped, unknown
+
+
+def _was_exercised(findings: Iterable[Finding]) -> bool:
+    told = (Verdict.PASS, Verdict.FAIL)
+    return any(finding.depth is Depth.EXERCISE and finding.verdict in told for finding in findings)
 
 
 @dataclass(frozen=True)
@@ -30,10 +35,7 @@ class Judged:
 
     @property
     def depth(self) -> Depth:
-        exercised = any(
-            f.depth is Depth.EXERCISE and f.verdict in (Verdict.PASS, Verdict.FAIL) for f in self.findings
-        )
-        return Depth.EXERCISE if exercised else Depth.LOOK
+        return Depth.EXERCISE if _was_exercised(self.findings) else Depth.LOOK
 
     @property
     def only_looked(self) -> bool:
@@ -133,7 +135,8 @@ def _said(aspect: Aspect, look: Look, answers: Answers, target: Target) -> Itera
 
 def _exercised(judged: Judged, context: Context, progress: Callable[[str], None]) -> Judged:
     item = judged.item
-    if item.exercise is None or judged.verdict is not Verdict.PASS:
+    seen = [finding for finding in judged.findings if not finding.until_exercised]
+    if item.exercise is None or overall(seen) is not Verdict.PASS:
         return judged
     progress(f"exercising item {item.number}: {item.title}")
     findings = list(judged.findings)
@@ -145,13 +148,22 @@ def _exercised(judged: Judged, context: Context, progress: Callable[[str], None]
         findings.append(unknown(reason, next=problem.next, detail=problem.detail).exercised())
     except Unreadable as reason:
         findings.append(unknown(str(reason)).exercised())
+    if _was_exercised(findings):
+        findings = [finding for finding in findings if not finding.until_exercised]
     return Judged(item, tuple(findings))
 
 
 def _look_from_outside(look: Look, context: Context, parts: Sequence[str]) -> Answers:
     target = context.target
     wanted = tuple(dict.fromkeys(part for part in parts if part))
-    asked = outside.questions(look, domain=target.domain, reference=target.reference, wanted=wanted)
+    asked = outside.questions(
+        look,
+        domain=target.domain,
+        reference=target.reference,
+        wanted=wanted,
+        chat_path=target.chat_path,
+        chat_key=target.chat_key,
+    )
     return outside.look(asked, context.vantage)
 
 

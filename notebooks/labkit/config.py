@@ -72,9 +72,11 @@ def parse(data: Mapping[str, Any], path: Path) -> Config:
     """The configuration in a file's tables. Raises ConfigError for what is missing, wrong or unknown."""
     target = _table(data, "target", ("host", "ssh_config", "domain", "account", "app_port"), path)
     vantage = _table(data, "vantage", ("host", "name", "reference"), path)
+    chat = _table(data, "chat", ("path", "key_from"), path)
     lab = _table(data, "lab", ("tool", "machine", "marker"), path)
-    if unknown := set(data) - {"target", "vantage", "lab"}:
-        raise ConfigError(f"{path}: [{min(unknown)}] is not a table of it; those are target, vantage, lab")
+    if unknown := set(data) - {"target", "vantage", "chat", "lab"}:
+        tables = "target, vantage, chat, lab"
+        raise ConfigError(f"{path}: [{min(unknown)}] is not a table of it; those are {tables}")
     host = target.get("host")
     if not host:
         raise ConfigError(f'{path}: [target] needs host = "…", a Host of your ssh_config')
@@ -92,6 +94,8 @@ def parse(data: Mapping[str, Any], path: Path) -> Config:
             reference=vantage.get("reference", ""),
             vantage=vantage.get("name", looked_from or "this computer"),
             lab=bool(lab),
+            chat_path=chat.get("path", "/api/chat"),
+            chat_key=_secret(chat.get("key_from", ""), path),
         ),
         server=server,
         vantage=Connection(looked_from, config=config) if looked_from else None,
@@ -99,6 +103,13 @@ def parse(data: Mapping[str, Any], path: Path) -> Config:
         machine=lab.get("machine", ""),
         marker=lab.get("marker", MARKER),
     )
+
+
+def _secret(variable: str, path: Path) -> str:
+    """The file names an environment variable that holds the secret, and never the secret itself."""
+    if variable and not os.environ.get(variable):
+        raise ConfigError(f"{path}: key_from in [chat] names {variable}, which the environment does not have")
+    return os.environ[variable] if variable else ""
 
 
 _KINDS: Mapping[str, type] = {"app_port": int, "tool": list}

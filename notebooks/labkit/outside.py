@@ -10,11 +10,12 @@ import ipaddress
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from labkit import probe
 from labkit.connection import Connection, Result, Unreachable
 from labkit.facts import Fact, Unreadable
 from labkit.facts.accounts import Accounts, accounts
@@ -65,6 +66,9 @@ class Questions:
     reference: str = ""  # a host where every port answers
     paths: tuple[str, ...] = HEALTH_PATHS
     tries: int = 3  # at most so many for a good answer from a path
+    chat_path: str = "/api/chat"  # where requests are limited
+    chat_key: str = field(default="", repr=False)
+    until_refused: bool = False  # ask there until it was one too many
     wanted: tuple[str, ...] = ("host_keys", "doors", "web")
 
     @property
@@ -184,6 +188,22 @@ class Redirect:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """What came back for an empty question: its status, and the fields that tell of a limit."""
+
+    address: str
+    status: int | None
+    fields: Mapping[str, str]
+    error: str = ""
+    forged: bool = False  # it claimed to come from elsewhere
+
+    @property
+    def quota(self) -> int | None:
+        """How many requests there may be, where the answer says so."""
+        return probe.quota(dict(self.fields))
+
+
+@dataclass(frozen=True)
 class Website:
     handshakes: tuple[Handshake, ...]
     redirects: tuple[Redirect, ...]
@@ -273,6 +293,15 @@ def _parse_logins(answer: dict[str, Any]) -> tuple[Knock, ...]:
     return knocks
 
 
+def _parse_limit(answer: dict[str, Any]) -> tuple[Counted, ...]:
+    answers = tuple(
+        Counted(i["address"], i["status"], i["fields"], i["error"], i["forged"])
+        for i in _value(answer, "limit")
+    )
+    _sighted(answer, [item.address for item in answers if item.error])
+    return answers
+
+
 def _try(item: dict[str, Any]) -> Try:
     return Try(
         item.get("status"), item.get("seconds", 0.0), item.get("body", ""), item.get("location", ""),
@@ -325,6 +354,7 @@ authority = Question("authority", _parse_authority)
 owners = Question("owners", _parse_owners, "host_keys")
 doors = Question("doors", _parse_doors, "doors")
 logins = Question("logins", _parse_logins, "logins", (accounts,))
+limit = Question("limit", _parse_limit, "limit")
 website = Question("website", _parse_website, "web")
 edge = Question("edge", _parse_edge, "web")
 
@@ -380,11 +410,14 @@ def questions(
     reference: str = "",
     hostname: str = "",
     wanted: tuple[str, ...] = Questions.wanted,
+    chat_path: str = Questions.chat_path,
+    chat_key: str = "",
 ) -> Questions:
     """What to ask, after what the server says of itself; what it could not say is left out.
 
     `hostname` is where ssh connects to, in case the server does not know its public address (NAT). `wanted`
-    are the parts of the questions that there are.
+    are the parts of the questions that there are; `chat_path` and `chat_key` say where and as whom to ask how
+    often one may.
     """
     own = [*_known(look, interface_addresses, ()), hostname]
     candidates = dict.fromkeys(address for address in own if _is_address(address) and is_public(address))
@@ -406,6 +439,8 @@ def questions(
         tcp=tuple(sorted({ssh_port, 80, 443, *CONTROL_PORTS, *tcp})),
         udp=tuple(sorted({443, *udp})),
         reference=reference,
+        chat_path=chat_path,
+        chat_key=chat_key,
         wanted=wanted,
     )
 

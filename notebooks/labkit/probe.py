@@ -38,6 +38,8 @@ TLS_TIMEOUT = 3.0  # s
 KEY_TIMEOUT = 6  # s: a key exchange takes a second on an idle emulated host, and all looks are made at once
 KNOCK_TIMEOUT = 8  # s, for a key exchange and one refusal after it
 TRY_TIMEOUT = 2.0  # s, for one HTTP answer: twice what is allowed
+QUOTA = 10  # requests a minute, where an answer does not say how many there may be
+MOST = 30  # requests that are sent at most, to see the one too many refused
 WELL_WITHIN = 1.0  # s, for an answer that settles the question
 # A health result is shared for a few seconds by everybody who asks: the next look is at a new one.
 BETWEEN_TRIES = 3.5  # s
@@ -647,6 +649,83 @@ def website(addresses: list[str], domain: str, paths: list[str], tries: int) -> 
         }
 
 
+# ---- how often -----------------------------------------------------------------------------------
+
+# draft-ietf-httpapi-ratelimit-headers (as of version 10 and before version 8), and what was in use before it.
+TELLS_LIMIT = re.compile(r"(x-)?ratelimit(-\w+)?|retry-after")
+QUOTAS = (r";\s*q=(\d+)", r"\blimit=(\d+)", r"^(\d+)")
+
+
+def quota(fields: dict[str, str]) -> int | None:
+    """How many requests these fields of an answer allow; of several limits the lowest."""
+    told = [
+        int(number)
+        for name, text in fields.items()
+        if name.endswith(("ratelimit", "ratelimit-policy", "ratelimit-limit"))
+        for pattern in QUOTAS
+        for number in re.findall(pattern, text)
+    ]
+    return min(told) if told else None
+
+
+def post(connection: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> Json:
+    """An empty question: it counts as a request, and no model is asked."""
+    headers = {"User-Agent": "labcheck", "Content-Type": "application/json", **headers}
+    try:
+        connection.request("POST", path, body="{}", headers=headers)
+        response = connection.getresponse()
+        response.read(BODY_LIMIT)
+    except (OSError, http.client.HTTPException) as error:
+        connection.close()
+        return {"status": None, "fields": {}, "error": why(error)}
+    fields = {name.lower(): value for name, value in response.getheaders()}
+    told = {name: value for name, value in fields.items() if TELLS_LIMIT.fullmatch(name)}
+    return {"status": response.status, "fields": told, "error": ""}
+
+
+def elsewhere() -> dict[str, str]:
+    """What a client says who claims to be somebody else, each time another one."""
+    address = f"203.0.113.{os.urandom(1)[0]}"
+    names = ("X-Forwarded-For", "X-Real-IP", "True-Client-IP", "CF-Connecting-IP")
+    return {**dict.fromkeys(names, address), "Forwarded": f"for={address}"}
+
+
+def count(address: str, domain: str, path: str, key: str, until_refused: bool) -> list[Json]:
+    """One empty question; or as many as are allowed and one more, until one is refused, and then one that
+    claims to come from elsewhere. Nothing is sent beyond the first where more than MOST are allowed."""
+    found: list[Json] = []
+    connection = http.client.HTTPConnection(domain, timeout=TRY_TIMEOUT)
+
+    def ask(forged: dict[str, str]) -> Json:
+        try:
+            if connection.sock is None:
+                connection.sock = tls(address, domain, trusting_nobody())
+                connection.sock.settimeout(TRY_TIMEOUT)
+        except OSError as error:
+            return {"status": None, "fields": {}, "error": why(error), "forged": bool(forged)}
+        named = {"Authorization": f"Bearer {key}"} if key else {}
+        return {**post(connection, path, {**named, **forged}), "forged": bool(forged)}
+
+    found.append(ask({}))
+    if until_refused and (allowed := quota(found[0]["fields"]) or QUOTA) <= MOST:
+        while len(found) <= allowed and found[-1]["status"] not in (None, 429):
+            found.append(ask({}))
+        if found[-1]["status"] == 429:
+            found.append(ask(elsewhere()))
+    connection.close()
+    return found
+
+
+def counted(addresses: list[str], domain: str, path: str, key: str, until_refused: bool) -> list[Json]:
+    """The answers of the first address where there are any."""
+    found: list[Json] = []
+    for address in addresses:
+        found = count(address, domain, path, key, until_refused)
+        if not found[0]["error"]:
+            break
+    return [{"address": address, **item} for item in found]
+
+
 # ---- all of it ---------------------------------------------------------------------------------
 
 
@@ -696,6 +775,10 @@ def ask(questions: Json) -> Json:
         if "logins" in wanted:
             ports, accounts = questions["ssh_ports"], questions["accounts"]
             logins = pool.submit(answer, lambda: knocks(addresses, ports, accounts, questions["host_keys"]))
+        limit = None
+        if "limit" in wanted:
+            how = questions["chat_path"], questions["chat_key"], questions["until_refused"]
+            limit = pool.submit(answer, lambda: counted(visitors or candidates, domain, *how))
         keys: Json = {"unreadable": "not asked"}
         doors: Json = {"unreadable": "not asked"}
         if wanted & {"host_keys", "doors"}:
@@ -717,6 +800,7 @@ def ask(questions: Json) -> Json:
             "reference": elsewhere.result() if elsewhere else {"unreadable": "no reference host is named"},
             "routes": answer(routes),
             "web": site.result() if site else {"unreadable": "not asked"},
+            "limit": limit.result() if limit else {"unreadable": "not asked"},
             "logins": logins.result() if logins else {"unreadable": "not asked"},
             "visited": {"value": visitors or candidates},
         }

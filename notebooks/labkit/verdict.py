@@ -29,6 +29,7 @@ class Finding:
 
     `saw` and `expected` hold nothing that changes from one look at an unchanged server to the next
     (no durations, no remaining lifetimes): those go into `detail`, which notebooks do not print.
+    `until_exercised` marks what only an exercise can tell: once it has, nothing is left unknown.
     """
 
     verdict: Verdict
@@ -38,6 +39,7 @@ class Finding:
     next: str = ""
     detail: str = ""
     depth: Depth = Depth.LOOK
+    until_exercised: bool = False
 
     def exercised(self) -> Finding:
         return replace(self, depth=Depth.EXERCISE)
@@ -53,9 +55,9 @@ def failed(saw: str, *, expected: str, why: str, next: str = "", detail: str = "
     return Finding(Verdict.FAIL, saw, expected, why, next, detail)
 
 
-def unknown(reason: str, *, next: str = "", detail: str = "") -> Finding:
+def unknown(reason: str, *, next: str = "", detail: str = "", until_exercised: bool = False) -> Finding:
     """It could not be looked at; `reason` completes the sentence "could not look: …"."""
-    return Finding(Verdict.UNKNOWN, reason, next=next, detail=detail)
+    return Finding(Verdict.UNKNOWN, reason, next=next, detail=detail, until_exercised=until_exercised)
 
 
 def skipped(reason: str) -> Finding:

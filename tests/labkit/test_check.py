@@ -146,6 +146,25 @@ def test_an_item_with_an_exercise_that_was_not_done_was_only_looked_at(shared: C
     assert judged.only_looked
 
 
+@aspect(value=OPEN)
+def cannot_tell(value: str) -> Iterator[Finding]:
+    yield unknown("only an exercise tells", until_exercised=True)
+
+
+def test_what_only_an_exercise_can_tell_does_not_keep_it_from_being_done(shared: Connection) -> None:
+    def both(*said: Finding) -> check.Judged:
+        def exercise(server: Connection, context: Context) -> Iterator[Finding]:
+            yield from said
+
+        return run(shared, replace(item(is_open, cannot_tell), exercise=exercise), exercise=True).items[0]
+
+    assert both(passed("it holds")).verdict is Verdict.PASS
+    assert both(failed("it does not", expected="it does", why="so")).verdict is Verdict.FAIL
+    untold = both(unknown("nobody answered"))
+    assert [f.saw for f in untold.of(Verdict.UNKNOWN)] == ["only an exercise tells", "nobody answered"]
+    assert exercised(cannot_tell, shared, passed("never")).verdict is Verdict.UNKNOWN  # nothing else was seen
+
+
 def test_the_exit_status_follows_from_the_verdicts() -> None:
     def status(*findings: Finding, strict: bool = False) -> int:
         judged = tuple(check.Judged(item(), (one,)) for one in findings)

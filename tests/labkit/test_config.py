@@ -86,6 +86,21 @@ def test_what_is_wrong_in_a_file_is_said(tmp_path: Path, text: str, said: str) -
         load(write(tmp_path, text))
 
 
+def test_a_key_is_read_from_the_environment_and_never_from_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '[target]\nhost = "x"\n[chat]\npath = "/v1/ask"\nkey_from = "LABCHECK_KEY"\n'
+    monkeypatch.delenv("LABCHECK_KEY", raising=False)
+    with pytest.raises(ConfigError, match="names LABCHECK_KEY, which the environment does not have"):
+        load(write(tmp_path, text))
+    monkeypatch.setenv("LABCHECK_KEY", "the-key-of-labcheck")
+    target = load(write(tmp_path, text)).target
+    assert (target.chat_path, target.chat_key) == ("/v1/ask", "the-key-of-labcheck")
+    assert "the-key-of-labcheck" not in repr(target)
+    with pytest.raises(ConfigError, match=r"\[chat\] has no key; it has path, key_from"):
+        load(write(tmp_path, '[target]\nhost = "x"\n[chat]\nkey = "the-key-of-labcheck"\n'))
+
+
 def test_a_missing_file_is_said_with_what_makes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="make lab"):
         load(tmp_path / "none")

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from labkit import outside, probe
@@ -33,8 +35,9 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
     )  # fmt: skip
     (folder / "site.pem").write_text(key.read_text() + certificate.read_text())
 
-    def run(*, domain: str = "app.lab.example", old: bool = False, trusted: bool = True) -> Answers:
+    def run(*wrong: str, domain: str = "app.lab.example", trusted: bool = True, **changes: Any) -> Answers:
         questions = Questions(domain=domain, candidates=ADDRESSES, tcp=(80, 443, 8000), udp=(443,))
+        questions = replace(questions, **changes)
         command = [
             "unshare",
             "--net",
@@ -47,7 +50,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
         if trusted:
             environment["SSL_CERT_FILE"] = str(certificate)
         done = subprocess.run(
-            command + ["old"] * old, input=outside.program(questions), env=environment,
+            [*command, *wrong], input=outside.program(questions), env=environment,
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         # Loopback is the whole network of these tests: the routes to elsewhere are taken for granted.
@@ -76,7 +79,7 @@ def test_old_tls_is_refused_by_a_good_site(ask: Ask) -> None:
 
 
 def test_old_tls_is_seen_where_it_is_on(ask: Ask) -> None:
-    site = ask(old=True)[outside.website]
+    site = ask("old")[outside.website]
     assert [shake.old for shake in site.handshakes] == [{"TLSv1": "accepted", "TLSv1_1": "accepted"}] * 2
 
 
@@ -119,6 +122,68 @@ def test_a_host_key_scan_that_does_not_end_is_no_answer_and_no_fault_of_the_serv
     monkeypatch.setattr(probe, "KEY_TIMEOUT", 0.2)
     with pytest.raises(probe.Unseen, match="did not end"):
         probe.ssh_host_keys(["127.0.0.1"], 22, "ed25519")
+
+
+# ---- how often ---------------------------------------------------------------------------------
+
+
+def statuses(answers: Answers) -> list[int | None]:
+    return [answer.status for answer in answers[outside.limit]]
+
+
+def test_a_look_asks_once_and_sees_what_is_allowed(ask: Ask) -> None:
+    (answer,) = ask(wanted=("limit",))[outside.limit]
+    assert (answer.status, answer.quota, answer.forged) == (401, 10, False)
+    assert set(answer.fields) == {"ratelimit", "ratelimit-policy"}
+
+
+def test_an_exercise_asks_once_too_often_and_once_more_as_somebody_else(ask: Ask) -> None:
+    answers = ask(wanted=("limit",), until_refused=True)
+    assert statuses(answers) == [401] * 10 + [429] * 2
+    assert [answer.forged for answer in answers[outside.limit]] == [False] * 11 + [True]
+    assert "retry-after" in answers[outside.limit][-1].fields
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        (("limitless",), [401] * 11),
+        (("limitless", "silent"), [401] * 11),
+        (("forgetful",), [401] * 11),
+        (("believing",), [401] * 10 + [429, 401]),
+        (("silent",), [401] * 10 + [429] * 2),
+    ],
+)
+def test_never_more_than_two_requests_are_sent_beyond_the_limit(
+    ask: Ask, wrong: tuple[str, ...], expected: list[int]
+) -> None:
+    assert statuses(ask(*wrong, wanted=("limit",), until_refused=True)) == expected
+
+
+def test_a_key_is_the_client_where_there_is_one(ask: Ask) -> None:
+    answers = ask("believing", wanted=("limit",), until_refused=True, chat_key="key-of-labcheck")
+    assert statuses(answers)[-2:] == [429, 401]
+    assert "key-of-labcheck" not in str(answers.raw)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"ratelimit-policy": '"chat";q=10;w=60', "ratelimit": '"chat";r=9;t=60'}, 10),
+        ({"ratelimit-policy": '"burst";q=5;w=1, "day";q=1000;w=86400'}, 5),
+        ({"ratelimit-policy": "10;w=60"}, 10),
+        ({"ratelimit": "limit=10, remaining=9, reset=50"}, 10),
+        ({"ratelimit-limit": "10", "ratelimit-remaining": "9"}, 10),
+        ({"x-ratelimit-limit": "100", "x-ratelimit-remaining": "99", "x-ratelimit-reset": "60"}, 100),
+        ({"retry-after": "60", "x-ratelimit-remaining": "0"}, None),
+        ({"ratelimit-policy": "none of your business"}, None),
+    ],
+)
+def test_what_is_allowed_is_read_from_new_and_old_fields(fields: dict[str, str], expected: int) -> None:
+    assert probe.quota(fields) == expected
+
+
+# ---- SSH ---------------------------------------------------------------------------------------
 
 
 def host_key(sshd: Sshd) -> str:

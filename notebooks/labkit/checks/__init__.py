@@ -6,7 +6,7 @@ One module per checklist item: facts in, findings out. See `aspect`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from labkit.connection import Connection
@@ -25,6 +25,7 @@ class Target:
 
     `host` is its name for ssh; `reference` is a host on the vantage's side of the internet that answers on
     every port; `vantage` names the place that is looked from, in words; `lab` says that it is the lab's.
+    `chat_path` is where requests are limited, and `chat_key` a user's key for it, if one is needed.
     """
 
     host: str
@@ -34,6 +35,8 @@ class Target:
     reference: str = ""
     vantage: str = "this computer"
     lab: bool = False
+    chat_path: str = "/api/chat"
+    chat_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

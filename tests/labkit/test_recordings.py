@@ -43,6 +43,9 @@ UNREADABLE = {
     "processes/cut_off": "incomplete",
     "supervisor/no_permission": "Permission denied",
     "ssh_connection/none": "does not know",
+    "shared_stores/cut_off": "incomplete",
+    "shared_stores/other_words": "not understood",
+    "shared_stores/without_ss": "ss ended with status 127: .*command not found",
     "sshds/broken": "sshd -T ended with status 255: .*bad configuration options",
     "sshds/cut_off": "incomplete",
     "sshds/in_a_container": "in a container",
@@ -213,3 +216,18 @@ def test_a_password_counts_only_where_it_can_be_tried_before_anything_else() -> 
     after_a_key, instead_of_one, older = read("sshds/two_ways")[0].asked
     assert after_a_key.passwords == set()
     assert instead_of_one.passwords == older.passwords == {"keyboard-interactive"}
+
+
+def test_a_store_is_known_without_its_password_and_whether_its_process_is_connected() -> None:
+    seen = read("shared_stores/three_and_another")
+    found = {(store.pid, store.variable): (store.place, store.connected) for store in seen}
+    assert found == {
+        (6, "REDIS_URL"): ("localhost:6379/0", True),
+        (7, "REDIS_URL"): ("localhost:6379/0", True),
+        (8, "REDIS_URL"): ("localhost:6379/0", False),
+        (8, "BROKER_URL"): ("-", None),
+        (8, "LOCAL"): ("/run/redis.sock", None),
+        (9, "REDIS_URL"): ("localhost:6399/0", False),
+        (9, "CACHE"): ("cache.example:11211/0", False),
+    }
+    assert read("shared_stores/none") == ()

@@ -62,6 +62,13 @@ def processes_of_app(
     return tuple(process for process in processes.below(pids) if not process.contained)
 
 
+def serving(found: Sequence[Process], sockets: Sequence[Socket]) -> tuple[Process, ...]:
+    """Those of these processes that answer requests: they listen, and no child of theirs does it for them."""
+    listening = {pid for item in sockets if item.protocol == "tcp" for pid in item.pids}
+    parents = {process.parent for process in found if process.pid in listening}
+    return tuple(process for process in found if process.pid in listening - parents)
+
+
 def _runs_out_of(process: Process, home: str) -> bool:
     return bool(home.strip("/")) and any(
         word.startswith(home + "/") for word in process.arguments.split()[:2]

@@ -1,0 +1,202 @@
+"""Item 13 as pure functions: answers to empty questions, and what processes share, in; findings out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from labkit.checks import Target
+from labkit.checks import item_13_limits as limits
+from labkit.checks.application import serving
+from labkit.facts import Unreadable
+from labkit.facts.accounts import Account, Accounts
+from labkit.facts.network import Socket
+from labkit.facts.processes import Process, Processes
+from labkit.facts.stores import Store
+from labkit.outside import Counted
+from labkit.verdict import Finding, overall
+
+TARGET = Target(host="server", domain="app.lab.example")
+TOLD = {"ratelimit-policy": '"chat";q=10;w=60', "ratelimit": '"chat";r=9;t=60'}
+REFUSAL = TOLD | {"retry-after": "42"}
+
+
+def counted(status: int | None = 401, error: str = "", forged: bool = False, **fields: str) -> Counted:
+    told = {name.replace("_", "-"): text for name, text in fields.items()}
+    return Counted("198.51.100.10", status, told, error, forged)
+
+
+def verdict(findings: Iterable[Finding]) -> str:
+    return overall(findings).value
+
+
+# ---- one question ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "says"),
+    [
+        (counted(401, **TOLD), "PASS", "allows 10 requests"),
+        (counted(422, x_ratelimit_limit="20"), "PASS", "allows 20 requests"),
+        (counted(429, **REFUSAL), "PASS", "allows 10 requests"),
+        (counted(429, retry_after="5"), "PASS", "refuses requests with 429"),
+        (counted(429, **TOLD), "FAIL", "does not say when to come back"),
+        (counted(None, "refused"), "FAIL", "cannot be asked over https: refused"),
+        (counted(404), "UNKNOWN", "no path that takes questions"),
+        (counted(502), "UNKNOWN", "status 502"),
+        (counted(401), "UNKNOWN", "does not say whether there is a limit"),
+        (counted(200), "UNKNOWN", "does not say whether there is a limit"),
+    ],
+)
+def test_what_one_answer_tells(answer: Counted, expected: str, says: str) -> None:
+    (finding,) = limits.a_limit_is_told((answer,), target=TARGET)
+    assert finding.verdict.value == expected and says in finding.saw
+
+
+def test_an_answer_that_tells_nothing_leaves_it_to_the_exercise() -> None:
+    (silent,) = limits.a_limit_is_told((counted(401),), target=TARGET)
+    (down,) = limits.a_limit_is_told((counted(502),), target=TARGET)
+    assert silent.until_exercised and not down.until_exercised
+
+
+# ---- what the processes share ------------------------------------------------------------------
+
+KNOWN = Accounts((Account("aiapp", 1001, frozenset({"aiapp"}), "/home/aiapp", "/bin/bash"),), {})
+LINE = "/home/aiapp/app/.venv/bin/python uvicorn lab_app.main:app --port"
+
+
+def process(number: int, parent: int = 700) -> Process:
+    line = f"{LINE} {8000 + number}"
+    return Process(800 + number, parent, "uvicorn", frozenset({1001}), frozenset({1001}), 0, line, False)
+
+
+def socket(number: int, *pids: int) -> Socket:
+    return Socket("tcp", "127.0.0.1", 8000 + number, "uvicorn", pids or (800 + number,))
+
+
+def store(number: int, database: str = "0", connected: bool | None = True) -> Store:
+    return Store(800 + number, "REDIS_URL", "127.0.0.1", 6379, database, connected)
+
+
+REDIS = Socket("tcp", "127.0.0.1", 6379, "redis-server", (600,))
+THREE = Processes(tuple(process(number) for number in range(3)))
+SOCKETS = (*(socket(number) for number in range(3)), REDIS)
+
+
+def together(
+    *stores: Store, running: Processes = THREE, sockets: tuple[Socket, ...] = SOCKETS
+) -> list[Finding]:
+    return list(limits.the_processes_count_together(stores, running, sockets, KNOWN, target=TARGET))
+
+
+def test_processes_that_are_connected_to_the_same_store_pass() -> None:
+    (finding,) = together(store(0), store(1), store(2))
+    assert finding.verdict.value == "PASS"
+    assert finding.saw == "3 processes are connected to the same store, localhost:6379/0"
+
+
+@pytest.mark.parametrize(
+    ("stores", "expected", "says"),
+    [
+        ((), "FAIL", "on port 8000 has no store"),
+        ((store(0), store(1)), "FAIL", "on port 8002 has no store"),
+        ((store(0), store(1), store(2, "1")), "FAIL", "do not share a store"),
+        ((store(0), store(1), store(2, connected=False)), "UNKNOWN", "on port 8002 has no connection"),
+        ((store(0), store(1), store(2, connected=None)), "UNKNOWN", "on port 8002 has no connection"),
+    ],
+)
+def test_a_process_that_counts_for_itself_is_named(
+    stores: tuple[Store, ...], expected: str, says: str
+) -> None:
+    findings = together(*stores)
+    assert verdict(findings) == expected and says in findings[0].saw
+
+
+def test_a_store_that_is_not_there_fails() -> None:
+    stores = [store(number, connected=False) for number in range(3)]
+    findings = together(*stores, sockets=SOCKETS[:3])
+    assert verdict(findings) == "FAIL" and "nobody listens at 127.0.0.1:6379" in findings[0].saw
+    remote = [replace(one, host="10.0.0.7") for one in stores]
+    assert verdict(together(*remote, sockets=SOCKETS[:3])) == "UNKNOWN"
+
+
+def test_one_process_alone_needs_no_store_and_none_at_all_fails() -> None:
+    assert verdict(together(running=Processes((process(0),)), sockets=(socket(0),))) == "PASS"
+    assert verdict(together(running=Processes(()), sockets=())) == "FAIL"
+
+
+def test_workers_of_one_port_count_and_the_one_who_started_them_does_not() -> None:
+    """uvicorn --workers 2: all three hold the socket, and two answer."""
+    found = (process(0), process(1, parent=800), process(2, parent=800))
+    assert [one.pid for one in serving(found, (socket(0, 800, 801, 802),))] == [801, 802]
+
+
+# ---- exercise ----------------------------------------------------------------------------------
+
+
+def asked(number: int, status: int = 401, forged: int | None = None, **fields: str) -> list[Counted]:
+    """So many answers, then a refusal and what a forged address got, if there was one."""
+    plain = [counted(status, **fields)] * number
+    if forged is None:
+        return plain
+    last = fields | {"retry_after": "42"}
+    return [*plain, counted(429, **last), counted(forged, forged=True, **last)]
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected", "says"),
+    [
+        (
+            asked(10, forged=429, **TOLD),
+            "PASS",
+            "after 10 requests without a key, the next one is refused",
+        ),
+        (asked(9, forged=429, **TOLD), "PASS", "after 10 requests"),  # the look was the first of them
+        (asked(10, forged=429), "PASS", "after 10 requests"),
+        (asked(10, forged=401, **TOLD), "FAIL", "let in again with a forged X-Forwarded-For"),
+        (asked(11, **TOLD), "FAIL", "11 requests to /api/chat without a key (status 401), and none"),
+        (asked(11), "FAIL", "and none was refused"),
+        (asked(11, 200), "FAIL", "and none was refused"),
+        (asked(11, 422, **TOLD), "FAIL", "and none was refused"),
+        (asked(11, 422), "UNKNOWN", "whether those are counted that get an answer is not known"),
+        (asked(1, ratelimit_policy="1000;w=60"), "UNKNOWN", "higher than what is sent here"),
+        ([*asked(3, **TOLD), counted(None, "no answer")], "UNKNOWN", "stopped answering: no answer"),
+    ],
+)
+def test_how_far_one_client_gets(answers: list[Counted], expected: str, says: str) -> None:
+    findings = list(limits.how_far_it_goes(answers, TARGET))
+    assert verdict(findings) == expected, findings
+    assert any(says in finding.saw for finding in findings if finding.verdict.value == expected)
+
+
+def test_a_refusal_without_a_time_to_come_back_fails() -> None:
+    answers = [counted(401), counted(429), counted(429, forged=True)]
+    (refusal, forged) = limits.how_far_it_goes(answers, TARGET)
+    assert refusal.verdict.value == "FAIL" and "when to come back" in refusal.saw
+    assert forged.verdict.value == "PASS"
+
+
+def test_whose_count_was_used_is_said() -> None:
+    with_key = replace(TARGET, chat_key="the-key-of-labcheck")
+    findings = list(limits.how_far_it_goes(asked(10, forged=429), with_key))
+    assert "with the key from labcheck.toml" in findings[0].saw
+    assert "the-key-of-labcheck" not in str(findings)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (counted(), "PASS"),
+        (counted(422), "PASS"),
+        (counted(429), "FAIL"),
+        (counted(None, "refused"), "UNKNOWN"),
+    ],
+)
+def test_another_client_must_not_be_refused_together_with_the_first(answer: Counted, expected: str) -> None:
+    assert limits.somebody_else(answer).verdict.value == expected
+
+
+def test_a_name_without_an_address_is_unknown() -> None:
+    with pytest.raises(Unreadable):
+        list(limits.a_limit_is_told((), target=TARGET))

@@ -1,0 +1,9 @@
+#!/bin/bash
+# item: 13
+# depth: look
+# looks right because: every process has REDIS_URL, answers, and tells the limit
+# but: nobody answers there, so that each process counts for itself
+# says: nobody listens at .*:6379
+# also: 3
+set -euo pipefail
+systemctl stop redis-server

@@ -16,7 +16,7 @@ from labkit.connection import Connection, Result
 from labkit.facts import Fact
 
 HERE = Path(__file__).parent / "recordings"
-MODULES = ("network", "processes", "accounts", "supervisor", "ssh", "stores")
+MODULES = ("network", "processes", "accounts", "supervisor", "ssh", "stores", "secrets")
 
 
 def all_facts() -> list[Fact[object]]:

@@ -43,6 +43,10 @@ UNREADABLE = {
     "processes/cut_off": "incomplete",
     "supervisor/no_permission": "Permission denied",
     "ssh_connection/none": "does not know",
+    "secrets/a_fault": "ended with status 1: MemoryError in line 215",
+    "secrets/cut_off": "not understood",
+    "secrets/other_words": "not understood",
+    "secrets/without_python": "python3 is not installed",
     "shared_stores/cut_off": "incomplete",
     "shared_stores/other_words": "not understood",
     "shared_stores/without_ss": "ss ended with status 127: .*command not found",
@@ -231,3 +235,28 @@ def test_a_store_is_known_without_its_password_and_whether_its_process_is_connec
         (9, "CACHE"): ("cache.example:11211/0", False),
     }
     assert read("shared_stores/none") == ()
+
+
+def test_secrets_are_numbers_and_the_same_value_has_the_same_one() -> None:
+    seen = read("secrets/finished")
+    (file,) = seen.files
+    assert (file.path, file.mode, file.owner) == ("/home/aiapp/app/.env", 0o600, "aiapp")
+    workers = [holder for holder in seen.holders if holder.program == "uvicorn"]
+    assert [holder.secrets == file.secrets for holder in workers] == [True, True]
+    assert set(file.secrets) == {"OPENAI_API_KEY", "DATABASE_URL", "API_KEYS"}
+    assert not seen.places and not seen.unfinished
+
+
+def test_secrets_that_leaked_are_told_with_their_places() -> None:
+    seen = read("secrets/leaking")
+    (file,) = seen.files
+    worker = next(holder for holder in seen.holders if holder.program == "uvicorn")
+    names = {number: name for name, number in worker.secrets.items()}
+    assert worker.secrets["API_KEYS"] != file.secrets["API_KEYS"]  # replaced, and not restarted
+    assert {(place.kind, place.where): {names[it] for it in place.secrets} for place in seen.places} == {
+        ("command line", "bash"): {"API_KEYS"},
+        ("copy", "/tmp/.env.swp"): set(names.values()),
+        ("history", "/home/vagrant/.bash_history"): {"OPENAI_API_KEY"},
+        ("log", "/var/log/aiapp/app.log"): {"OPENAI_API_KEY"},
+        ("repository", "/home/aiapp/app, .env"): set(names.values()),
+    }

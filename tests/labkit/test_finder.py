@@ -1,0 +1,444 @@
+"""The search for secrets, done for real: running programs, a repository, files of several accounts."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labkit import finder
+from labkit.connection import Connection, Result
+from labkit.facts import Fact
+from labkit.facts.secrets import Place, Secrets, parse_secrets, search
+from labkit.gather import gather
+
+from tests.labkit.sshd import MAY, MAY_NOT
+
+PROGRAM = "labkit-app"  # so that no other program of this computer takes part
+KEY = "sk-lab-0123456789abcdef"
+PASSWORD = "correct horse/battery"
+URL = "postgresql://aiapp:correct%20horse%2Fbattery@127.0.0.1/aiapp"
+
+
+@dataclass
+class Site:
+    """A folder in place of a server's file system, with an application of its own account that runs in it."""
+
+    root: Path
+    uid: int
+
+    @property
+    def app(self) -> Path:
+        return self.root / "app"
+
+    def write(self, path: str, text: str | bytes, mode: int = 0o644, owner: int | None = None) -> Path:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        file.chmod(mode)
+        os.chown(file, self.uid if owner is None else owner, -1)
+        return file
+
+    def git(self, *arguments: str) -> None:
+        identity = ("-c", "user.name=Lab", "-c", "user.email=lab@example.org")
+        command = ["git", *identity, "-C", str(self.app), *arguments]
+        subprocess.run(
+            command, check=True, capture_output=True, user=self.uid, env={"PATH": os.environ["PATH"]}
+        )
+
+    def command(self, **narrower: Any) -> str:
+        return search(roots=[str(self.root)], only=PROGRAM, **narrower)
+
+    def raw(self, **narrower: Any) -> Result:
+        command = ["bash", "-c", self.command(**narrower)]
+        done = subprocess.run(command, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
+        return Result(done.stdout, done.stderr, done.returncode)
+
+    def look(self, **narrower: Any) -> Secrets:
+        return parse_secrets(self.raw(**narrower))
+
+    def places(self) -> dict[tuple[str, str], set[str]]:
+        """(kind, where) to the names of the secrets that are there; where is told from the site's root."""
+        found = self.look()
+        names = {number: name for it in found.holders for name, number in it.secrets.items()}
+        return {
+            (place.kind, place.where.replace(f"{self.root}/", "")): {names[it] for it in place.secrets}
+            for place in found.places
+        }
+
+
+@pytest.fixture
+def site(accounts: None) -> Iterator[Site]:
+    root = Path(tempfile.mkdtemp(prefix="labkit-site-", dir="/tmp"))
+    root.chmod(0o755)
+    made = Site(root, pwd.getpwnam(MAY).pw_uid)
+    made.app.mkdir()
+    os.chown(made.app, made.uid, -1)
+    made.write("app/.env", f"OPENAI_API_KEY={KEY}\nexport DATABASE_URL='{URL}'\nMAX_TOKENS=4000\n", 0o600)
+    (root / PROGRAM).symlink_to("/bin/sleep")
+    yield made
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def start(site: Site) -> Iterator[Callable[..., int]]:
+    """Start a program of the application's account; its pid."""
+    running = []
+
+    def run(*, arguments: tuple[str, ...] = (), account: str = MAY, **variables: str) -> int:
+        given = {"OPENAI_API_KEY": KEY, "DATABASE_URL": URL} | variables
+        who = pwd.getpwnam(account).pw_uid
+        command = [str(site.root / PROGRAM), *(arguments or ("600",))]
+        running.append(subprocess.Popen(command, cwd=site.app, env=given, user=who, extra_groups=[]))
+        return running[-1].pid
+
+    yield run
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def app(start: Callable[..., int]) -> int:
+    return start()
+
+
+# ---- what is a secret --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "parts"),
+    [
+        ("OPENAI_API_KEY", KEY, [KEY]),
+        ("API_KEYS", "user_1:one-key-123,user_2:two:key", ["one-key-123", "two:key"]),
+        ("DATABASE_URL", URL, ["correct%20horse%2Fbattery", PASSWORD]),
+        ("REDIS_URL", "redis://:hunter22@localhost:6379/0", ["hunter22"]),
+        ("SECRET_KEY_BASE", "0123456789", ["0123456789"]),
+        ("JWT_SECRET", "/base64+begins/so=", ["/base64+begins/so="]),
+        ("SIGNING_KEY_2", "-----BEGIN-----\nlonger-line-of-it\n--END--", ["longer-line-of-it"]),
+        ("openai_api_key", KEY, [KEY]),
+        ("MAX_TOKENS", "4000", []),
+        ("TOKENIZERS_PARALLELISM", "false", []),
+        ("STRIPE_PUBLISHABLE_KEY", "pk-live-123456789", []),
+        ("TLS_KEY", "/etc/hostname", []),  # a path
+        ("KEY_FILE", "anything-else", []),
+        ("REDIS_URL", "redis://localhost:6379/0", []),
+        ("OPENAI_BASE_URL", "https://llm.lab.example/v1", []),
+        ("PWD", "/home/aiapp", []),
+        ("SSH_AUTH_SOCK", "/tmp/ssh-1234567/agent", []),
+        ("OPENAI_API_KEY", "", []),
+    ],
+)
+def test_a_secret_is_told_from_other_variables(name: str, value: str, parts: list[str]) -> None:
+    assert finder.secret_parts(name, value) == parts
+
+
+def test_a_file_is_read_as_a_shell_would() -> None:
+    text = "# no\nA=1\nexport B='two # words'\nC=\"three\" # said\n D = four # five\nE=a#b\nF=\nnot a line\n"
+    assert finder.dotenv(text) == {
+        "A": "1",
+        "B": "two # words",
+        "C": "three",
+        "D": "four",
+        "E": "a#b",
+        "F": "",
+    }
+
+
+# ---- who holds them ----------------------------------------------------------------------------
+
+
+def test_a_running_program_is_known_with_its_secrets_and_their_file(site: Site, app: int) -> None:
+    found = site.look()
+    (holder,) = found.holders
+    assert (holder.pid, holder.account, holder.program) == (app, MAY, PROGRAM)
+    assert set(holder.secrets) == {"OPENAI_API_KEY", "DATABASE_URL"}
+    (file,) = found.files
+    assert (file.path, file.mode, file.owner, file.access_list) == (holder.file, 0o600, MAY, False)
+    assert file.secrets == holder.secrets and file.writers == {str(site.app): (MAY,)}
+    assert not found.places and not found.unread and not found.unfinished
+
+
+def test_another_value_in_the_file_has_another_number(site: Site, start: Callable[..., int]) -> None:
+    start(OPENAI_API_KEY="sk-lab-the-one-before")
+    found = site.look()
+    (holder,), (file,) = found.holders, found.files
+    assert holder.secrets["OPENAI_API_KEY"] != file.secrets["OPENAI_API_KEY"]
+    assert holder.secrets["DATABASE_URL"] == file.secrets["DATABASE_URL"]
+
+
+def test_what_only_a_shell_understands_is_marked(site: Site, app: int) -> None:
+    site.write("app/.env", 'OPENAI_API_KEY="sk-lab-$(hostname)-123"\n', 0o600)
+    (file,) = site.look().files
+    assert file.odd == {"OPENAI_API_KEY"}
+
+
+def test_a_file_s_group_and_the_folders_around_it_are_told(site: Site, app: int) -> None:
+    site.write("app/.env", f"OPENAI_API_KEY={KEY}\n", 0o640)
+    os.chown(site.app / ".env", -1, pwd.getpwnam(MAY_NOT).pw_gid)
+    site.app.chmod(0o777)
+    (file,) = site.look().files
+    assert (file.mode, file.group) == (0o640, (MAY_NOT,))
+    assert file.writers == {str(site.app): ("everybody",)}
+
+
+# ---- where they are ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "mode", "kind"),
+    [
+        ("etc/copy.txt", 0o644, "copy"),
+        ("app/.env.bak", 0o644, "copy"),
+        ("app/.env.swp", 0o604, "copy"),
+        ("app/lab_app/settings.py", 0o644, "copy"),
+        ("somewhere/app.log", 0o600, "log"),
+        ("somewhere/access.log-20260101", 0o600, "log"),
+        ("somewhere/user-1000.journal", 0o600, "log"),
+        ("someone/.bash_history", 0o600, "history"),
+        ("someone/.psql_history", 0o600, "history"),
+        ("app/.git/config", 0o600, "repository"),
+    ],
+)
+def test_a_secret_in_a_file_is_found(site: Site, app: int, path: str, mode: int, kind: str) -> None:
+    site.write(path, f"before {KEY} and {PASSWORD}\n", mode)
+    assert site.places() == {(kind, path): {"OPENAI_API_KEY", "DATABASE_URL"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/etc/systemd/system/aiapp.service", "unit"),
+        ("/etc/supervisor/conf.d/aiapp.conf", "unit"),
+        ("/etc/cron.d/aiapp", "unit"),
+        ("/var/spool/cron/crontabs/aiapp", "unit"),
+        ("/var/log/postgresql/postgresql-15-main.log", "log"),
+        ("/var/log/caddy/anything", "log"),
+        ("/etc/environment", "copy"),
+        ("/home/aiapp/app/changelog.md", "copy"),
+    ],
+)
+def test_what_a_file_is_follows_from_where_it_is(path: str, kind: str) -> None:
+    assert finder.kind_of(path) == kind
+
+
+def test_a_copy_that_only_root_and_services_may_read_is_none(site: Site, app: int) -> None:
+    site.write("etc/root-s.conf", KEY, 0o600, owner=0)
+    site.write("closed/inside/copy", KEY, 0o644, owner=0)
+    (site.root / "closed").chmod(0o700)
+    site.write("etc/a-service-s.conf", KEY, 0o640, owner=pwd.getpwnam("www-data").pw_uid)
+    assert not site.places()
+
+
+def test_who_may_read_a_copy_is_told(site: Site, app: int) -> None:
+    other = pwd.getpwnam(MAY_NOT)
+    site.write("home/.env", KEY, 0o600, owner=other.pw_uid)
+    site.write("app/.env.bak", KEY, 0o600)
+    os.chown(site.write("etc/shared", KEY, 0o640, owner=0), -1, other.pw_gid)
+    readers = [(place.where.rpartition("/")[2], set(place.readers)) for place in site.look().places]
+    assert readers == [(".env.bak", {MAY}), ("shared", {MAY_NOT}), (".env", {MAY_NOT})]
+
+
+def test_a_secret_across_two_pieces_of_a_file_is_found(site: Site, app: int) -> None:
+    site.write("somewhere/app.log", b"x" * (finder.CHUNK - 5) + KEY.encode() + b"x" * 100)
+    assert list(site.places()) == [("log", "somewhere/app.log")]
+
+
+def test_of_a_large_log_the_end_is_searched_and_it_is_said(site: Site, app: int) -> None:
+    path = site.write("somewhere/app.log", b"")
+    with path.open("wb") as file:
+        file.seek(finder.EACH + 10)
+        file.write(KEY.encode())
+    found = site.look()
+    assert [place.kind for place in found.places] == ["log"] and found.partly == (str(path),)
+
+
+def test_a_packed_log_is_unpacked_and_what_cannot_be_is_unread(site: Site, app: int) -> None:
+    site.write("somewhere/app.log.2.gz", gzip.compress(KEY.encode()))
+    site.write("somewhere/app.log.3.gz", gzip.compress(KEY.encode())[:-20])
+    site.write("somewhere/app.log.4.zst", b"anything")
+    found = site.look()
+    assert [place.where for place in found.places] == [f"{site.root}/somewhere/app.log.2.gz"]
+    assert [reason.rpartition("/")[2] for reason in found.unread] == [
+        "app.log.3.gz: EOFError",
+        "app.log.4.zst: packed in a way that is not known here",
+    ]
+
+
+def test_what_a_program_writes_its_output_to_is_a_log(site: Site, start: Callable[..., int]) -> None:
+    path = site.write("app/output", f"Authorization: Bearer {KEY}\n", 0o600)
+    with path.open("ab") as output:
+        process = subprocess.Popen(
+            [site.root / PROGRAM, "600"],
+            stdout=output,
+            cwd=site.app,
+            env={"OPENAI_API_KEY": KEY},
+            user=site.uid,
+        )
+    try:
+        assert list(site.places()) == [("log", "app/output")]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_command_line_is_found_by_its_program(site: Site, app: int) -> None:
+    teller = subprocess.Popen(["/bin/bash", "-c", f"read -r; : {KEY}"], stdin=subprocess.PIPE)
+    try:
+        assert site.places() == {("command line", "bash"): {"OPENAI_API_KEY"}}
+    finally:
+        teller.kill()
+        teller.wait()
+
+
+# ---- the repository ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def repository(site: Site) -> Site:
+    site.git("init", "-q", "-b", "main")
+    site.write("app/README.md", "An application.\n")
+    site.git("add", "README.md")
+    site.git("commit", "-qm", "An application")
+    return site
+
+
+def committed(site: Site) -> None:
+    site.git("add", "-f", ".env")
+    site.git("commit", "-qm", "Settings")
+
+
+def test_a_repository_without_secrets_is_searched(repository: Site, app: int) -> None:
+    found = repository.look()
+    assert not found.places and found.searched["objects"] == 3
+
+
+def test_a_file_that_was_taken_out_again_is_in_the_history(repository: Site, app: int) -> None:
+    committed(repository)
+    repository.git("rm", "-q", "--cached", ".env")
+    repository.write("app/.gitignore", ".env\n")
+    repository.git("add", ".gitignore")
+    repository.git("commit", "-qm", "Ignore the settings")
+    repository.git("gc", "-q")
+    (place,) = repository.look().places
+    assert (place.kind, place.where) == ("repository", f"{repository.app}, .env")
+    assert len(place.commit) >= 7  # the commit that brought it
+
+
+@pytest.mark.parametrize(
+    "undo", [("reset", "-q", "--hard", "HEAD~1"), ("commit", "-q", "--amend", "-m", "x")]
+)
+def test_a_commit_that_was_undone_is_still_there(repository: Site, app: int, undo: tuple[str, ...]) -> None:
+    committed(repository)
+    kept = (repository.app / ".env").read_text()
+    if undo[0] == "commit":
+        repository.git("rm", "-q", "--cached", ".env")
+        repository.write("app/other", "something")
+        repository.git("add", "other")
+    repository.git(*undo)
+    repository.write("app/.env", kept, 0o600)
+    where = "app, in what no branch holds any more"
+    assert list(repository.places()) == [("repository", where)]
+
+
+def test_a_file_that_was_only_added_and_a_branch_of_its_own_count(repository: Site, app: int) -> None:
+    repository.git("add", "-f", ".env")
+    assert [kind for kind, _ in repository.places()] == ["repository"]
+    repository.git("stash", "-q")
+    repository.write("app/.env", f"OPENAI_API_KEY={KEY}\n", 0o600)
+    assert [kind for kind, _ in repository.places()] == ["repository"]
+
+
+def test_a_message_of_a_commit_counts(repository: Site, app: int) -> None:
+    repository.git("commit", "-q", "--allow-empty", "-m", f"Use {KEY}")
+    places = repository.places()  # the object, and the files in which git notes what was done
+    assert {kind for kind, _ in places} == {"repository"} and len(places) >= 2
+
+
+def test_the_repository_s_own_configuration_does_not_run_as_root(repository: Site, app: int) -> None:
+    told = repository.root / "told"
+    script = repository.write("script", f"#!/bin/sh\nid -un >> {told}\n", 0o755)
+    for name in ("core.fsmonitor", "core.pager", "core.sshCommand", "diff.external", "pager.log"):
+        repository.git("config", name, str(script))
+    committed(repository)
+    repository.look()
+    assert not told.exists() or "root" not in told.read_text()
+
+
+# ---- what leaves the server --------------------------------------------------------------------
+
+SECRETS = (KEY, PASSWORD, URL, "correct%20horse%2Fbattery")
+
+
+def test_no_value_leaves_the_server_however_often_it_is_there(
+    repository: Site, app: int, shared: Connection
+) -> None:
+    committed(repository)
+    repository.write(f"etc/{KEY}/{KEY}.txt", KEY)  # even where a place is named after it
+    repository.write("somewhere/app.log", f'{{"url": "{URL}"}}\n{PASSWORD}\n')
+    fact = Fact("secrets", repository.command(), parse_secrets, sudo=True, timeout=30)
+    look = gather(shared, [fact])
+    assert {place.kind for place in look[fact].places} == {"copy", "log", "repository"}
+    sent = fact.command + look.results["secrets"].stdout + look.results["secrets"].stderr
+    assert not [value for value in SECRETS if value in sent]
+    assert finder.HIDDEN in look.results["secrets"].stdout
+
+
+def test_no_value_is_in_a_command_line_while_it_is_searched_for(
+    repository: Site, app: int, running: Callable[[str], list[str]]
+) -> None:
+    committed(repository)
+    command = ["bash", "-c", repository.command()]
+    searching = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={"PATH": os.environ["PATH"]})
+    seen: list[str] = []
+    looks = 0
+    while searching.poll() is None:
+        looks += 1
+        seen += [line for value in SECRETS for line in running(value)]
+    assert looks > 1 and not seen and searching.returncode == 0
+
+
+def test_a_fault_in_the_search_tells_no_value(site: Site, start: Callable[..., int]) -> None:
+    start(OPENAI_API_KEY=KEY)
+    result = site.raw(seconds=KEY)
+    assert result.exit_status == 1 and "TypeError in line" in result.stderr
+    assert KEY not in result.stdout + result.stderr.replace(f"seconds='{KEY}'", "")
+
+
+# ---- how far it goes ---------------------------------------------------------------------------
+
+
+def test_a_search_that_runs_out_of_time_or_size_says_what_it_did_not_come_to(site: Site, app: int) -> None:
+    assert str(site.root) in site.look(seconds=0).unfinished
+    site.write("somewhere/app.log", b"x" * 10_000)
+    assert str(site.root) in site.look(total=1000).unfinished
+
+
+def test_a_part_that_is_too_short_is_told_and_not_searched_for(site: Site, start: Callable[..., int]) -> None:
+    start(OPENAI_API_KEY="short", DATABASE_URL="postgresql://aiapp:aiapp@127.0.0.1/aiapp")
+    site.write("etc/copy", "aiapp short")
+    found = site.look()
+    (holder,) = found.holders
+    assert set(holder.secrets.values()) <= found.short and not found.places
+
+
+def test_installed_packages_are_left_out(site: Site, app: int) -> None:
+    site.write("app/.venv/lib/x.py", KEY)
+    site.write("app/node_modules/x.js", KEY)
+    assert not site.places()
+
+
+def test_a_place_says_which_of_the_secrets_is_there(site: Site, app: int) -> None:
+    site.write("etc/copy", PASSWORD)
+    (place,) = site.look().places
+    (holder,) = site.look().holders
+    secrets = frozenset({holder.secrets["DATABASE_URL"]})
+    assert place == Place("copy", f"{site.root}/etc/copy", secrets, frozenset({"everybody"}))

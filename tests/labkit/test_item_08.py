@@ -1,0 +1,209 @@
+"""Item 8 as pure functions: who holds which secrets, and where else they are, in; findings out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from labkit.checks import Target
+from labkit.checks import item_08_secrets as item
+from labkit.facts import Unreadable
+from labkit.facts.accounts import Account, Accounts
+from labkit.facts.network import Socket
+from labkit.facts.processes import Process, Processes
+from labkit.facts.secrets import Holder, Place, SecretFile, Secrets
+from labkit.verdict import Finding, overall
+
+TARGET = Target(host="server", domain="app.lab.example")
+PATH = "/home/aiapp/app/.env"
+KEY, URL = 0, 1
+NAMED = {"OPENAI_API_KEY": KEY, "DATABASE_URL": URL}
+HOLDER = Holder(800, "aiapp", "uvicorn", PATH, NAMED)
+FILE = SecretFile(PATH, 0o600, "aiapp", ("aiapp",), False, {"/home/aiapp": ("aiapp",)}, NAMED, frozenset())
+FOUND = Secrets((HOLDER,), frozenset(), (FILE,), (), frozenset(), (), (), (), {"files": 300, "objects": 40})
+KNOWN = Accounts((Account("aiapp", 1001, frozenset({"aiapp"}), "/home/aiapp", "/bin/bash"),), {})
+LINE = "/home/aiapp/app/.venv/bin/python uvicorn lab_app.main:app --port 8000"
+RUNNING = Processes((Process(800, 700, "uvicorn", frozenset({1001}), frozenset({1001}), 0, LINE, False),))
+SOCKETS = (Socket("tcp", "127.0.0.1", 8000, "uvicorn", (800,)),)
+
+
+def judge(aspect: object, found: Secrets, running: Processes = RUNNING) -> list[Finding]:
+    assert callable(aspect)
+    return list(aspect(found, running, SOCKETS, KNOWN, target=TARGET))
+
+
+def environment(found: Secrets, running: Processes = RUNNING) -> list[Finding]:
+    return judge(item.they_come_from_the_environment, found, running)
+
+
+def file(**changes: object) -> list[Finding]:
+    changed = replace(FOUND, files=(replace(FILE, **changes),))  # type: ignore[arg-type]
+    return judge(item.their_file_is_the_account_s_alone, changed)
+
+
+def elsewhere(*places: Place, **changes: object) -> list[Finding]:
+    return judge(item.they_are_nowhere_else, replace(FOUND, places=places, **changes))  # type: ignore[arg-type]
+
+
+def verdict(findings: Iterable[Finding]) -> str:
+    return overall(findings).value
+
+
+def said(findings: Iterable[Finding]) -> str:
+    return "\n".join(finding.saw for finding in findings)
+
+
+# ---- in the environment ------------------------------------------------------------------------
+
+
+def test_secrets_in_the_environment_of_the_process_pass_and_are_named() -> None:
+    (finding,) = environment(FOUND)
+    assert finding.verdict.value == "PASS"
+    assert finding.saw == "DATABASE_URL, OPENAI_API_KEY in the environment of what runs"
+
+
+@pytest.mark.parametrize(
+    ("holders", "files", "says"),
+    [
+        ((), (), "has no secret in its environment"),
+        (
+            (replace(HOLDER, secrets={}),),
+            (FILE,),
+            f"has no OPENAI_API_KEY in its environment, and {PATH} has",
+        ),
+        ((replace(HOLDER, secrets={"DATABASE_URL": URL}),), (FILE,), "has no OPENAI_API_KEY"),
+        (
+            (replace(HOLDER, secrets=NAMED | {"OPENAI_API_KEY": 7}),),
+            (FILE,),
+            "has another OPENAI_API_KEY than",
+        ),
+    ],
+)
+def test_a_process_that_has_them_from_elsewhere_fails(
+    holders: tuple[Holder, ...], files: tuple[SecretFile, ...], says: str
+) -> None:
+    findings = environment(replace(FOUND, holders=holders, files=files))
+    assert verdict(findings) == "FAIL" and says in said(findings)
+
+
+def test_a_value_that_only_a_shell_understands_is_not_compared() -> None:
+    odd = replace(FILE, odd=frozenset({"OPENAI_API_KEY"}), secrets=NAMED | {"OPENAI_API_KEY": 7})
+    assert verdict(environment(replace(FOUND, files=(odd,)))) == "PASS"
+
+
+def test_without_a_file_the_environment_is_all_that_there_is() -> None:
+    found = replace(FOUND, holders=(replace(HOLDER, file=""),), files=())
+    assert verdict(environment(found)) == "PASS"
+    assert not judge(item.their_file_is_the_account_s_alone, found)
+
+
+def test_what_does_not_run_fails_and_what_cannot_be_looked_into_is_unknown() -> None:
+    assert verdict(environment(FOUND, Processes(()))) == "FAIL"
+    with pytest.raises(Unreadable, match="also to root"):
+        environment(replace(FOUND, hidden=frozenset({800})))
+
+
+# ---- their file --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"mode": 0o644}, "is open to everybody (mode 0644)"),
+        ({"mode": 0o602}, "is open to everybody (mode 0602)"),
+        ({"mode": 0o640, "group": ("aiapp", "vagrant")}, "open to a group with vagrant in it (mode 0640)"),
+        ({"owner": "vagrant"}, "belongs to vagrant"),
+        ({"access_list": True}, "has an access list"),
+        ({"writers": {"/srv": ("everybody",)}}, "everybody may change what is in /srv"),
+        ({"writers": {"/home/aiapp": ("aiapp", "vagrant")}}, "vagrant may change what is in /home/aiapp"),
+    ],
+)
+def test_a_file_that_somebody_else_may_read_or_replace_fails(changes: dict[str, object], says: str) -> None:
+    findings = file(**changes)
+    assert verdict(findings) == "FAIL" and says in said(findings)
+
+
+@pytest.mark.parametrize("changes", [{}, {"owner": "root"}, {"mode": 0o640}, {"mode": 0o400}])
+def test_a_file_that_the_account_and_root_alone_can_read_passes(changes: dict[str, object]) -> None:
+    assert verdict(file(**changes)) == "PASS"
+
+
+# ---- nowhere else ------------------------------------------------------------------------------
+
+
+def place(kind: str, *secrets: int, where: str = "/somewhere", readers: str = "") -> Place:
+    return Place(kind, where, frozenset(secrets or {KEY}), frozenset(readers.split()))
+
+
+@pytest.mark.parametrize("kind", ["command line", "repository", "unit", "history", "log"])
+def test_each_other_place_fails_and_names_the_secret(kind: str) -> None:
+    (finding,) = elsewhere(place(kind))
+    assert finding.verdict.value == "FAIL"
+    assert finding.saw.startswith("OPENAI_API_KEY is in") and "/somewhere" in finding.saw
+    assert finding.why and finding.next
+
+
+@pytest.mark.parametrize(
+    ("readers", "expected"),
+    [("aiapp", "PASS"), ("everybody", "FAIL"), ("aiapp vagrant", "FAIL"), ("vagrant", "FAIL")],
+)
+def test_a_copy_fails_where_others_than_the_account_may_read_it(readers: str, expected: str) -> None:
+    assert verdict(elsewhere(place("copy", readers=readers))) == expected
+
+
+def test_secrets_of_other_programs_are_not_the_application_s() -> None:
+    other = Holder(900, "grafana", "grafana", "", {"GF_SECURITY_ADMIN_PASSWORD": 9})
+    assert verdict(elsewhere(place("log", 9), holders=(HOLDER, other), short=frozenset({9}))) == "PASS"
+
+
+def test_a_program_of_another_account_that_holds_them_fails() -> None:
+    session = Holder(900, "vagrant", "python3", "", {"OPENAI_API_KEY": KEY})
+    findings = elsewhere(holders=(HOLDER, session))
+    assert "the environment of a program of vagrant: python3" in said(findings)
+    supervisord = replace(session, account="root", program="supervisord")
+    assert verdict(elsewhere(holders=(HOLDER, supervisord))) == "PASS"
+
+
+def test_a_file_of_settings_of_another_program_is_a_copy() -> None:
+    shell = Holder(900, "vagrant", "bash", "/home/vagrant/.env", {})
+    copy = replace(FILE, path="/home/vagrant/.env", owner="vagrant")
+    findings = elsewhere(holders=(HOLDER, shell), files=(FILE, copy))
+    assert "a copy that vagrant may read: /home/vagrant/.env" in said(findings)
+
+
+def test_a_shell_that_stands_in_the_application_s_folder_changes_nothing() -> None:
+    shell = Holder(900, "vagrant", "bash", PATH, {})
+    assert verdict(elsewhere(holders=(shell, HOLDER))) == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"short": frozenset({URL})}, "DATABASE_URL has a part of less than 8 characters"),
+        ({"unfinished": ("/var/log", "/opt")}, "the search did not come to /var/log, /opt"),
+        ({"unread": ("/srv: Input/output error",)}, "unread: /srv: Input/output error"),
+        ({"unread": tuple("abcde")}, "unread: a, b, c and 2 more"),
+    ],
+)
+def test_what_was_not_searched_is_unknown(changes: dict[str, object], says: str) -> None:
+    (finding,) = elsewhere(**changes)
+    assert finding.verdict.value == "UNKNOWN" and says in finding.saw
+
+
+def test_what_was_found_counts_although_the_search_did_not_end() -> None:
+    assert verdict(elsewhere(place("log"), unfinished=("/opt",))) == "FAIL"
+
+
+def test_many_places_of_one_kind_are_told_as_a_few() -> None:
+    many = [place("log", where=f"/var/log/{number}") for number in range(100)]
+    assert len(elsewhere(*many, place("unit"))) == 6
+
+
+def test_a_commit_is_told_and_is_no_part_of_what_stays_the_same() -> None:
+    (finding,) = elsewhere(replace(place("repository", where="/home/aiapp/app, .env"), commit="1a2b3c4"))
+    assert "1a2b3c4" in finding.detail and "1a2b3c4" not in finding.saw
+
+
+def test_without_any_secret_nothing_is_said_of_places() -> None:
+    assert not elsewhere(holders=(), files=())

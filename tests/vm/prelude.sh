@@ -33,3 +33,9 @@ effective() { sshd -T | grep -x "$1" > /dev/null; }
 
 # later_than FILE: the second in which it was written has passed.
 later_than() { (($(date +%s) > $(stat -c %Y "$1"))); }
+
+# as_app COMMAND…: by the application's account, in its folder, and git knows by whom.
+as_app() {
+  runuser -u aiapp -- env -C /home/aiapp/app HOME=/home/aiapp GIT_AUTHOR_NAME=Lab GIT_AUTHOR_EMAIL=lab@lab.example \
+    GIT_COMMITTER_NAME=Lab GIT_COMMITTER_EMAIL=lab@lab.example "$@"
+}

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from labkit.checks import Target
+from labkit import checklist
+from labkit.checks import Aspect, Target
 from labkit.checks import item_01_domain as domain
 from labkit.checks import item_02_https as https
 from labkit.checks import item_03_health as health
 from labkit.checks import item_06_firewall as firewall
 from labkit.checks import item_07_account as account
+from labkit.checks import item_08_secrets as secrets
 from labkit.checks import item_09_supervisor as watch
+from labkit.checks import item_12_ssh as ssh
+from labkit.checks import item_13_limits as limits
 from labkit.facts.accounts import Account, Accounts
 from labkit.facts.network import FirewallFiles, PacketFilter, Socket, SshConnection
 from labkit.facts.processes import Process, Processes, Unit
@@ -28,6 +33,25 @@ IPV4, IPV6 = "198.51.100.10", "2001:db8:100::10"
 
 def verdict(findings: Iterable[Finding]) -> str:
     return overall(findings).value
+
+
+# Those that no chapter teaches yet are judged by unit tests alone.
+ITEMS = {item.number: item for item in (*checklist.ITEMS, secrets.ITEM, ssh.ITEM, limits.ITEM)}
+
+
+@pytest.mark.parametrize(
+    "aspect", [aspect for item in ITEMS.values() for aspect in item.aspects], ids=lambda aspect: aspect.name
+)
+def test_an_aspect_asks_for_what_it_judges_by(aspect: Aspect) -> None:
+    wanted = set(inspect.signature(aspect.judge).parameters) - {"target"}
+    assert set(aspect.needs) == wanted
+
+
+def test_an_item_has_the_place_on_the_checklist_that_was_kept_for_it() -> None:
+    for item in checklist.ITEMS:
+        built = ITEMS[item.number]
+        assert (built.title, built.short) == (item.title, item.short)
+        assert (built.chapter, built.section) == (item.chapter, item.section)
 
 
 # ---- 1 -----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from labkit.connection import Connection
 from labkit.facts import Unreadable
 from labkit.facts.accounts import Account, Accounts
 from labkit.facts.network import Socket, listening_sockets
-from labkit.facts.ssh import Asked, sshds
+from labkit.facts.ssh import Asked, Sshds, sshds
 from labkit.facts.ssh import Sshd as Seen
 from labkit.gather import gather
 from labkit.outside import NOBODY, Knock
@@ -47,8 +47,8 @@ def asked(accounts: str = "", address: str = "", port: int | None = None, **sett
     return Asked(tuple(accounts.split()), address, port, SETTINGS | settings)
 
 
-def running(*cases: Asked) -> tuple[Seen, ...]:
-    return (replace(SSHD, asked=cases or (HARD,)),)
+def running(*cases: Asked) -> Sshds:
+    return Sshds((replace(SSHD, asked=cases or (HARD,)),), frozenset({500}))
 
 
 def knock(account: str = "root", offered: str = "publickey", address: str = IPV4, error: str = "") -> Knock:
@@ -92,6 +92,14 @@ def test_where_nobody_answers_nothing_is_known(error: str) -> None:
     (finding,) = ssh.nobody_is_offered_a_password((knock(offered="", error=error),), target=TARGET)
     assert finding.verdict.value == "UNKNOWN" and error in finding.saw
     assert verdict(ssh.nobody_is_offered_a_password((), target=TARGET)) == "UNKNOWN"
+
+
+def test_an_sshd_that_stops_answering_leaves_the_rest_unknown() -> None:
+    knocks = (knock(), knock("vagrant"), knock(NOBODY, "", error="no answer"))
+    (finding,) = ssh.nobody_is_offered_a_password(knocks, target=TARGET)
+    assert finding.verdict.value == "UNKNOWN" and "before no-such-account was tried" in finding.saw
+    worse = (knock(offered="publickey password"), *knocks[1:])
+    assert verdict(ssh.nobody_is_offered_a_password(worse, target=TARGET)) == "FAIL"
 
 
 # ---- by its files ------------------------------------------------------------------------------
@@ -151,10 +159,16 @@ def test_an_sshd_of_which_nothing_is_known_makes_it_unknown() -> None:
             list(ssh.no_file_lets_a_password_in(running(), sockets, KNOWN))
 
 
+def test_a_port_that_a_logged_in_person_forwards_is_no_sshd() -> None:
+    forwarded = Socket("tcp", "127.0.0.1", 8888, "sshd", (500,))
+    assert verdict(ssh.no_file_lets_a_password_in(running(), (*SOCKETS, forwarded), KNOWN)) == "PASS"
+
+
 def test_of_two_on_the_same_port_both_are_judged() -> None:
     inner = Seen(800, (asked(passwordauthentication="yes"),), (), False)
+    both = Sshds((*running().listening, inner), frozenset())
     sockets = (Socket("tcp", IPV4, 22, "sshd", (257,)), Socket("tcp", "127.0.0.1", 22, "sshd", (800,)))
-    assert verdict(ssh.no_file_lets_a_password_in((*running(), inner), sockets, KNOWN)) == "FAIL"
+    assert verdict(ssh.no_file_lets_a_password_in(both, sockets, KNOWN)) == "FAIL"
 
 
 # ---- what runs is what is written --------------------------------------------------------------
@@ -173,7 +187,7 @@ def test_of_two_on_the_same_port_both_are_judged() -> None:
 def test_a_file_that_is_younger_than_its_reading_fails(
     changed: tuple[str, ...], since_start: bool, expected: str
 ) -> None:
-    found = (replace(SSHD, changed=changed, since_start=since_start),)
+    found = Sshds((replace(SSHD, changed=changed, since_start=since_start),), frozenset())
     findings = list(ssh.it_has_read_its_files(found, SOCKETS))
     assert verdict(findings) == expected
 

@@ -186,38 +186,43 @@ def test_supervisor_s_programs_have_their_states() -> None:
 
 
 def test_an_sshd_without_match_blocks_is_asked_once_for_everybody() -> None:
-    (sshd,) = read("sshds/hardened")
+    (sshd,) = read("sshds/hardened").listening
     (asked,) = sshd.asked
     assert (asked.accounts, asked.address, asked.port) == ((), "", None)
     assert not asked.passwords and asked.settings["permitrootlogin"] == "no"
     assert (sshd.changed, sshd.since_start) == ((), False)
-    assert read("sshds/none") == ()
+    assert read("sshds/none").listening == ()
+
+
+def test_people_who_are_logged_in_are_told_from_who_listens() -> None:
+    seen = read("sshds/with_a_login")
+    assert [sshd.pid for sshd in seen.listening] == [257] and seen.sessions == {1924, 1930}
 
 
 def test_what_changed_after_sshd_read_it_is_named() -> None:
-    (sshd,) = read("sshds/not_reloaded")
+    (sshd,) = read("sshds/not_reloaded").listening
     assert sshd.changed == ("/etc/ssh/sshd_config.d/", "/etc/ssh/sshd_config.d/50-cloud-init.conf")
 
 
 def test_each_sshd_is_asked_with_the_arguments_that_it_was_started_with() -> None:
-    first, second = read("sshds/two")
+    first, second = read("sshds/two").listening
     assert (first.asked[0].passwords, first.since_start) == (frozenset(), False)
     assert (second.asked[0].passwords, second.since_start) == ({"password"}, True)
 
 
 def test_what_match_blocks_tell_apart_is_asked_apart() -> None:
-    (sshd,) = read("sshds/match_blocks")
+    (sshd,) = read("sshds/match_blocks").listening
     found = {(one.accounts[0], one.address): one.passwords for one in sshd.asked}
     assert {account for account, _ in found} == {"root", "daemon", "transfer"}  # one for all that are alike
     assert found["transfer", "203.0.113.99"] == {"password"}
     assert found["daemon", "192.168.0.0"] == {"keyboard-interactive"}
     assert not found["daemon", "192.168.9.1"] and not found["root", "127.0.0.1"]
-    named, others = read("sshds/match_port")[0].asked
+    named, others = read("sshds/match_port").listening[0].asked
     assert (named.port, named.passwords, others.port, others.passwords) == (2222, {"password"}, None, set())
 
 
 def test_a_password_counts_only_where_it_can_be_tried_before_anything_else() -> None:
-    after_a_key, instead_of_one, older = read("sshds/two_ways")[0].asked
+    after_a_key, instead_of_one, older = read("sshds/two_ways").listening[0].asked
     assert after_a_key.passwords == set()
     assert instead_of_one.passwords == older.passwords == {"keyboard-interactive"}
 

@@ -17,7 +17,7 @@ from labkit.checks import Item, Target, aspect
 from labkit.facts import Unreadable
 from labkit.facts.accounts import Accounts, accounts
 from labkit.facts.network import Socket, listening_sockets
-from labkit.facts.ssh import PASSWORDS, Asked, Sshd, sshds
+from labkit.facts.ssh import PASSWORDS, Asked, Sshd, Sshds, sshds
 from labkit.outside import Knock
 from labkit.verdict import Finding, failed, passed, unknown
 
@@ -26,16 +26,16 @@ _STALE = "it goes by the old ones until someone reloads it, or the server starts
 _RELOAD = "sudo sshd -t && sudo systemctl reload ssh"
 
 
-def listening(found: tuple[Sshd, ...], sockets: tuple[Socket, ...]) -> list[tuple[frozenset[int], Sshd]]:
+def listening(found: Sshds, sockets: tuple[Socket, ...]) -> list[tuple[frozenset[int], Sshd]]:
     """Each sshd that listens, after its ports. Raises Unreadable for a port whose sshd could not be asked."""
     ports: dict[int, set[int]] = {}
     for socket in sockets:
         if socket.program == "sshd" and socket.protocol == "tcp":
             if not socket.pids:
                 raise Unreadable(f"whose socket {socket.port}/tcp is, only root may see")
-            for pid in socket.pids:
+            for pid in set(socket.pids) - found.sessions:
                 ports.setdefault(pid, set()).add(socket.port)
-    known = [(frozenset(ports[one.pid]), one) for one in found if one.pid in ports]
+    known = [(frozenset(ports[one.pid]), one) for one in found.listening if one.pid in ports]
     lost = {port for each in ports.values() for port in each} - {port for each, _ in known for port in each}
     if lost or not known:
         where = f"on port {min(lost)}" if lost else "among the programs that listen"
@@ -70,7 +70,7 @@ def _case(one: Asked, known: Accounts) -> str:
 
 
 def judged(
-    found: tuple[Sshd, ...], sockets: tuple[Socket, ...], known: Accounts, what: Callable[[Asked], str]
+    found: Sshds, sockets: tuple[Socket, ...], known: Accounts, what: Callable[[Asked], str]
 ) -> Iterator[str]:
     """A sentence for each sshd and each word that `what` has for one of its cases."""
     for ports, sshd in listening(found, sockets):
@@ -91,6 +91,13 @@ def nobody_is_offered_a_password(knocks: tuple[Knock, ...], target: Target) -> I
             next="look from a place that SSH is open to: labcheck --from HOST",
         )
         return
+    open_doors = {(item.address, item.port) for item in answered}
+    silent = [item for item in knocks if item.error and (item.address, item.port) in open_doors]
+    for item in silent:
+        yield unknown(
+            f"sshd at {item.address} stopped answering before {item.account} was tried: {item.error}",
+            next="it turns away who connects too often (ufw limit, fail2ban): wait a minute",
+        )
     offers: dict[tuple[int, tuple[str, ...]], list[str]] = {}
     for item in answered:
         bad = tuple(method for method in item.offered if method in PASSWORDS or method == "none")
@@ -107,7 +114,7 @@ def nobody_is_offered_a_password(knocks: tuple[Knock, ...], target: Target) -> I
             next="PasswordAuthentication no and KbdInteractiveAuthentication no, in the file that is read "
             f"first (ls /etc/ssh/sshd_config.d), then: {_RELOAD}",
         )
-    if not offers:
+    if not offers and not silent:
         who = ", ".join(dict.fromkeys(item.account for item in answered))
         yield passed(f"from outside, {who} are offered no password")
 
@@ -125,7 +132,7 @@ def _takes(one: Asked) -> str:
 
 @aspect(found=sshds, sockets=listening_sockets, known=accounts)
 def no_file_lets_a_password_in(
-    found: tuple[Sshd, ...], sockets: tuple[Socket, ...], known: Accounts
+    found: Sshds, sockets: tuple[Socket, ...], known: Accounts
 ) -> Iterator[Finding]:
     """By its own account, no listening sshd would take a password from anyone anywhere, nor an empty one."""
     wrong = list(judged(found, sockets, known, _takes))
@@ -147,9 +154,7 @@ def _root_may(one: Asked) -> str:
 
 
 @aspect(found=sshds, sockets=listening_sockets, known=accounts)
-def root_does_not_log_in(
-    found: tuple[Sshd, ...], sockets: tuple[Socket, ...], known: Accounts
-) -> Iterator[Finding]:
+def root_does_not_log_in(found: Sshds, sockets: tuple[Socket, ...], known: Accounts) -> Iterator[Finding]:
     """PermitRootLogin is no, for root from every address: not even with a key."""
     wrong = list(judged(found, sockets, known, _root_may))
     for saw in wrong:
@@ -164,7 +169,7 @@ def root_does_not_log_in(
 
 
 @aspect(found=sshds, sockets=listening_sockets)
-def it_has_read_its_files(found: tuple[Sshd, ...], sockets: tuple[Socket, ...]) -> Iterator[Finding]:
+def it_has_read_its_files(found: Sshds, sockets: tuple[Socket, ...]) -> Iterator[Finding]:
     """None of its files has changed since it read them."""
     for ports, sshd in listening(found, sockets):
         files = [path for path in sshd.changed if not path.endswith("/")]
@@ -183,7 +188,7 @@ def it_has_read_its_files(found: tuple[Sshd, ...], sockets: tuple[Socket, ...]) 
 
 @aspect(found=sshds, sockets=listening_sockets, knocks=outside.logins)
 def what_is_offered_is_what_is_written(
-    found: tuple[Sshd, ...], sockets: tuple[Socket, ...], knocks: tuple[Knock, ...]
+    found: Sshds, sockets: tuple[Socket, ...], knocks: tuple[Knock, ...]
 ) -> Iterator[Finding]:
     """What is offered from outside is what sshd, by its files, offers to someone like that."""
     sshd_by_port = listening(found, sockets)

@@ -49,6 +49,15 @@ class Sshd:
     since_start: bool
 
 
+@dataclass(frozen=True)
+class Sshds:
+    """Those that listen for logins, and the processes of people who are logged in: they listen, too, where
+    someone has a port forwarded."""
+
+    listening: tuple[Sshd, ...]
+    sessions: frozenset[int]
+
+
 _OLDER = "challengeresponse"
 _NEEDED = ("passwordauthentication", "permitrootlogin", "permitemptypasswords")
 _KEYWORDS = (
@@ -59,12 +68,14 @@ _KEYWORDS = (
 )
 
 
-def parse_sshds(result: Result) -> tuple[Sshd, ...]:
-    """Those that listen in the server's own network; none is an empty tuple."""
-    blocks = re.split(r"^== sshd ", result.stdout, flags=re.M)
-    if not result.stdout.endswith("== end\n"):
+def parse_sshds(result: Result) -> Sshds:
+    """Those in the server's own network; none is an empty tuple."""
+    *text, end = result.stdout.splitlines() or [""]
+    if end != "== end":
         raise Unreadable("what sshd says of itself came back incomplete")
-    return tuple(_sshd(block.removesuffix("== end\n"), result.stderr) for block in blocks[1:])
+    sessions = {int(line.removeprefix("== session ")) for line in text if line.startswith("== session ")}
+    blocks = re.split("^== sshd ", "\n".join(line for line in text if "== session" not in line), flags=re.M)
+    return Sshds(tuple(_sshd(block, result.stderr) for block in blocks[1:]), frozenset(sessions))
 
 
 def _sshd(block: str, stderr: str) -> Sshd:
@@ -204,7 +215,9 @@ read_at() { # when it last read its files, or else when it was started
 set -f
 for pid in $(pgrep -x sshd); do
   IFS= read -r -d '' title < "/proc/$pid/cmdline"
-  [[ $title =~ ^sshd:\ /[^\ ]*(.*)\ \[listener\] && /proc/$pid/ns/net -ef /proc/self/ns/net ]] || continue
+  [[ /proc/$pid/ns/net -ef /proc/self/ns/net ]] || continue
+  if [[ $title == sshd:\ [!/]* ]]; then echo "== session $pid"; fi
+  [[ $title =~ ^sshd:\ /[^\ ]*(.*)\ \[listener\] ]] || continue
   read -r -a arguments <<< "${BASH_REMATCH[1]}"
   echo "== sshd $pid"
   if [[ ! /proc/$pid/root -ef / ]]; then echo '== unreadable it runs in a container'; continue; fi

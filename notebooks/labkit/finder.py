@@ -37,6 +37,7 @@ EACH = 16 * 1024 * 1024  # bytes of one file: of a log its end, which is the new
 COPY = 1024 * 1024  # bytes of a file that lies about: a larger one is no copy of a few settings
 CHUNK = 1024 * 1024
 DEEPEST = 20  # folders below each other
+ORIGINS = 10  # objects of a repository whose commit is looked for
 SHORTEST = 8  # characters: what is shorter stands in many places by chance
 HIDDEN = "••••••"
 
@@ -160,7 +161,7 @@ SKIPPED = {".venv", "venv", "node_modules", "site-packages", "__pycache__"}
 PACKED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 UNKNOWN = {".zst", ".lz4", ".zip", ".7z"}
 GONE = (FileNotFoundError, ProcessLookupError)
-UNREAD = (OSError, EOFError, zlib.error, lzma.LZMAError, subprocess.TimeoutExpired)
+UNREAD = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 def kind_of(path: str) -> str:
@@ -250,22 +251,20 @@ class Search:
         """Search the files below a folder, and remember the repositories."""
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except NotADirectoryError:
-            return self.file(folder, os.stat(folder))  # noqa: PTH116
         except GONE:
-            return None
+            return
         except OSError as error:
             self.unread.append(f"{folder}: {why(error)}")
-            return None
+            return
         repository = {"HEAD", "objects", "refs"} <= {entry.name for entry in entries}
         if repository:
             self.repositories.setdefault(folder, False)
         if depth > DEEPEST:
             self.unread.append(f"{folder}: too deep")
-            return None
+            return
         for entry in entries:
             if self.is_over:
-                return None
+                return
             try:
                 if entry.is_file(follow_symlinks=False):
                     self.file(entry.path, entry.stat(follow_symlinks=False))
@@ -277,7 +276,6 @@ class Search:
                 continue  # it was there a moment ago
             except UNREAD as error:
                 self.unread.append(f"{entry.path}: {why(error)}")
-        return None
 
     def histories(self) -> None:
         """Search the repositories that were found since the last time."""
@@ -302,13 +300,14 @@ class Search:
                 running.stdout.read(1)
                 self.objects += 1
             over = self.is_over
-            running.kill()
+            if over:
+                running.kill()
         if running.returncode and not over:
             self.unread.append(f"{folder}: git cannot read it")
-        for name, secrets in sorted(blobs.items()):
-            commit, path = origin(folder, name)
-            where = f"{folder.removesuffix('/.git')}, {path or 'in what no branch holds any more'}"
-            self.keep("repository", where, secrets, commit=commit)
+        for asked, (name, secrets) in enumerate(sorted(blobs.items())):
+            unasked = self.is_over or asked >= ORIGINS
+            commit, path = ("", "in one of its objects") if unasked else origin(folder, name)
+            self.keep("repository", f"{folder.removesuffix('/.git')}, {path}", secrets, commit=commit)
 
 
 def git(folder: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -333,13 +332,14 @@ def git(folder: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def origin(folder: str, name: str) -> tuple[str, str]:
-    """(commit, path) where an object came in, or two empty ones."""
+    """(commit, path) where an object came in."""
     with git(folder, "log", "--all", "--format=%h", "--name-only", "-1", f"--find-object={name}") as running:
         try:
             words = running.communicate(timeout=5)[0].decode("utf-8", "replace").split("\n")
-        finally:
+        except subprocess.TimeoutExpired:
             running.kill()
-    return (words[0], words[2]) if len(words) > 2 else ("", "")
+            return "", "in one of its objects"
+    return (words[0], words[2]) if len(words) > 2 else ("", "in what no branch holds any more")
 
 
 # ---- the running programs ----------------------------------------------------------------------
@@ -457,7 +457,7 @@ def look(numbers: Numbers, seconds: float, total: int, roots: Iterable[str], onl
         with contextlib.suppress(*GONE):  # rotated a moment ago
             search.file(written_to, Path(written_to).stat(), "log")
     unfinished = []
-    for folder in (*sorted(folders), *roots):
+    for folder in (*sorted(folders), *roots) if numbers.parts else ():
         search.tree(folder)
         search.histories()
         unfinished += [folder] if search.is_over else []

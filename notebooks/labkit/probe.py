@@ -683,7 +683,7 @@ def post(connection: http.client.HTTPConnection, path: str, headers: dict[str, s
     return {"status": response.status, "fields": told, "error": ""}
 
 
-def elsewhere() -> dict[str, str]:
+def of_somebody_else() -> dict[str, str]:
     """What a client says who claims to be somebody else, each time another one."""
     address = f"203.0.113.{os.urandom(1)[0]}"
     names = ("X-Forwarded-For", "X-Real-IP", "True-Client-IP", "CF-Connecting-IP")
@@ -691,8 +691,11 @@ def elsewhere() -> dict[str, str]:
 
 
 def count(address: str, domain: str, path: str, key: str, until_refused: bool) -> list[Json]:
-    """One empty question; or as many as are allowed and one more, until one is refused, and then one that
-    claims to come from elsewhere. Nothing is sent beyond the first where more than MOST are allowed."""
+    """The answers to one empty question; or to as many as are allowed and one more.
+
+    Once one is refused, there is another one that claims to come from elsewhere. Where more than MOST are
+    allowed, the first is the only one.
+    """
     found: list[Json] = []
     connection = http.client.HTTPConnection(domain, timeout=TRY_TIMEOUT)
 
@@ -711,7 +714,7 @@ def count(address: str, domain: str, path: str, key: str, until_refused: bool) -
         while len(found) <= allowed and found[-1]["status"] not in (None, 429):
             found.append(ask({}))
         if found[-1]["status"] == 429:
-            found.append(ask(elsewhere()))
+            found.append(ask(of_somebody_else()))
     connection.close()
     return found
 
@@ -771,10 +774,6 @@ def ask(questions: Json) -> Json:
                 answer,
                 lambda: website(visitors or candidates, domain, questions["paths"], questions["tries"]),
             )
-        logins = None
-        if "logins" in wanted:
-            ports, accounts = questions["ssh_ports"], questions["accounts"]
-            logins = pool.submit(answer, lambda: knocks(addresses, ports, accounts, questions["host_keys"]))
         limit = None
         if "limit" in wanted:
             how = questions["chat_path"], questions["chat_key"], questions["until_refused"]
@@ -783,6 +782,10 @@ def ask(questions: Json) -> Json:
         doors: Json = {"unreadable": "not asked"}
         if wanted & {"host_keys", "doors"}:
             keys = answer(lambda: ssh_host_keys(addresses, questions["ssh_port"], questions["key_type"]))
+        logins = None
+        if "logins" in wanted:  # not before: key exchanges are what keeps a slow host busy
+            ports, accounts = questions["ssh_ports"], questions["accounts"]
+            logins = pool.submit(answer, lambda: knocks(addresses, ports, accounts, questions["host_keys"]))
         if "doors" in wanted:
             # Only this server is scanned, never a stranger to whom a wrong record points.
             shown = value(keys) or {}

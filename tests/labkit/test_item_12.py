@@ -154,7 +154,8 @@ def test_an_sshd_of_which_nothing_is_known_makes_it_unknown() -> None:
     other = Socket("tcp", "0.0.0.0", 2222, "sshd", (800,))
     dropbear = Socket("tcp", "0.0.0.0", 22, "dropbear", (800,))
     unseen = Socket("tcp", "0.0.0.0", 22, "sshd", ())
-    for sockets in ((*SOCKETS, other), (dropbear,), (), (unseen,)):
+    beside_it = Socket("tcp", "127.0.0.1", 22, "sshd", (800,))
+    for sockets in ((*SOCKETS, other), (*SOCKETS, beside_it), (dropbear,), (), (unseen,)):
         with pytest.raises(Unreadable):
             list(ssh.no_file_lets_a_password_in(running(), sockets, KNOWN))
 
@@ -162,6 +163,11 @@ def test_an_sshd_of_which_nothing_is_known_makes_it_unknown() -> None:
 def test_a_port_that_a_logged_in_person_forwards_is_no_sshd() -> None:
     forwarded = Socket("tcp", "127.0.0.1", 8888, "sshd", (500,))
     assert verdict(ssh.no_file_lets_a_password_in(running(), (*SOCKETS, forwarded), KNOWN)) == "PASS"
+
+
+def test_a_socket_that_systemd_opened_for_sshd_is_sshd_s() -> None:
+    opened = (Socket("tcp", "*", 22, "sshd", (257, 1)),)
+    assert verdict(ssh.no_file_lets_a_password_in(running(), opened, KNOWN)) == "PASS"
 
 
 def test_of_two_on_the_same_port_both_are_judged() -> None:

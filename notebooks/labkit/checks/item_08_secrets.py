@@ -228,7 +228,8 @@ def _how_far(found: Secrets) -> str:
     parts = [f"{found.searched['files']} files and {found.searched['objects']} objects of git searched"]
     if found.partly:
         parts.append(f"of {len(found.partly)} large ones 16 MiB each")
-    return ", ".join([*parts, "not searched: installed packages, databases, compressed parts of the journal"])
+    left_out = "installed packages, databases, large files that are no logs, packed parts of the journal"
+    return ", ".join([*parts, f"not searched: {left_out}"])
 
 
 ITEM = Item(

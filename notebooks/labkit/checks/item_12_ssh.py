@@ -36,7 +36,8 @@ def listening(found: Sshds, sockets: tuple[Socket, ...]) -> list[tuple[frozenset
             for pid in set(socket.pids) - found.sessions:
                 ports.setdefault(pid, set()).add(socket.port)
     known = [(frozenset(ports[one.pid]), one) for one in found.listening if one.pid in ports]
-    lost = {port for each in ports.values() for port in each} - {port for each, _ in known for port in each}
+    # systemd may hold the same socket, as the one who opened it.
+    lost = [min(ports[pid]) for pid in set(ports) - {one.pid for _, one in known} - {1}]
     if lost or not known:
         where = f"on port {min(lost)}" if lost else "among the programs that listen"
         raise Unreadable(f"no sshd {where} could be asked what it does")

@@ -158,7 +158,7 @@ def how_far_it_goes(answers: Sequence[Counted], target: Target) -> Iterator[Find
         else:
             yield passed(
                 f"after {allowed} requests {_as_whom(target)}, the next one is refused with Retry-After",
-                detail=f"it was the {len(plain)}th of these",
+                detail=f"refused at request {len(plain)}",
             )
         yield from _forged([answer for answer in answers if answer.forged])
     elif allowed > MOST:

@@ -80,8 +80,9 @@ def run(
 ) -> Report:
     """Judge `items` on a target. With `exercise`, also make things happen where the look found no fault.
 
-    Everything that is wanted of the server comes in one round trip, and everything from outside in another.
-    `progress` gets a line before each step. Raises nothing for what is wrong with the target.
+    Everything that is wanted of the server comes in one round trip, and everything from outside in another;
+    a third one is for facts about what the look from outside left behind. `progress` gets a line before each
+    step. Raises nothing for what is wrong with the target.
     """
     started, clock = datetime.now(UTC), time.monotonic()
     needs = [need for item in items for aspect in item.aspects for need in aspect.needs.values()]
@@ -90,12 +91,18 @@ def run(
     facts += [fact for question in asked for fact in (*outside.NEEDS, *question.needs)]
     look, answers = Look(), Answers({}, "nothing was asked from outside")
     wanted = list({fact.name: fact for fact in [_system, *facts]}.values())
+    late = [fact for fact in wanted if fact.late and asked]
     if needs:
         progress(f"looking at {context.target.host}")
-        look = gather(context.server, wanted)
+        look = gather(context.server, [fact for fact in wanted if fact not in late])
     if asked:
         progress(f"looking from {context.target.vantage}")
         answers = _look_from_outside(look, context, [question.part for question in asked])
+    if late and look.results:
+        progress(f"looking at what that left on {context.target.host}")
+        look |= gather(context.server, late)
+    elif late:  # who could not be asked before cannot be asked now
+        look |= Look({}, {fact.name: next(iter(look.reasons.values())) for fact in late})
     judged = tuple(Judged(item, judge(item, look, answers, context.target)) for item in items)
     if exercise:
         judged = tuple(_exercised(one, context, progress) for one in judged)

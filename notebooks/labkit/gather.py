@@ -36,6 +36,10 @@ class Look:
             raise Unreadable(f"{fact.name} was not asked for")
         return fact.parse(self.results[fact.name])
 
+    def __or__(self, later: Look) -> Look:
+        """Both looks as one."""
+        return Look({**self.results, **later.results}, {**self.reasons, **later.reasons})
+
 
 def gather(connection: Connection, facts: Sequence[Fact[Any]]) -> Look:
     """Ask the host for every fact, each once, in one round trip under one `sudo -n`. Changes nothing there.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from labkit import check, checklist
+from labkit import check, checklist, outside
 from labkit.checks import Aspect, Context, Item, Target, aspect
 from labkit.connection import Connection, Result, Unreachable
 from labkit.facts import Fact, Unreadable
 from labkit.gather import Look
-from labkit.outside import Answers
+from labkit.outside import Answers, Questions
 from labkit.verdict import Depth, Finding, Verdict, failed, passed, unknown
 
 from tests.labkit.sshd import MAY_NOT, Sshd, free_port
@@ -87,6 +88,25 @@ def test_a_run_looks_at_a_real_host(shared: Connection) -> None:
     assert report.exit_status() == 0
 
 
+def test_a_late_fact_sees_what_the_look_from_outside_left_behind(
+    shared: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = tmp_path / "left"
+    early = Fact("early", f"ls {tmp_path}", lambda result: result.stdout.strip(), sudo=True)
+    late = replace(early, name="late", late=True)
+
+    def look(asked: Questions, vantage: Connection | None) -> Answers:
+        left.touch()
+        return Answers({})
+
+    @aspect(before=early, after=late, edge=outside.edge)
+    def saw(before: str, after: str, edge: dict[str, str]) -> Iterator[Finding]:
+        yield passed(f"{before or 'nothing'}, then {after or 'nothing'}")
+
+    monkeypatch.setattr(outside, "look", look)
+    assert run(shared, item(saw)).items[0].findings[0].saw == "nothing, then left"
+
+
 def test_without_sudo_what_needs_it_is_unknown_and_the_rest_is_judged(sshd: Sshd) -> None:
     report = run(sshd.connection(User=MAY_NOT), item(is_open), item(is_root, number=2))
     assert [judged.verdict for judged in report.items] == [Verdict.PASS, Verdict.UNKNOWN]
@@ -103,7 +123,10 @@ def test_a_host_that_lets_nobody_in_makes_everything_unknown(
 ) -> None:
     words = {"closed": str(free_port()), "other": str(sshd.folder / "other")}
     connection = sshd.connection(**{key: words[value] for key, value in changes.items()})
-    report = check.run(checklist.items([7, 9]), Context(TARGET, connection))
+    late = Fact("late", "echo late", lambda result: result.stdout, late=True)
+    look_late = Aspect({"value": late, "edge": outside.edge}, is_open.judge)
+    items = [*checklist.items([7, 9]), item(look_late, number=4)]
+    report = check.run(items, Context(TARGET, connection))
     assert {judged.verdict for judged in report.items} == {Verdict.UNKNOWN}
     assert all(any(reason in f.saw for f in judged.findings) for judged in report.items)
 

@@ -69,6 +69,7 @@ class Questions:
     chat_path: str = "/api/chat"  # where requests are limited
     chat_key: str = field(default="", repr=False)
     until_refused: bool = False  # ask there until it was one too many
+    headers: dict[str, str] = field(default_factory=dict)  # to be sent with the paths
     wanted: tuple[str, ...] = ("host_keys", "doors", "web")
 
     @property
@@ -168,6 +169,7 @@ class Try:
     edge: dict[str, str]
     error: str
     well: bool
+    request_id: str = ""  # as the answer's X-Request-ID has it
 
 
 @dataclass(frozen=True)
@@ -306,6 +308,7 @@ def _try(item: dict[str, Any]) -> Try:
     return Try(
         item.get("status"), item.get("seconds", 0.0), item.get("body", ""), item.get("location", ""),
         item.get("hsts", ""), item.get("edge", {}), item.get("error", ""), item.get("well", False),
+        item.get("request_id", ""),
     )  # fmt: skip
 
 

@@ -557,10 +557,10 @@ def old_version(address: str, domain: str, version: str) -> str:
         return "refused"
 
 
-def get(connection: http.client.HTTPConnection, path: str) -> Json:
+def get(connection: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> Json:
     start = time.monotonic()
     try:
-        connection.request("GET", path, headers={"User-Agent": "labcheck", "Accept": "*/*"})
+        connection.request("GET", path, headers={"User-Agent": "labcheck", "Accept": "*/*", **headers})
         response = connection.getresponse()
         body = response.read(BODY_LIMIT)
         seconds = time.monotonic() - start
@@ -568,14 +568,15 @@ def get(connection: http.client.HTTPConnection, path: str) -> Json:
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         return {"error": why(error), "seconds": time.monotonic() - start}
-    headers = {name.lower(): value for name, value in response.getheaders()}
+    given = {name.lower(): value for name, value in response.getheaders()}
     return {
         "status": response.status,
         "seconds": seconds,
         "body": body.decode("utf-8", "replace"),
-        "location": headers.get("location", ""),
-        "hsts": headers.get("strict-transport-security", ""),
-        "edge": {name: headers[name] for name in EDGE_HEADERS if name in headers},
+        "location": given.get("location", ""),
+        "hsts": given.get("strict-transport-security", ""),
+        "edge": {name: given[name] for name in EDGE_HEADERS if name in given},
+        "request_id": given.get("x-request-id", ""),
     }
 
 
@@ -590,7 +591,7 @@ def is_well(found: Json) -> bool:
     return not (isinstance(body, dict) and str(body.get("status")).lower() in UNWELL)
 
 
-def https_gets(address: str, domain: str, path: str, tries: int) -> Json:
+def https_gets(address: str, domain: str, path: str, tries: int, headers: dict[str, str]) -> Json:
     """The path, asked up to `tries` times over one connection until the answer is a good one.
 
     The certificate is not this question's business.
@@ -607,7 +608,7 @@ def https_gets(address: str, domain: str, path: str, tries: int) -> Json:
         except OSError as error:
             results.append({"error": why(error), "seconds": 0.0})
             break
-        results.append({**(found := get(connection, path)), "well": is_well(found)})
+        results.append({**(found := get(connection, path, headers)), "well": is_well(found)})
     connection.close()
     return {"address": address, "path": path, "tries": results}
 
@@ -619,13 +620,13 @@ def redirect(address: str, domain: str) -> Json:
         connection.sock.settimeout(TRY_TIMEOUT)
     except OSError as error:
         return {"address": address, "error": why(error)}
-    found = get(connection, "/")
+    found = get(connection, "/", {})
     connection.close()
     return {"address": address, **found}
 
 
-def website(addresses: list[str], domain: str, paths: list[str], tries: int) -> Json:
-    """Everything about ports 80 and 443 of these addresses."""
+def website(addresses: list[str], domain: str, paths: list[str], tries: int, headers: dict[str, str]) -> Json:
+    """Everything about ports 80 and 443 of these addresses. `headers` go with what is asked over https."""
     with ThreadPoolExecutor(32) as pool:
         redirects = [pool.submit(redirect, address, domain) for address in addresses]
         shakes = {address: pool.submit(handshake, address, domain) for address in addresses}
@@ -637,7 +638,9 @@ def website(addresses: list[str], domain: str, paths: list[str], tries: int) -> 
             for version in OLD_VERSIONS
         }
         gets = [
-            pool.submit(https_gets, address, domain, path, tries) for address in at_home for path in paths
+            pool.submit(https_gets, address, domain, path, tries, headers)
+            for address in at_home
+            for path in paths
         ]
         return {
             "handshakes": [
@@ -770,10 +773,8 @@ def ask(questions: Json) -> Json:
         addresses = list(dict.fromkeys([*everything, *candidates]))
         site = None
         if "web" in wanted:
-            site = pool.submit(
-                answer,
-                lambda: website(visitors or candidates, domain, questions["paths"], questions["tries"]),
-            )
+            asked = (domain, questions["paths"], questions["tries"], questions["headers"])
+            site = pool.submit(answer, lambda: website(visitors or candidates, *asked))
         limit = None
         if "limit" in wanted:
             how = questions["chat_path"], questions["chat_key"], questions["until_refused"]

@@ -73,6 +73,11 @@ def test_a_good_site_is_trusted_redirects_and_answers_over_both_families(ask: As
     assert all(got.best.status == 200 and got.best.hsts for got in site.gets)
 
 
+def test_headers_are_sent_and_the_id_of_each_request_is_read(ask: Ask) -> None:
+    ids = {got.best.request_id for got in ask(headers={"X-Request-ID": "mine"})[outside.website].gets}
+    assert ids == {"mine"}
+
+
 def test_old_tls_is_refused_by_a_good_site(ask: Ask) -> None:
     site = ask()[outside.website]
     assert [shake.old for shake in site.handshakes] == [{"TLSv1": "refused", "TLSv1_1": "refused"}] * 2

@@ -35,6 +35,7 @@ class Secure(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Strict-Transport-Security", "max-age=60")
+        self.send_header("X-Request-ID", self.headers.get("X-Request-ID", "of the server's own"))
         self.end_headers()
         self.wfile.write(body)
 

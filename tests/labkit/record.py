@@ -16,7 +16,7 @@ from labkit.connection import Connection, Result
 from labkit.facts import Fact
 
 HERE = Path(__file__).parent / "recordings"
-MODULES = ("network", "processes", "accounts", "supervisor", "ssh", "stores", "secrets")
+MODULES = ("network", "processes", "accounts", "supervisor", "ssh", "stores", "secrets", "logs", "rotation")
 
 
 def all_facts() -> list[Fact[object]]:

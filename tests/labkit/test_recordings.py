@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from labkit.facts import Unreadable
+from labkit.facts.rotation import Handled, gap_of_timer
 
 HERE = Path(__file__).parent
 
@@ -55,6 +56,10 @@ UNREADABLE = {
     "sshds/in_a_container": "in a container",
     "sshds/match_host": "a Match block asks for host",
     "sshds/too_many_cases": "more than 24 cases",
+    "log_files/cut_off": "incomplete",
+    "log_files/old_bash": "too old",
+    "rotation/cut_off": "incomplete",
+    "starters/systemctl_fails": "not been booted with systemd",
 }
 
 
@@ -265,3 +270,160 @@ def test_secrets_that_leaked_are_told_with_their_places() -> None:
         ("log", "/var/log/aiapp/app.log"): {"OPENAI_API_KEY"},
         ("repository", "/home/aiapp/app, .env"): set(names.values()),
     }
+
+
+def test_each_process_is_seen_with_the_logs_that_it_holds_and_their_last_lines() -> None:
+    seen = read("log_files/two_processes")
+    names = [f"/var/log/aiapp/{name}.log" for name in ("app", "access", "error", "metrics")]
+    for pid in (17, 25):
+        assert {held.log for held in seen.held if held.pid == pid and held.log} == set(names)
+    assert not any(held.rotated for held in seen.held)
+    assert [len(seen.lines.get(name, ())) for name in names] == [25, 11, 1, 0]
+    assert seen.files[names[0]].mode & 0o777 == 0o640 and seen.files["/var/log/aiapp"].folder
+    assert not seen.open_to_everyone(names[0])
+
+
+def test_an_idle_process_that_holds_a_rotated_log_is_told_from_one_that_writes_to_it() -> None:
+    rotated = [held for held in read("log_files/after_a_rotation").held if held.rotated]
+    assert {held.log.rpartition("/")[2] for held in rotated if held.pid == 17} == {"error.log", "metrics.log"}
+    assert len(rotated) == 6 and not any(held.written_last for held in rotated)
+    (stays, packed, text) = (held for held in read("log_files/one_stays_behind").held if held.log)
+    assert (stays.path, stays.written_last) == ("/var/log/aiapp/app.log.1", True)
+    assert (packed.path, packed.deleted, packed.written_last) == ("/var/log/aiapp/metrics.log.1", True, False)
+    assert not text.rotated and read("log_files/one_stays_behind").texts == {"/var/log/aiapp/text.log"}
+
+
+LOG = "/var/log/aiapp/app.log"
+
+
+def test_a_rule_is_what_logrotate_itself_says_of_it() -> None:
+    rule, handled = read("rotation/in_order").find(LOG)
+    assert (rule.every, rule.size, rule.at_least, rule.kept, rule.packs) == (86400, 100 << 20, None, 30, True)
+    assert handled == Handled(LOG, moved=f"{LOG}.1", made=(0o640, 33, 33))
+    assert {one.path for one in rule.logs} == {
+        f"/var/log/aiapp/{name}.log" for name in ("access", "app", "error", "metrics")
+    }
+
+
+def test_a_log_that_no_run_has_met_is_not_known_and_one_that_is_due_is_read_all_the_same() -> None:
+    rule, handled = read("rotation/due_and_not_seen_before").find(LOG)
+    assert not handled.known and rule.packs
+
+
+@pytest.mark.parametrize(
+    ("case", "limits", "handled"),
+    [
+        (
+            "copytruncate_by_size",
+            (None, 100 << 20, None, 30, True),
+            Handled(LOG, known=False, copied=True, emptied=True),
+        ),
+        (
+            "unlimited_nocreate",
+            (7 * 86400, None, 100 << 20, None, False),
+            Handled(LOG, known=False, moved=f"{LOG}.1"),
+        ),
+        (
+            "dateext_made_for_root",
+            (86400, 100 << 20, None, 30, True),
+            Handled(LOG, moved=f"{LOG}-20261126", made=(0o640, 0, 4)),
+        ),
+        ("all_empty", (86400, 100 << 20, None, 30, None), Handled(LOG)),
+    ],
+)
+def test_what_a_rotation_would_do_is_read(case: str, limits: tuple[Any, ...], handled: Handled) -> None:
+    rule, said = read(f"rotation/{case}").find(LOG)
+    assert (rule.every, rule.size, rule.at_least, rule.kept, rule.packs) == limits
+    assert said == handled
+
+
+def test_a_folder_that_logrotate_does_not_trust_is_its_reason_to_leave_a_log_alone() -> None:
+    _, handled = read("rotation/insecure_folder").find(LOG)
+    assert handled.refused.startswith("parent directory has insecure permissions")
+    assert handled.refused.endswith(")")
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [("writable_by_group", "writable by group"), ("syntax_error", "unknown unit 'B'"), ("no_rule", "")],
+)
+def test_where_logrotate_takes_no_rule_from_a_file_it_says_why(case: str, says: str) -> None:
+    seen = read(f"rotation/{case}")
+    assert seen.find(LOG) is None and seen.find("/var/log/dpkg.log")
+    assert says in " ".join(seen.problems)
+    assert bool(seen.problems) == bool(says)
+
+
+def test_no_rules_at_all_are_told_from_no_logrotate() -> None:
+    assert read("rotation/no_rules_at_all").installed and not read("rotation/no_rules_at_all").rules
+    assert not read("rotation/not_installed").installed
+
+
+HOUR = 3600
+
+
+def test_a_timer_is_read_with_its_longest_gap_and_for_how_long_it_has_not_run() -> None:
+    timer, cron = read("starters/hourly_timer")
+    assert (timer.name, timer.off, timer.usual, timer.gap) == ("logrotate.timer", "", True, 2 * HOUR)
+    assert timer.idle == 9000.5 - 7200 and not timer.failed and timer.at_boot
+    assert cron.off == "it does nothing where systemd runs"
+
+
+def test_cron_s_hourly_script_does_nothing_beside_a_daily_timer() -> None:
+    timer, *crons = read("starters/daily_timer_and_idle_cron")
+    assert (timer.gap, timer.failed) == (25 * HOUR, "exit-code")
+    assert {cron.name: bool(cron.off) for cron in crons} == {
+        "/etc/cron.daily/logrotate": True,
+        "/etc/cron.hourly/logrotate": True,
+    }
+
+
+def test_a_timer_on_a_configuration_of_its_own_is_not_the_usual_one() -> None:
+    usual, own = read("starters/a_timer_of_its_own")
+    assert (usual.name, usual.off, usual.usual, usual.at_boot) == (
+        "logrotate.timer",
+        "it is inactive",
+        True,
+        False,
+    )
+    assert (own.name, own.off, own.usual, own.gap) == ("aiapp-logrotate.timer", "", False, 1860)
+    assert read("starters/nothing_installed") == ()
+
+
+def test_cron_counts_where_there_is_no_systemd_and_only_what_it_would_run() -> None:
+    found = {one.name: (one.off, one.usual, one.gap, one.idle) for one in read("starters/cron_hourly")}
+    assert found == {
+        "/etc/cron.d/own": ("", False, 1200, 1800),
+        "/etc/cron.hourly/logrotate": ("", True, HOUR, 1800),
+        "/etc/cron.daily/logrotate": ("", True, 24 * HOUR, 1800),
+    }
+    assert [one.idle for one in read("starters/cron_daily")] == [None]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "slack", "gap"),
+    [
+        (["{ OnCalendar=*-*-* *:00:00 ; next_elapse=n/a }"], ("1min", "0"), HOUR + 60),
+        (["{ OnCalendar=*-*-* *:00:00 ; next_elapse=n/a }"], ("12h", "0"), 13 * HOUR),
+        (["{ OnCalendar=*-*-* *:00/20:00 Europe/Berlin ; next_elapse=n/a }"], ("1min", "0"), 1260),
+        (["{ OnCalendar=*-*-* 00/6:00:00 ; next_elapse=n/a }"], ("0", "30min"), 6 * HOUR + 1800),
+        (["{ OnCalendar=*-*-* 08..18:00:00 ; next_elapse=n/a }"], ("0", "0"), 14 * HOUR),
+        (["{ OnCalendar=*-*-* 6,18:00:00 ; next_elapse=n/a }"], ("0", "0"), 12 * HOUR),
+        (["{ OnCalendar=Mon *-*-* *:00:00 ; next_elapse=n/a }"], ("0", "0"), 24 * HOUR),
+        (
+            [
+                "{ OnCalendar=*-*-* 00:00:00 ; next_elapse=n/a }",
+                "{ OnCalendar=*-*-* 12:00:00 ; next_elapse=n/a }",
+            ],
+            ("0", "0"),
+            12 * HOUR,
+        ),
+        (["{ OnUnitInactiveUSec=1h 30min ; next_elapse=0 }", ""], ("1min", "0"), 5460),
+        (["{ OnBootUSec=5min ; next_elapse=5min }"], ("1min", "0"), None),
+        (["{ OnCalendar=*-*-* *:00:00 ; next_elapse=n/a }"], ("a while", "0"), None),
+    ],
+)
+def test_the_longest_gap_of_a_schedule_counts_and_what_systemd_may_be_late_by(
+    schedule: list[str], slack: tuple[str, str], gap: int | None
+) -> None:
+    assert gap_of_timer(schedule, *slack) == gap

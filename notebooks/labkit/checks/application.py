@@ -69,6 +69,27 @@ def serving(found: Sequence[Process], sockets: Sequence[Socket]) -> tuple[Proces
     return tuple(process for process in found if process.pid in listening - parents)
 
 
+def servers(
+    processes: Processes, sockets: Sequence[Socket], accounts: Accounts, target: Target
+) -> dict[int, frozenset[int]]:
+    """By port where the application answers, the processes behind it: who listens, and what they started."""
+    found = {process.pid: process for process in processes_of_app(processes, sockets, accounts, target)}
+    words = {
+        word
+        for socket in listeners(sockets, target)
+        for pid in socket.pids
+        if pid in found
+        for word in _APP_WORD.findall(found[pid].arguments)
+    }
+    behind: dict[int, set[int]] = {}
+    for socket in sockets:
+        own = {pid for pid in socket.pids if pid in found}
+        serves = any(words & set(_APP_WORD.findall(found[pid].arguments)) for pid in own)
+        if socket.protocol == "tcp" and own and (serves or socket.port == target.app_port):
+            behind.setdefault(socket.port, set()).update(process.pid for process in processes.below(own))
+    return {port: frozenset(pids) for port, pids in sorted(behind.items())}
+
+
 def _runs_out_of(process: Process, home: str) -> bool:
     return bool(home.strip("/")) and any(
         word.startswith(home + "/") for word in process.arguments.split()[:2]

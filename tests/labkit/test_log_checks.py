@@ -391,6 +391,7 @@ def test_local_time_with_a_z_behind_it_fails(hours: int, says: str) -> None:
         ("::ffff:127.0.0.1", SSH.client, "FAIL"),
         ("198.51.100.10", SSH.client, "FAIL"),  # the proxy asks by the server's own public address
         ("198.51.100.10", "198.51.100.10", "PASS"),  # so does who looks from the server itself
+        ("198.51.100.10", "127.0.0.1", "PASS"),
     ],
 )
 def test_a_request_has_its_client_s_address_and_not_the_proxy_s(
@@ -399,6 +400,13 @@ def test_a_request_has_its_client_s_address_and_not_the_proxy_s(
     here = seen(files({"access": [request(), request(ip_address=address)]}))
     look = {"site": site(), "own": ("198.51.100.10",), "ssh": replace(SSH, client=client)}
     assert verdict(logs.clients_can_be_told_apart(**here, **look)) == expected
+
+
+def test_without_ids_a_visitor_cannot_be_told_from_the_server_s_own_health_check() -> None:
+    here = seen(files({"access": [request(ip_address="127.0.0.1")]}), own=(), ssh=SSH)
+    with pytest.raises(Unreadable, match="no X-Request-ID"):
+        list(logs.clients_can_be_told_apart(**here, site=site(replace(WELL, request_id=""))))
+    assert not list(logs.clients_can_be_told_apart(**here, site=site(SILENT)))
 
 
 @pytest.mark.parametrize(

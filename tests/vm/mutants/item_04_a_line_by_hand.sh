@@ -1,0 +1,9 @@
+#!/bin/bash
+# item: 4
+# depth: look
+# looks right because: the application writes nothing but JSON
+# but: so does not whoever deploys it
+# says: app\.log has lines that are not JSON
+# also: none
+set -euo pipefail
+echo 'deployed by hand' >> /var/log/aiapp/app.log

@@ -1,0 +1,10 @@
+#!/bin/bash
+# item: 4
+# depth: look
+# looks right because: the logs are there, fresh, and as they should be
+# but: whoever has an account on the server can read who asked for what
+# says: every account can read /var/log/aiapp/
+# also: none
+set -euo pipefail
+chmod o+rx /var/log/aiapp
+chmod o+r /var/log/aiapp/*.log

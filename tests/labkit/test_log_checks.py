@@ -232,7 +232,7 @@ def test_four_names_for_one_file_are_one_log() -> None:
 @pytest.mark.parametrize(
     ("place", "deleted", "says"),
     [
-        ("/tmp/aiapp_logs/error.log", False, "is in a folder that is emptied"),
+        ("/tmp/aiapp_logs/error.log", False, "logs are written to /tmp/aiapp_logs, which does not last"),
         (path("error"), True, "was deleted"),
     ],
 )
@@ -674,7 +674,7 @@ def test_who_writes_to_a_rotated_log_is_named_and_who_only_holds_it_is_not() -> 
     assert verdict(turns.nobody_writes_to_what_was_put_aside(**here)) == "PASS"
     stuck = replace(at_the_moment, written_at=NOW - 5)
     finding = only(turns.nobody_writes_to_what_was_put_aside(**seen(files(held=(*HELD, stuck)))))
-    assert finding.saw == "app.log.1 is still written to; uvicorn lab_app.main:app on port 8001 has it open"
+    assert finding.saw == "app.log.1 is still written to; it is open in uvicorn lab_app.main:app on port 8001"
 
 
 def test_a_stranger_that_writes_to_a_rotated_log_of_the_application_is_found() -> None:

@@ -114,15 +114,15 @@ def every_process_writes_them(found: Written) -> Iterator[Finding]:
                 why="each is for a question of its own: what happened, who came, what failed, what it cost",
                 next="give every process the same LOG_DIR, and restart the application",
             )
+    if emptied := sorted({log.folder for log in found.logs if log.path.startswith(_EMPTIED)}):
+        good = False
+        yield failed(
+            f"logs are written to {' and '.join(emptied)}, which does not last",
+            expected="a folder below /var/log, or another one that a reboot leaves alone",
+            why="the log is wanted most after a reboot that nobody had planned",
+            next="set LOG_DIR=/var/log/aiapp, and restart the application",
+        )
     for log in found.logs:
-        if log.path.startswith(_EMPTIED):
-            good = False
-            yield failed(
-                f"{log.path} is in a folder that is emptied",
-                expected="a folder below /var/log, or another one that a reboot leaves alone",
-                why="the log is wanted most after a reboot that nobody had planned",
-                next="set LOG_DIR=/var/log/aiapp, and restart the application",
-            )
         if any(held.path == log.path and held.deleted for held in found.held_by_writers(log)):
             good = False
             yield failed(
@@ -317,16 +317,16 @@ def _is_loopback(text: str) -> bool:
 def they_are_not_for_everyone(found: Written) -> Iterator[Finding]:
     """No account without a right of its own can read them, and the application can open them again."""
     files, good = found.files, True
+    names = [name for log in found.logs for name in (log.path, *files.beside(log.path))]
+    if public := [name for name in names if name in files.files and files.open_to_everyone(name)]:
+        good = False
+        yield failed(
+            f"every account can read {', '.join(name.rpartition('/')[2] for name in public[:4])}",
+            expected="mode 0640, or a folder with mode 0750",
+            why="they say who asked for what, and from where",
+            next=f"sudo chmod o-rwx {public[0].rpartition('/')[0]}",
+        )
     for log in found.logs:
-        names = [name for name in (log.path, *files.beside(log.path)) if name in files.files]
-        if public := [name for name in names if files.open_to_everyone(name)]:
-            good = False
-            yield failed(
-                f"every account can read {public[0]}",
-                expected="mode 0640, or a folder with mode 0750",
-                why="they say who asked for what, and from where",
-                next=f"sudo chmod o-rwx {public[0].rpartition('/')[0]}",
-            )
         file = files.files.get(log.path)
         if file and not all(may_write(process, file) for process in log.writers):
             good = False

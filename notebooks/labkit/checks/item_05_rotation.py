@@ -69,12 +69,11 @@ def a_rule_is_loaded(found: Written, loaded: Rotation) -> Iterator[Finding]:
             f"something else than logrotate rotates {names}: predecessors without a rule are there"
         )
     if without:
-        folder = without[0].path.rpartition("/")[0]
         yield failed(
             f"logrotate has no rule for {', '.join(log.name for log in without)}",
             expected=expected,
             why=why,
-            next=f"write {_FILE} for {folder}/*.log, then: sudo logrotate --debug {CONFIGURATION}",
+            next=f"write {_FILE} for {without[0].folder}/*.log, then: sudo logrotate --debug {CONFIGURATION}",
             detail="; ".join(loaded.problems),
         )
     refused: dict[str, list[str]] = {}
@@ -159,11 +158,10 @@ def its_way_loses_no_line(found: Written, loaded: Rotation) -> Iterator[Finding]
         if not handled.moved:
             continue
         good = True
-        folder = log.path.rpartition("/")[0]
         if handled.made:
             new, what = File(stat.S_IFREG | handled.made[0], *handled.made[1:], 0, None), f"a new {log.name}"
         else:
-            new, what = found.files.files[folder], f"{folder}, where it has to make a new {log.name},"
+            new, what = found.files.files[log.folder], f"{log.folder}, where it has to make a new {log.name},"
         if not all(may_write(process, new) for process in log.writers):
             yield failed(
                 f"{what} belongs to {found.known.name(new.uid)}, mode {stat.S_IMODE(new.mode):04o}, "
@@ -318,7 +316,7 @@ def nobody_writes_to_what_was_put_aside(found: Written) -> Iterator[Finding]:
             stuck.setdefault(name, set()).add(called(process) if process else "a process that has ended")
     for name, programs in stuck.items():
         yield failed(
-            f"{name} is still written to; {', '.join(sorted(programs))} has it open",
+            f"{name} is still written to; it is open in {', '.join(sorted(programs))}",
             expected="after a rotation, everybody writes to the new file",
             why="who follows the log sees nothing more, and what is packed next loses lines",
             next="restart it; a log handler that looks whether its file was renamed: WatchedFileHandler",

@@ -39,6 +39,10 @@ class Log:
         return self.path.rpartition("/")[2]
 
     @property
+    def folder(self) -> str:
+        return self.path.rpartition("/")[0]
+
+    @property
     def kind(self) -> str:
         """What it is for, as its name says; what says nothing else is the log of everything."""
         words = {"access": "access", "err": "error", "metric": "metrics"}

@@ -3,7 +3,7 @@
 # depth: look
 # looks right because: the logs are there, fresh, and as they should be
 # but: whoever has an account on the server can read who asked for what
-# says: every account can read /var/log/aiapp/
+# says: every account can read app\.log
 # also: none
 set -euo pipefail
 chmod o+rx /var/log/aiapp

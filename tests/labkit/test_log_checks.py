@@ -435,6 +435,15 @@ GOT = [
     Got("198.51.100.10", "/health/live", (WELL,)),
     Got("198.51.100.10", "/no", (replace(WELL, status=404),)),
 ]
+
+
+def test_what_the_proxy_answers_by_itself_is_not_looked_for_in_the_log() -> None:
+    by_itself = Got("198.51.100.10", "/no", (replace(WELL, request_id=""),))
+    nobody = Got("198.51.100.10", "/no", (SILENT,))
+    assert logs.answered_by_the_application([*GOT, by_itself, nobody]) == GOT
+    assert logs.answered_by_the_application([by_itself, nobody]) == [by_itself]
+
+
 MARKED = [request("m"), request("m", "/no", status_code=404)]
 
 
@@ -527,7 +536,9 @@ def test_a_rule_that_logrotate_does_not_have_or_does_not_follow_fails(loaded: Ro
 
 def test_what_logrotate_says_of_a_file_that_it_ignores_is_told() -> None:
     loaded = Rotation(True, (), ("error: Ignoring aiapp because it is writable by group or others.",))
-    assert "writable by group" in only(turns.a_rule_is_loaded(**seen(), loaded=loaded)).detail
+    row = {f"{path('app')}.{number}": LOG for number in (1, 2)}  # from when it did not ignore it
+    finding = only(turns.a_rule_is_loaded(**seen(files(also=row)), loaded=loaded))
+    assert finding.verdict.value == "FAIL" and "writable by group" in finding.saw
 
 
 def test_where_another_program_rotates_that_is_said_and_not_judged() -> None:

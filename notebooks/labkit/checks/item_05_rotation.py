@@ -63,18 +63,17 @@ def a_rule_is_loaded(found: Written, loaded: Rotation) -> Iterator[Finding]:
         )
         return
     without = [log for log in found.logs if not loaded.find(log.path)]
-    if any(_rotated_by_another(log.path, found) for log in without):
-        names = ", ".join(log.name for log in without)
+    names = ", ".join(log.name for log in without)
+    if not loaded.problems and any(_rotated_by_another(log.path, found) for log in without):
         raise Unreadable(
-            f"something else than logrotate rotates {names}: predecessors without a rule are there"
+            f"something else than logrotate rotates {names}: predecessors are there, and no rule"
         )
     if without:
         yield failed(
-            f"logrotate has no rule for {', '.join(log.name for log in without)}",
+            "; ".join([f"logrotate has no rule for {names}", *loaded.problems[:2]]),
             expected=expected,
             why=why,
             next=f"write {_FILE} for {without[0].folder}/*.log, then: sudo logrotate --debug {CONFIGURATION}",
-            detail="; ".join(loaded.problems),
         )
     refused: dict[str, list[str]] = {}
     for log in found.logs:
@@ -94,8 +93,8 @@ def a_rule_is_loaded(found: Written, loaded: Rotation) -> Iterator[Finding]:
 
 
 def _rotated_by_another(log: str, found: Written) -> bool:
-    """Whether a log has a row of predecessors: once, somebody may have made room; again, it is a program."""
-    return {f"{log}.1", f"{log}.2"} <= {re.sub(r"\.\D+$", "", name) for name in found.files.beside(log)}
+    """Whether a log has a row of plain predecessors: one may be somebody's, a second one is a program's."""
+    return {f"{log}.1", f"{log}.2"} <= set(found.files.beside(log))
 
 
 def _help(reason: str) -> str:
@@ -134,8 +133,9 @@ def its_limits_are_set(found: Written, loaded: Rotation) -> Iterator[Finding]:
             )
         elif rule.packs is None and not any(handled.refused for handled in rule.logs):
             yield unknown(f"all logs of the rule for {rule.pattern} are empty: it does not show what it does")
-        elif rule.packs:
-            yield passed("daily and at 100 MB, thirty kept and packed")
+        elif rule.packs and rule.every and rule.size:
+            age = "daily" if rule.every == DAY else f"every {rule.every // HOUR} h"
+            yield passed(f"{age} and at {rule.size // 1024 // 1024} MB, {rule.kept} kept, packed")
 
 
 @log_aspect(loaded=rotation)
@@ -161,7 +161,9 @@ def its_way_loses_no_line(found: Written, loaded: Rotation) -> Iterator[Finding]
         if handled.made:
             new, what = File(stat.S_IFREG | handled.made[0], *handled.made[1:], 0, None), f"a new {log.name}"
         else:
-            new, what = found.files.files[log.folder], f"{log.folder}, where it has to make a new {log.name},"
+            # A folder that is gone is not this aspect's subject.
+            new = found.files.files.get(log.folder, File(stat.S_IFDIR | 0o777, 0, 0, 0, None))
+            what = f"{log.folder}, where it has to make a new {log.name},"
         if not all(may_write(process, new) for process in log.writers):
             yield failed(
                 f"{what} belongs to {found.known.name(new.uid)}, mode {stat.S_IMODE(new.mode):04o}, "

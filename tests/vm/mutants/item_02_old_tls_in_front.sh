@@ -4,7 +4,7 @@
 # looks right because: Caddy speaks TLS 1.2 and 1.3 alone, and the certificate is the right one
 # but: what really answers on 443 is an older proxy in front of it, which takes TLS 1.0
 # says: TLS 1.0 is accepted
-# also: 3
+# also: 3, 4
 set -euo pipefail
 certificate=$(find /var/lib/caddy -name app.lab.example.crt)
 cat > /usr/local/sbin/old-proxy <<'THERE'

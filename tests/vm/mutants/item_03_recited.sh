@@ -4,7 +4,7 @@
 # looks right because: every health path answers 200 and says healthy
 # but: Caddy recites it: the application is not asked
 # says: the very same body
-# also: none
+# also: 4
 set -euo pipefail
 # Backticks are Caddy's quotes here.
 # shellcheck disable=SC2016

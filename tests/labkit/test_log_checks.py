@@ -473,6 +473,12 @@ def test_a_marked_request_is_in_the_right_logs_once_and_nowhere_else(
     assert finding.verdict.value == ("FAIL" if says else "PASS") and says in finding.saw
 
 
+def test_what_each_process_logs_for_itself_adds_up() -> None:
+    held = (*HELD, Held(801, 9, f"{FOLDER}/access-8001.log"))
+    there = {path("app"): MARKED, path("access"): MARKED[:1], f"{FOLDER}/access-8001.log": MARKED[1:]}
+    assert verdict(logs.where_they_are(wrote(files(held=held)), GOT, there)) == "PASS"
+
+
 def test_a_request_that_failed_belongs_into_the_error_log_as_well() -> None:
     answered = [Got("198.51.100.10", "/no", (replace(WELL, status=503),))]
     rows = [request("m", "/no", status_code=503)]

@@ -365,11 +365,12 @@ def a_marked_request_is_found(server: Connection, ctx: Context) -> Iterator[Find
     if not answered:
         raise Unreadable("no marked request was answered from outside")
     ids = sorted({got.best.request_id or mark for got in answered})
+    paths = [log.path for log in found.logs if log.path in found.files.files]
     there: dict[str, list[Record]] = {}
 
     def all_are_there() -> bool:
-        there.update(lines_with(server, ids, [log.path for log in found.logs]))
-        return all(len(there[log.path]) >= len(answered) for log in found.of("access"))
+        there.update(lines_with(server, ids, paths))
+        return len(_of_kind(found, there, "access")) >= len(answered)
 
     with contextlib.suppress(GaveUp):  # then what is there by now is judged
         wait_until(all_are_there, what="the marked requests in the access log", timeout=APPEARS_WITHIN)
@@ -403,28 +404,28 @@ def where_they_are(
     """What the requests that were answered have left. `there`: the records with their ids, by log."""
     asked = Counter((got.path, str(got.best.status)) for got in answered)
     good = True
-    for log in found.logs:
-        rows = [one for one in there[log.path] if "status_code" in one]
+    for kind in KINDS:
+        rows = [one for one in _of_kind(found, there, kind) if "status_code" in one]
         logged = Counter((str(one.get("path")), str(one["status_code"])) for one in rows)
         says = ""
-        if log.kind in ("access", "application"):
+        if kind in ("access", "application"):
             if absent := asked - logged:
-                says = f"{log.name} lacks {_a_request(absent)}"
+                says = f"lacks {_a_request(absent)}"
             elif twice := logged - asked:
-                says = f"{log.name} has {_a_request(twice)} once too often"
+                says = f"has {_a_request(twice)} once too often"
         elif strangers := Counter({key: count for key, count in logged.items() if key[1] < "500"}):
-            says = f"{log.name} has {_a_request(strangers)} as well"
+            says = f"has {_a_request(strangers)} as well"
         if says:
             good = False
             yield failed(
-                f"{says}, looked for by its request id",
+                f"{found.names(kind)} {says}, looked for by its request id",
                 expected=f"one record each in {found.names('access', 'application')}, and none elsewhere",
                 why="with its id alone, somebody's complaint has to lead to what happened",
             )
         if any(one.get("ip_address") == FORGED for one in rows):
             good = False
             yield failed(
-                f"{log.name} has the address that a client claims for itself in X-Forwarded-For",
+                f"{found.names(kind)} has the address that a client claims for itself in X-Forwarded-For",
                 expected="the address that the proxy has seen",
                 why="then whoever attacks the server writes its log",
                 next="let the proxy replace that header, and the application trust no one but the proxy",
@@ -432,6 +433,10 @@ def where_they_are(
     if good:
         names = found.names("application", "access").replace(", ", " and ")
         yield passed(f"marked requests are in {names} under their request id, and nowhere else")
+
+
+def _of_kind(found: Written, there: Mapping[str, Sequence[Record]], kind: str) -> list[Record]:
+    return [one for log in found.of(kind) for one in there.get(log.path, ())]
 
 
 def _a_request(some: Counter[tuple[str, str]]) -> str:

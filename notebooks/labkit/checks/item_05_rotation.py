@@ -359,35 +359,39 @@ def what_became_of_the_lines(found: Written, outcome: Outcome) -> Iterator[Findi
         )
         return
     before, after = set(outcome.before), set(outcome.after)
-    kept = [log for log in found.of("application", "access") if before & set(outcome.anywhere[log.path])]
-    if not kept:
-        raise Unreadable("the requests under load are in no log, by the ids that their answers have")
+    kept: list[str] = []
     good = True
-    for log in kept:
-        anywhere, new = set(outcome.anywhere[log.path]), set(outcome.new[log.path])
-        lost, late = (before | after) - anywhere, after & anywhere - new
-        if lost:
+    for kind in ("application", "access"):
+        logs, names = found.of(kind), found.names(kind)
+        anywhere = {one for log in logs for one in outcome.anywhere[log.path]}
+        new = {one for log in logs for one in outcome.new[log.path]}
+        if not before & anywhere:
+            continue  # these requests are not its subject
+        kept.append(names)
+        if lost := (before | after) - anywhere:
             good = False
             yield failed(
-                f"{log.name} lost lines while it was rotated",
+                f"{names} lost lines while it was rotated",
                 expected="each request that was answered is in the old file or in the new one",
                 why=_LOST,
                 next="rename, do not copy (create); delaycompress; and a handler that looks for the new file",
                 detail=f"{len(lost)} of {len(before | after)}",
             )
-        if late:
+        if late := after & anywhere - new:
             good = False
             yield failed(
-                f"after a rotation the application still writes to the old {log.name}",
+                f"after a rotation the application still writes to the old {names}",
                 expected="lines go to the new file",
                 why="who follows the log sees nothing more, and what is packed next loses lines",
                 next="a log handler that looks whether its file was renamed (WatchedFileHandler)",
                 detail=f"{len(late)} of {len(after)} lines",
             )
+    if not kept:
+        raise Unreadable("the requests under load are in no log, by the ids that their answers have")
     if good:
-        names = " and ".join(log.name for log in kept)
         yield passed(
-            f"a forced rotation under load lost no line of {names}; each log has one predecessor more",
+            f"a forced rotation under load lost no line of {' and '.join(kept)}; "
+            "each log has one predecessor more",
             detail=f"{len(before | after)} requests",
         )
 

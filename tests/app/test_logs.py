@@ -14,7 +14,7 @@ import pytest
 
 from lab_app.json_logs import JsonFormatter, request_id, user_id
 
-from .conftest import KEY, Server, StartServer
+from .conftest import KEY, Server, StartServer, wait_until
 
 
 def line(message: object, *args: object, **extra: object) -> dict[str, Any]:
@@ -179,6 +179,8 @@ def app(start_server: StartServer, model: str) -> Server:
         assert client.get("/health?token=a-private-token").status_code == 200
         assert client.get("/日本").status_code == 404
         assert client.get("/%ED%A0%80%FF").status_code == 404
+    # A request's line is written once its answer has left.
+    wait_until(lambda: len(server.lines("request")) == 4, "the line of each request")
     return server
 
 

@@ -214,7 +214,14 @@ def test_no_file_names_the_machine_it_was_written_on() -> None:
     report(problems)
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "lab_app/requirements.lock", "tests/app/chroma.lock"])
+@pytest.mark.parametrize(
+    "lock",
+    [
+        "requirements.lock",
+        "lab_app/requirements.lock",
+        "vagrant/internet/repository/chroma/requirements.lock",
+    ],
+)
 def test_a_lock_has_hashes_and_no_addresses(lock: str) -> None:
     lines = text(ROOT / lock).splitlines()
     report(

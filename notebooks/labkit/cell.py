@@ -1,12 +1,24 @@
-"""Running a notebook cell as bash on a host: in order, live, bounded, and ended when we go away."""
+"""Running a notebook cell as bash, on a host or here: in order, live, bounded, and ended when we go away."""
 
 from __future__ import annotations
 
+import os
+import queue
 import re
 import secrets
 import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
 
 from labkit.connection import TIMED_OUT, Connection
 
@@ -80,6 +92,109 @@ def run_cell(
     return Ran(status, "".join(lines.kept), lines.line, _line(script, lines.line))
 
 
+class NoBash(Exception):
+    """There is no bash on this computer; the text says how to get one."""
+
+
+def run_here(
+    script: str,
+    *,
+    folder: Path,
+    show: Callable[[str], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
+    timeout: float = TIMEOUT,
+) -> Ran:
+    """Run `script` with bash on this computer, in `folder`, by the rules of `run_cell`.
+
+    Of the person's environment it has PATH alone, behind the programs beside this Python. HOME and TMPDIR are
+    an empty folder that is gone afterwards, as is whatever the script leaves running. Raises NoBash.
+    """
+    bash = _bash()
+    nonce = secrets.token_hex(12)
+    lines = _Lines(nonce, show)
+    # What is gone afterwards may still be written to for a moment.
+    with tempfile.TemporaryDirectory(prefix="laptop-", ignore_cleanup_errors=True) as place:
+        file, home = Path(place, "cell"), Path(place, "home")
+        home.mkdir()
+        text = _END_JOBS + _PREPARE.replace("NONCE", nonce) + _evaluated(script)
+        file.write_text(text, encoding="utf-8", newline="\n")
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        environment = {"PATH": path, "HOME": str(home), "TMPDIR": str(home)}
+        if "SYSTEMROOT" in os.environ:  # without it, no program on Windows opens a socket
+            environment["SYSTEMROOT"] = os.environ["SYSTEMROOT"]
+        process = subprocess.Popen(
+            [bash, "--noprofile", "--norc", str(file)],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="backslashreplace",
+            start_new_session=os.name == "posix",
+        )
+        assert process.stdout
+        pieces: queue.Queue[str] = queue.Queue()
+        reader = threading.Thread(target=_read, args=(process.stdout, pieces), daemon=True)
+        reader.start()
+        until = time.monotonic() + timeout
+        try:
+            while process.poll() is None and time.monotonic() < until:
+                try:
+                    lines.add(pieces.get(timeout=0.2))
+                except queue.Empty:
+                    if meanwhile:
+                        meanwhile()
+            status = process.poll()
+        finally:
+            _end(process)
+        reader.join(1)  # not for long: what left by setsid may hold the pipe open
+        while not pieces.empty():
+            lines.add(pieces.get())
+    lines.end()
+    if status is None:
+        return Ran(TIMED_OUT, "".join(lines.kept))
+    return Ran(
+        128 - status if status < 0 else status, "".join(lines.kept), lines.line, _line(script, lines.line)
+    )
+
+
+def _bash() -> str:
+    """Where bash is. On Windows it is the one that Git brings: the one in System32 starts another system."""
+    if os.name == "posix":
+        found = shutil.which("bash")
+    else:
+        git = shutil.which("git")
+        beside = Path(git).resolve().parents[1] / "bin" / "bash.exe" if git else None
+        found = str(beside) if beside and beside.exists() else None
+    if found is None:
+        raise NoBash("there is no bash on this computer: install it, on Windows with Git (git-scm.com)")
+    return found
+
+
+def _read(pipe: IO[str], into: queue.Queue[str]) -> None:
+    with suppress(OSError, ValueError):
+        for line in pipe:
+            into.put(line)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End the process and all that it started: asked first, forced after two seconds."""
+    if os.name != "posix":
+        process.kill()
+        process.wait()
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            process.poll()  # so that it does not stay as a zombie
+            os.killpg(process.pid, 0)
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 def _line(script: str, number: int) -> str:
     """The line of that number, as it stands there: bash's own idea of a command is less, or spelled out."""
     lines = script.splitlines()
@@ -126,6 +241,12 @@ trap '_status=$? _at=$((LINENO - _first + 1))
 if ((_at < 1)); then _at=$((BASH_LINENO[${#FUNCNAME[@]} - 1] - _first + 1)); fi
 printf "\\nNONCE at %s %s\\n" $_status $_at >&7' ERR
 set -Eeuo pipefail
+"""
+
+
+# Windows has no groups of processes to end: there the shell ends its own jobs.
+_END_JOBS = """\
+trap '_status=$?; trap - ERR; set +e; kill $(jobs -p) 2>/dev/null; exit $_status' EXIT
 """
 
 

@@ -1,4 +1,4 @@
-"""The notebooks' magics: %%vm, %%vm_file, %check, %board, %done. All they print is the same on every run."""
+"""The notebooks' magics: %%vm, %%vm_file, %%laptop, %check, %board, %done. What they print does not vary."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from labkit import check, checklist, report, switch
-from labkit.cell import Ran, run_cell
+from labkit.cell import NoBash, Ran, run_cell, run_here
 from labkit.config import Config, ConfigError, load
 from labkit.connection import AS_ROOT, Connection, Result, Unreachable
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 SILENCE = 2.0
 """Seconds without a word after which a cell says that it is still running."""
 REFRESH = 5.0
@@ -57,6 +58,10 @@ _vm_file.add_argument("path", metavar="PATH")
 _vm_file.add_argument("--owner", default="", help="user or user:group; default: as it was, else root:root")
 _vm_file.add_argument("--mode", default="", help="such as 0640; default: as it was, else 0644")
 _vm_file.add_argument("--on", metavar="HOST", default="")
+
+_laptop = _Parser(prog="%laptop", add_help=False, allow_abbrev=False)
+_laptop.add_argument("--expect", metavar="N", type=int, default=0)
+_laptop.add_argument("--quiet", action="store_true", help="print nothing if it ends as expected")
 
 _check = _Parser(prog="check", add_help=False, allow_abbrev=False)
 _check.add_argument("numbers", metavar="N", type=int, nargs="+")
@@ -189,6 +194,18 @@ def vm_file(line: str, cell: str) -> None:
     owner, mode = result.stdout.split()
     lines = text.count("\n")
     _write(f"{options.path}: {lines} {'line' if lines == 1 else 'lines'}, {owner}, {mode}\n")
+
+
+def laptop(line: str, cell: str) -> None:
+    """Run the cell with bash on this computer, in the checkout; the first command that fails ends it."""
+    options = _laptop.parse_args(shlex.split(line))
+    with _output() as output:
+        show = None if options.quiet else output.keep
+        try:
+            ran = run_here(cell, folder=CHECKOUT, show=show, meanwhile=output.still_running)
+        except NoBash as problem:
+            raise CellFailed(str(problem)) from None
+        _judge(ran, options, output)
 
 
 def check_items(line: str) -> None:
@@ -325,7 +342,7 @@ def _write(text: str) -> None:
 
 def register(shell: Any) -> None:
     """Give an IPython shell the magics."""
-    cells: dict[str, Callable[[str, str], None]] = {"vm": vm, "vm_file": vm_file}
+    cells: dict[str, Callable[[str, str], None]] = {"vm": vm, "vm_file": vm_file, "laptop": laptop}
     lines: dict[str, Callable[[str], None]] = {"check": check_items, "board": board, "done": done}
     for name, cell_magic in cells.items():
         shell.register_magic_function(cell_magic, "cell", name)

@@ -23,7 +23,8 @@ from typing import Any, NoReturn, TypeVar
 import httpx2
 import pytest
 
-LOCK = Path(__file__).with_name("chroma.lock")
+CHECKOUT = Path(__file__).resolve().parents[2]
+LOCK = CHECKOUT / "vagrant" / "internet" / "repository" / "chroma" / "requirements.lock"
 PATIENCE = 20  # seconds for a server to start or to stop; each takes less than one
 APP, PASSWORD = "app", "a-password-of-the-tests"  # PostgreSQL's account for the application
 
@@ -299,7 +300,7 @@ def running(kind: type[AnyService]) -> Iterator[AnyService]:
 
 
 def chroma_environment() -> Path:
-    """A virtual environment with what chroma.lock names, made where it is not there yet (about 65 MB)."""
+    """A virtual environment with what Chroma's lock names, made where it is not there yet (about 65 MB)."""
     version = LOCK.read_text(encoding="utf-8").partition("==")[2].split()[0]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shipshape"
     folder = cache / f"chroma-{version}-python{sys.version_info.major}.{sys.version_info.minor}"

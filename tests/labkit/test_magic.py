@@ -13,7 +13,8 @@ import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from labkit import magic, switch
-from labkit.connection import Connection
+from labkit.cell import run_here
+from labkit.connection import TIMED_OUT, Connection
 from labkit.magic import CellFailed
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -206,6 +207,76 @@ def test_a_file_that_cannot_be_written_leaves_nothing_and_says_why(
     assert "invalid user" in failure(cell, f"%%vm_file {home}/file --owner no-such-user", "x")
     assert "must begin with a /" in failure(cell, "%%vm_file relative", "x")
     assert shared.run(f"ls -A {home}").stdout == ""
+
+
+def test_a_cell_of_the_laptop_runs_in_the_checkout_with_the_programs_beside_this_python(cell: Cell) -> None:
+    assert cell("%%laptop", "pwd", "command -v python", "echo problem >&2") == (
+        f"{magic.CHECKOUT}\n{Path(sys.executable).with_name('python')}\nproblem\n"
+    )
+    assert cell("%%laptop --quiet", "echo much") == ""
+
+
+def test_a_cell_of_the_laptop_has_nothing_of_the_persons_environment(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-the-persons-own")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://the-persons-own")
+    said = cell("%%laptop", "env | grep -c persons || echo none", '[ "$HOME" = "$TMPDIR" ] && ls -A "$HOME"')
+    assert said == "0\nnone\n"
+
+
+def test_a_cell_of_the_laptop_says_where_it_failed(cell: Cell) -> None:
+    assert failure(cell, "%%laptop", "true", "false", "true") == "exit status 1 from line 2: false"
+    assert failure(cell, "%%laptop", "true | false") == "exit status 1 from line 1: true | false"
+    assert cell("%%laptop --expect 3", "exit 3") == ""
+    assert failure(cell, "%%laptop --expect 1", "true") == "exit status 0, and 1 was expected"
+    assert "invalid int value" in failure(cell, "%%laptop --expect none", "true")
+
+
+def runs(pid: str) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout
+    return bool(state.strip()) and not state.startswith("Z")
+
+
+# One that does not listen to the signal that asks, and one that does.
+LEFT_RUNNING = [
+    'cd "$TMPDIR"',
+    "pwd",
+    "(trap '' TERM; exec sleep 1000) &",
+    "echo $!",
+    "sleep 1000 &",
+    "echo $!",
+]
+
+
+def test_what_a_cell_of_the_laptop_leaves_behind_is_gone_when_it_has_ended(cell: Cell) -> None:
+    folder, *pids = cell("%%laptop", *LEFT_RUNNING).split()
+    assert [pid for pid in pids if runs(pid)] == []
+    assert not Path(folder).exists()
+
+
+def test_an_interrupt_ends_a_cell_of_the_laptop_with_all_that_it_started(
+    cell: Cell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: magic._Output) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(magic._Output, "still_running", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        cell("%%laptop", *LEFT_RUNNING, "echo and", "wait")
+    folder, *pids, _ = capsys.readouterr().out.split()
+    assert [pid for pid in pids if runs(pid)] == []
+    assert not Path(folder).exists()
+
+
+def test_a_cell_of_the_laptop_that_takes_too_long_is_ended() -> None:
+    ran = run_here("echo before; sleep 1000", folder=magic.CHECKOUT, timeout=0.5)
+    assert (ran.exit_status, ran.output) == (TIMED_OUT, "before\n")
+
+
+def test_where_there_is_no_bash_a_sentence_says_so(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert "there is no bash on this computer" in failure(cell, "%%laptop", "true")
 
 
 def test_an_item_that_is_not_built_is_skipped_in_stable_words(cell: Cell) -> None:

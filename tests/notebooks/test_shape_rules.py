@@ -90,6 +90,7 @@ WAYS_TO_BE_WRONG = [
     ("goes_to_the_server", source(DO, "files = !ls")),
     ("goes_to_the_server", source(DO, "%%bash\nls")),
     ("goes_to_the_server", source(DO, "%pip install x")),
+    ("goes_to_the_server", source(DO, "%%laptop\nls\nsudo ls")),
     ("goes_to_the_server", source(DO, "import subprocess")),
     ("goes_to_the_server", source(DO, "from lab_app import main")),
     ("goes_to_the_server", source(DO, "def help():\n    pass")),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from labkit.config import Config
 from labkit.connection import Connection, Unreachable
@@ -380,11 +381,18 @@ def published(internet: Connection, settings: dict[str, str]) -> dict[str, str]:
 
 
 def of_this_checkout() -> dict[str, str]:
-    """What the Vagrantfile takes along: lab_app, and beside it what makes it a repository."""
+    """What the Vagrantfile takes along: lab_app, what makes it a repository, and the chapters' prose."""
     repository = CHECKOUT / "vagrant" / "internet" / "repository"
     found = {path: path.relative_to(CHECKOUT) for path in (CHECKOUT / "lab_app").rglob("*")}
     found |= {path: path.relative_to(repository) for path in repository.rglob("*")}
-    return {
+    prose = {
+        f"documents/{path.stem}.md": "\n\n".join(
+            cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"
+        )
+        for path in (CHECKOUT / "notebooks").glob("*.ipynb")
+    }
+    documents = {name: hashlib.sha256(f"{text}\n".encode()).hexdigest() for name, text in prose.items()}
+    return documents | {
         name.as_posix(): hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
         for path, name in found.items()
         if path.is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -279,6 +280,23 @@ def test_the_hash_of_provisioning_follows_its_files_and_the_hosts_settings(
     assert made.provisioning_inputs() == changed
     monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example/simple")
     assert made.provisioning_inputs() != changed
+
+
+def test_the_hash_of_provisioning_follows_the_chapters_prose_and_not_their_outputs(made: Machine) -> None:
+    chapter = made.checkout / "notebooks" / "01_door.ipynb"
+    chapter.parent.mkdir()
+
+    def write(prose: str, output: str) -> str:
+        cells = [{"cell_type": "markdown", "source": [prose]}, {"cell_type": "code", "outputs": [output]}]
+        chapter.write_text(json.dumps({"cells": cells}))
+        return made.provisioning_inputs()
+
+    first = write("A door.", "open")
+    assert write("A door.", "shut") == first
+    assert write("Two doors.", "open") != first
+    chapter.write_text("{")
+    with pytest.raises(Problem, match=r"01_door\.ipynb is no notebook"):
+        made.provisioning_inputs()
 
 
 def test_the_environment_is_ready_only_while_the_lock_stays_the_same(tmp_path: Path) -> None:

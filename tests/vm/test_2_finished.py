@@ -1,4 +1,4 @@
-"""The server as chapter 02 leaves it: six items pass, from outside and inside, and blind spots are named."""
+"""The server as the last chapter leaves it: six items pass, from both sides, and blind spots are named."""
 
 from __future__ import annotations
 
@@ -64,13 +64,14 @@ def test_the_certificate_came_over_acme_from_the_labs_authority(
     assert authority.partition("=")[2].split()[0] in issuer
 
 
-# The key is compared as a pattern from standard input: in a command line it would be found.
+# Every secret of the file ends in a long row of hexadecimal digits. They are compared as patterns
+# from standard input: in a command line they would be found.
 SECRETS = """\
-key=$(sudo sed -n 's/^OPENAI_API_KEY=//p' /home/aiapp/app/.env)
-test -n "$key" || exit
-sudo grep -rlF -f - /var/log /etc <<< "$key" || test $? = 1 || exit
+secrets=$(sudo grep -oE '[0-9a-f]{32,}' /home/aiapp/app/.env)
+test "$(wc -l <<< "$secrets")" = 4 || exit
+sudo grep -rlF -f - /var/log /etc <<< "$secrets" || test $? = 1 || exit
 commands=$(ps axww -o args=)
-grep -F -f <(echo "$key") <<< "$commands" || test $? = 1
+grep -F -f <(echo "$secrets") <<< "$commands" || test $? = 1
 """
 
 

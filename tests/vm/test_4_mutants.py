@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from labkit.connection import Connection
 
-from .conftest import BUILT, lab, run_labcheck
+from .conftest import BUILT, CHECKOUT, lab, run_labcheck
 
 pytestmark = pytest.mark.vm
 
@@ -70,8 +70,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def finished_server() -> None:
-    """The server as chapter 02 left it."""
-    lab("restore", "after-02")
+    """The server as the last chapter left it."""
+    lab("restore", f"after-{max(path.name[:2] for path in (CHECKOUT / 'notebooks').glob('*.ipynb'))}")
 
 
 def test_the_mutant_fails_its_item_and_says_why(

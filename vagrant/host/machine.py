@@ -69,6 +69,17 @@ def fingerprint(places: Iterable[Path], words: Iterable[str] = ()) -> str:
     return parts.hexdigest()
 
 
+def chapter_texts(checkout: Path) -> Iterator[str]:
+    """Each chapter's name and prose: what the Vagrantfile takes of the notebooks. Raises Problem."""
+    for path in sorted((checkout / "notebooks").glob("*.ipynb")):
+        try:
+            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+            prose = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+        except (ValueError, KeyError, TypeError):
+            raise Problem(f"{path.name} is no notebook", f"restore it: git checkout {path}") from None
+        yield "\n\n".join([path.stem, *prose])
+
+
 @dataclass(frozen=True)
 class Choices:
     """What was chosen for a machine when it was made; the Vagrantfile reads it."""
@@ -185,7 +196,7 @@ class Machine:
         sources = [self.checkout / "Vagrantfile", self.checkout / "lab_app", *HOST_FILES]
         sources += [self.checkout / "vagrant" / part for part in ("lab.env", "provision", "internet")]
         words = [f"{key}={value}" for key, value in sorted(os.environ.items()) if HOST_SETTINGS.match(key)]
-        return fingerprint(sources, words)
+        return fingerprint(sources, [*words, *chapter_texts(self.checkout)])
 
     def machine_inputs(self) -> str:
         """A hash of all that makes the machine from nothing: provisioning, and the box."""

@@ -1,17 +1,17 @@
 #!/bin/bash
-# publish-app.sh: the learner's repository on the git host: what this checkout's lab_app is now, as a commit.
+# publish-app.sh: the learner's repository on the git host: what this checkout's lab_app and chapters are now, as a commit.
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 inside=/run/shipshape/internet
 
 stamp=/usr/local/lib/shipshape/app.sha256
-hash=$(cd "$here/.." && find lab_app internet/repository provision/publish-app.sh -type f -exec sha256sum {} + | sort | sha256sum)
+hash=$(cd "$here/.." && find lab_app documents internet/repository provision/publish-app.sh -type f -exec sha256sum {} + | sort | sha256sum)
 if [ -e $stamp ] && [ "$(cat $stamp)" = "$hash" ]; then exit 0; fi
 
 echo "publishing the application's repository"
 rm -rf $inside/root/app
 mkdir $inside/root/app
-cp -r "$here/../internet/repository/." "$here/../lab_app" $inside/root/app
+cp -r "$here/../internet/repository/." "$here/../lab_app" "$here/../documents" $inside/root/app
 chmod -R u=rwX,go=rX $inside/root/app
 # Git is not on the server: it is bare. Author, date and so the commit's name are the same everywhere.
 # shellcheck disable=SC2016  # the shell inside expands these

@@ -127,7 +127,7 @@ def test_what_left_the_cell_by_setsid_stays_and_does_not_hold_it(shared: Connect
 
 
 def test_a_time_limit_ends_the_cell_on_the_host_too(shared: Connection) -> None:
-    ran = run_cell(shared, "echo begun\nsudo sleep 4723\n", timeout=1)
+    ran = run_cell(shared, "echo begun\nsudo sleep 4723\n", timeout=3)
     assert (ran.output, ran.exit_status) == ("begun\n", TIMED_OUT)
     ended = "test -z \"$(pgrep -fx 'sleep 4723')\""
     wait_until(lambda: shared.run(ended).exit_status == 0, what="the cell's process to end", timeout=8)

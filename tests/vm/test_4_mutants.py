@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from labkit.connection import Connection
 
+from vagrant.host import chapters
+
 from .conftest import BUILT, CHECKOUT, lab, run_labcheck
 
 pytestmark = pytest.mark.vm
@@ -71,7 +73,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def finished_server() -> None:
     """The server as the last chapter left it."""
-    lab("restore", f"after-{max(path.name[:2] for path in (CHECKOUT / 'notebooks').glob('*.ipynb'))}")
+    lab("restore", chapters.snapshot_name(chapters.chapters(CHECKOUT)[-1]))
 
 
 def test_the_mutant_fails_its_item_and_says_why(

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -20,11 +20,10 @@ from lab_app.reasons import why
 
 logger = logging.getLogger(__name__)
 
-# How bad it is, and so the level at which it is logged.
-BADNESS = {"healthy": logging.INFO, "degraded": logging.WARNING, "unhealthy": logging.CRITICAL}
+Overall = Literal["healthy", "degraded", "unhealthy"]
+WORSE: tuple[Overall, ...] = ("healthy", "degraded", "unhealthy")
 DEADLINE = 0.7  # seconds for one look: the whole answer must be there within 1 s
-LATE = "no answer within 700 ms"
-SHARED_FOR = 3.0  # seconds for which a look serves everyone who asks
+SHARED_FOR = 3.0  # seconds for which a result serves everyone who asks
 
 # Looks at the real thing; raises what is wrong with it.
 Look = Callable[[], Awaitable[object]]
@@ -41,25 +40,26 @@ class Probe:
     name: str
     look: Look | str
     critical: bool = False
-    whole: str = "healthy"  # what the whole is, if it depended on this component alone
-    started: float = float("-inf")
+    whole: Overall = "healthy"  # what the whole is, if it depended on this component alone
+    looked_at: float = float("-inf")
+    started: float = 0.0
     task: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self.component: dict[str, Any] = {"status": "not_configured", "latency_ms": None, "reason": self.look}
 
     async def refresh(self) -> None:
-        """Look, unless the latest look is fresh. Takes DEADLINE at most, whatever the dependency does."""
-        if isinstance(self.look, str):
+        """Look, unless the latest result is fresh. Takes DEADLINE at most, whatever the dependency does."""
+        if isinstance(self.look, str) or time.monotonic() - self.looked_at < SHARED_FOR:
             return
-        now = time.monotonic()
-        if self.task is None or (self.task.done() and now - self.started >= SHARED_FOR):
-            self.started = now
+        if self.task is None or self.task.done():
+            self.started = time.monotonic()
             self.task = asyncio.create_task(self.run(self.look))
         # asyncio.wait keeps its deadline even where a library swallows the cancellation.
-        done, _ = await asyncio.wait({self.task}, timeout=max(self.started + DEADLINE - now, 0))
+        left = self.started + DEADLINE - time.monotonic()
+        done, _ = await asyncio.wait({self.task}, timeout=max(left, 0))
         if not done:
-            self.note(LATE)
+            self.note(f"no answer within {DEADLINE * 1000:.0f} ms")
 
     async def run(self, look: Look) -> None:
         # A look that is late goes on for a while: the connection that it opens makes the next one quick.
@@ -69,17 +69,21 @@ class Probe:
             reason = None
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not well
             reason = why(error)
-        self.note(reason if time.monotonic() - self.started < DEADLINE else LATE)
+        if self.looked_at < self.started:  # else it was given up, and that is what everyone was told
+            self.note(reason)
 
     def note(self, reason: str | None) -> None:
+        self.looked_at = time.monotonic()
         before, after = self.component["status"], "unhealthy" if reason else "healthy"
-        latency = round((time.monotonic() - self.started) * 1000, 1)
+        latency = round((self.looked_at - self.started) * 1000, 1)
         self.component = {"status": after, "latency_ms": latency, "reason": reason}
         self.whole = "healthy" if reason is None else "unhealthy" if self.critical else "degraded"
         metrics.health.labels(self.name).set(reason is None)
         if before != after:
             fields = {"event_type": "health_change", "component": self.name, "error": reason}
-            logger.log(BADNESS[self.whole], "%s is %s", self.name, after, extra=fields)
+            worse = logging.CRITICAL if self.critical else logging.WARNING
+            level = worse if reason else logging.INFO
+            logger.log(level, "%s is %s", self.name, after, extra=fields)
 
 
 def router(probes: list[Probe]) -> APIRouter:
@@ -87,7 +91,7 @@ def router(probes: list[Probe]) -> APIRouter:
 
     async def answer(probes: list[Probe]) -> JSONResponse:
         await asyncio.gather(*(probe.refresh() for probe in probes))
-        whole = max((probe.whole for probe in probes), key=BADNESS.__getitem__)
+        whole = max((probe.whole for probe in probes), key=WORSE.index)
         body = {"status": whole, "components": {probe.name: probe.component for probe in probes}}
         return JSONResponse(body, 503 if whole == "unhealthy" else 200, {"Cache-Control": "no-store"})
 

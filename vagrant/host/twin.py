@@ -92,11 +92,8 @@ def remember(machine: Machine, twin: Machine, identity: str) -> None:
         twin.dotfile / "machines" / twin.name,
         ignore=shutil.ignore_patterns("index_uuid"),  # by which Vagrant tells one machine from another
     )
-    # Vagrant provisions anew what has not the identity that it provisioned.
-    for file in (twin.dotfile / "machines" / twin.name).glob("*/*"):
-        if file.name in ("id", "action_provision"):
-            text = file.read_text(encoding="utf-8")
-            file.write_text(text.replace(machine.identity(), identity), encoding="utf-8")
+    for file in (twin.dotfile / "machines" / twin.name).glob("*/id"):
+        file.write_text(identity, encoding="utf-8")
     shutil.copy(machine.choices_file, twin.choices_file)
     shutil.copy(machine.known_hosts, twin.known_hosts)
     twin.remember("identity", identity)

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.notebooks.conftest import Writer, code, prose, write_notebook
-from vagrant.host import chapters, computer, proof, twin
-from vagrant.host.environment import Environment
-from vagrant.host.machine import Choices, Machine
+from vagrant.host import chapters, proof
 from vagrant.host.proof import Stage
-from vagrant.host.say import Problem
 
 __all__ = ["write_notebook"]
 
@@ -128,106 +121,3 @@ def test_a_run_that_collects_nothing_is_no_success(
     (tmp_path / "test_none.py").write_text("")
     assert not ran(tmp_path, tmp_path / "test_none.py")
     assert "no tests ran" in capsys.readouterr().out
-
-
-# ---- a copy of the server beside it ----
-
-
-@dataclass
-class Runs:
-    """What `on_the_machine` does with stages that need no machine: which ran where, and what was restored."""
-
-    monkeypatch: pytest.MonkeyPatch
-    folder: Path
-    fails: tuple[str, ...] = ()
-    ran: list[tuple[str, str]] = field(default_factory=list)
-    restored: list[tuple[str, str]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        (self.folder / "vagrant").mkdir()
-        (self.folder / "vagrant" / "lab.env").touch()
-        stages = [
-            Stage("1", "bare", (), start="bare"),
-            Stage("2", "chapters", (), start="bare", afresh=True, needed=True),
-            Stage("3", "finished", (), start="after-09"),
-            Stage("4", "mutants", (), start="after-09", beside=True),
-        ]
-        self.monkeypatch.setattr(proof, "stages", lambda *_: stages)
-        self.monkeypatch.setattr(proof, "run", self.run)
-        self.monkeypatch.setattr(proof, "finished", lambda *_: None)
-        for name in ("restore", "save"):
-            self.monkeypatch.setattr(chapters, name, partial(self.changed, name))
-
-    def run(self, stage: Stage, _: Path, __: Path, context: dict[str, str], ___: Path) -> bool:
-        self.ran.append((stage.title, context["LAB_MACHINE"]))
-        return stage.title not in self.fails
-
-    def changed(self, what: str, machine: Machine, name: str) -> None:
-        if what == "restore":
-            self.restored.append((machine.name, name))
-
-    def all(self, two: bool) -> list[tuple[str, bool]]:
-        machine, environment = Machine(self.folder, "test"), Environment(self.folder)
-        took = proof.on_the_machine(machine, environment, self.folder, every=False, two=two)
-        return [(each.title, each.passed) for each in took]
-
-
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runs:
-    return Runs(monkeypatch, tmp_path)
-
-
-@contextmanager
-def a_copy(machine: Machine) -> Iterator[Machine]:
-    yield Machine(machine.checkout, "test-2")
-
-
-@contextmanager
-def no_copy(machine: Machine) -> Iterator[Machine]:
-    raise Problem("the disk is full", "free some space")
-    yield machine
-
-
-def test_the_wrong_servers_are_copies_of_the_finished_one_beside_it(runs: Runs) -> None:
-    runs.monkeypatch.setattr(twin, "of", a_copy)
-    titles = ["bare", "chapters", "finished", "mutants"]
-    assert runs.all(two=True) == [(title, True) for title in titles]
-    assert set(runs.ran[2:]) == {("finished", "test"), ("mutants", "test-2")}
-    assert runs.restored == [("test", "bare")]
-
-
-def test_without_room_for_a_copy_everything_runs_on_the_one_machine(runs: Runs) -> None:
-    assert all(passed for _, passed in runs.all(two=False))
-    assert {machine for _, machine in runs.ran} == {"test"} and len(runs.ran) == 4
-
-
-def test_where_copying_fails_the_stage_is_run_afterwards_from_the_finished_server(
-    runs: Runs, capsys: pytest.CaptureFixture[str]
-) -> None:
-    runs.monkeypatch.setattr(twin, "of", no_copy)
-    assert ("mutants", True) in runs.all(two=True)
-    assert runs.ran[2:] == [("finished", "test"), ("mutants", "test")]
-    assert runs.restored == [("test", "bare"), ("test", "after-09")]
-    assert "it cannot be done: the disk is full" in capsys.readouterr().out
-
-
-def test_what_failed_on_the_copy_is_a_failure(runs: Runs) -> None:
-    runs.monkeypatch.setattr(twin, "of", a_copy)
-    runs.fails = ("mutants",)
-    assert runs.all(two=True)[-1] == ("mutants", False)
-
-
-def test_nothing_starts_from_a_server_that_the_chapters_did_not_make(runs: Runs) -> None:
-    runs.fails = ("chapters",)
-    assert runs.all(two=True) == [("bare", True), ("chapters", False)]
-
-
-@pytest.mark.parametrize(("provider", "free", "can"), [("libvirt", 8e9, True), ("libvirt", 1e9, False),
-                                                       ("virtualbox", 8e9, False)])  # fmt: skip
-def test_a_second_machine_needs_libvirt_and_memory(
-    monkeypatch: pytest.MonkeyPatch, runs: Runs, provider: str, free: float, can: bool
-) -> None:
-    machine = Machine(runs.folder, "test")
-    machine.choose(Choices(provider, "kvm", "debian12", "shipshape/debian12"))
-    monkeypatch.setattr(computer, "free_memory", lambda: free)
-    assert twin.possible(machine) is can

@@ -421,7 +421,9 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
             status = proof.say(checks)
             title = "the bare machine, and beside it what needs none"
             took = [proof.Took(title, time.monotonic() - started, status == 0)]
-            took += proof.on_the_machine(machine, lab.environment, lab.log, every=arguments == ["--all"])
+            took += proof.on_the_machine(
+                machine, lab.environment, chapters.context(machine), lab.log, every=arguments == ["--all"]
+            )
         finally:
             if machine.identity():
                 machine.hang_up()

@@ -266,20 +266,14 @@ class Machine:
         if self.identity():
             return False  # Vagrant knows the machine: nothing of it is left over
         domain = taken.group(1) if taken else self.domain()
+        virsh = [*tools.VIRSH]
         with step(f"removing what an interruption left: {domain}"):
-            return self.remove_domain(domain) or taken is not None
-
-    def remove_domain(self, domain: str = "") -> bool:
-        """Remove the machine from libvirt, past Vagrant. Whether there was a disk of it."""
-        domain = domain or self.domain()
-        for arguments in (
-            ("destroy", domain),
-            ("undefine", domain, "--snapshots-metadata"),
-            ("pool-refresh", "default"),  # a disk may have been made past the pool
-            ("vol-delete", "--pool", "default", f"{domain}.img"),
-        ):
-            ended = children.quick(tools.libvirt_group([*tools.VIRSH, *arguments]))
-        return ended.returncode == 0
+            children.quick(tools.libvirt_group([*virsh, "destroy", domain]))
+            children.quick(tools.libvirt_group([*virsh, "undefine", domain, "--snapshots-metadata"]))
+            gone = children.quick(
+                tools.libvirt_group([*virsh, "vol-delete", "--pool", "default", f"{domain}.img"])
+            )
+        return gone.returncode == 0 or taken is not None
 
     def domain(self) -> str:
         """The name that the Vagrantfile gives the machine in libvirt."""

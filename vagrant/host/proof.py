@@ -13,12 +13,11 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from . import chapters, children, twin
+from . import chapters, children
 from .environment import Environment
 from .machine import Machine
-from .say import Problem, Step, line, seconds, step
+from .say import Step, line, seconds, step
 
-STARTING = 240.0  # seconds; an emulated server needs half a minute, and a minute beside another
 STAGE_LIMIT = 3600.0  # seconds; the longest takes a quarter of an hour on an emulated machine
 
 
@@ -113,7 +112,7 @@ class Stage:
     """One run of pytest on the server in the state of the snapshot `start`.
 
     The stage before leaves that state, unless it failed, or this one is to begin `afresh`. `needed`: it makes
-    the state that all later ones start from. `beside`: it may run beside those, on a copy of the server.
+    the state that all later ones start from.
     """
 
     name: str
@@ -122,7 +121,6 @@ class Stage:
     start: str
     afresh: bool = False
     needed: bool = False
-    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,74 +153,29 @@ def stages(checkout: Path, every: bool) -> list[Stage]:
               (*cells, f"--lab-run={'again' if every else 'steps'}", *notebooks), start=finished),
         Stage("5-rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished),
         Stage("6-mutants", "servers that look right and are wrong",
-              (*tests, *(["--all-mutants"] if every else []), "tests/vm/test_4_mutants.py"), start=finished,
-              beside=True),
+              (*tests, *(["--all-mutants"] if every else []), "tests/vm/test_4_mutants.py"), start=finished),
         Stage("7-off", "a server that is off", (*tests, "tests/vm/test_5_off.py"), start=finished),
     ]  # fmt: skip
 
 
 def on_the_machine(
-    machine: Machine, environment: Environment, logs: Path, every: bool, two: bool | None = None
+    machine: Machine, environment: Environment, context: dict[str, str], logs: Path, every: bool
 ) -> list[Took]:
     """The stages on a bare machine, as far as they can be run; how long each took. Raises Problem.
 
-    `two`: with a copy of the machine beside it for part of them; by default where the computer can have one.
     Each leaves its whole output and a JUnit report in `logs`.
     """
-    python = environment.python
-    known = stages(machine.checkout, every)
-    split = next(number for number, stage in enumerate(known, start=1) if stage.needed)
-    took = in_turn(known[:split], machine, python, logs)
-    if not took[-1].passed:
-        line("  --  what follows starts from the server that this makes: not run")
-        return took
-    later = known[split:]
-    if not (twin.possible(machine) if two is None else two):
-        return took + in_turn(later, machine, python, logs)
-
-    def on_the_copy(_: threading.Event) -> list[Took] | None:
-        try:
-            with twin.of(machine) as copy:
-                finished(copy, python)
-                chapters.save(copy, later[0].start)
-                return in_turn([stage for stage in later if stage.beside], copy, python, logs)
-        except Problem as problem:
-            line(f"  --  on a copy of the server it cannot be done: {problem.sentence}")
-            return None
-
-    def on_the_first(_: threading.Event) -> list[Took] | None:
-        return in_turn([stage for stage in later if not stage.beside], machine, python, logs)
-
-    first, second = children.side_by_side(on_the_first, on_the_copy)
-    if second is None:
-        chapters.restore(machine, later[0].start)
-        second = in_turn([stage for stage in later if stage.beside], machine, python, logs)
-    return [*took, *(first or []), *second]
-
-
-def finished(machine: Machine, python: Path) -> None:
-    """Wait until a server that was just started passes its checks. Raises Problem."""
-    with step("the server passes the checks"):
-        deadline = time.monotonic() + STARTING
-        look = [str(python), "-m", "labkit.cli"]
-        while children.quick(look, env=chapters.context(machine), limit=120).returncode != 0:
-            if time.monotonic() > deadline:
-                raise Problem(f"it does not pass the checks {STARTING:.0f} s after its start", "run it again")
-            time.sleep(2)
-
-
-def in_turn(these: list[Stage], machine: Machine, python: Path, logs: Path) -> list[Took]:
-    """One stage after the other, up to one that was needed and failed. Raises Problem."""
     took: list[Took] = []
     passed = True
-    for stage in these:
+    for stage in stages(machine.checkout, every):
         started = time.monotonic()
         line(f"{stage.title}:")
         if stage.afresh or not passed:
             chapters.restore(machine, stage.start)
-        passed = run(stage, machine.checkout, python, chapters.context(machine), logs)
+        passed = run(stage, machine.checkout, environment.python, context, logs)
         took.append(Took(stage.title, time.monotonic() - started, passed))
         if stage.needed and not passed:
+            line("  --  what follows starts from the server that this makes: not run")
             break
     return took
 

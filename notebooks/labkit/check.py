@@ -94,8 +94,7 @@ def run(
     late = [fact for fact in wanted if fact.late and asked]
     if needs:
         progress(f"looking at {context.target.host}")
-        early = [fact for fact in wanted if fact not in late]
-        look = gather(context.server, early, root=any(fact.sudo for fact in late))
+        look = gather(context.server, [fact for fact in wanted if fact not in late])
     if asked:
         progress(f"looking from {context.target.vantage}")
         answers = _look_from_outside(look, context, [question.part for question in asked])

@@ -86,6 +86,16 @@ def alive(pid: int) -> bool:
     return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def ends(pid: int) -> bool:
+    """Whether a process that was killed is gone: it gets 5 s for that, on a busy computer too."""
+    deadline = time.monotonic() + 5
+    while alive(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 @pytest.fixture
 def stopping(checkout: Path) -> Iterator[subprocess.Popen[str]]:
     """`lab.py stop` while its Vagrant is at work."""
@@ -109,10 +119,7 @@ def test_interrupted_it_ends_its_children_and_says_how_to_go_on(
     assert stopping.returncode == 130
     assert errors.strip() == "lab.py stop: interrupted: run it again, it goes on"
     assert "Traceback" not in output + errors
-    deadline = time.monotonic() + 5  # a killed process gets its moment, on a busy computer too
-    while alive(grandchild) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not alive(grandchild)
+    assert ends(grandchild)
 
 
 def test_works_side_by_side_give_their_results_in_order(tmp_path: Path) -> None:
@@ -147,10 +154,7 @@ def test_a_program_that_takes_too_long_is_ended_with_its_children(tmp_path: Path
     command = ["sh", "-c", f"sleep 300 & echo $! > {note}; wait"]
     assert children.run(command, log=tmp_path / "log" / "x.log", limit=1.0).status == 124
     assert time.monotonic() - before < 20
-    deadline = time.monotonic() + 5
-    while alive(int(note.read_text())):
-        assert time.monotonic() < deadline, "the program's child lives on"
-        time.sleep(0.02)
+    assert ends(int(note.read_text())), "the program's child lives on"
 
 
 def test_a_second_program_on_the_same_machine_is_refused(

@@ -5,8 +5,6 @@
 /health        shows every component; the top line follows from them
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import time
@@ -28,36 +26,31 @@ DEADLINE = 0.7  # seconds for one look: the whole answer must be there within 1 
 SHARED_FOR = 3.0  # seconds for which a result serves everyone who asks
 
 # Looks at the real thing; raises what is wrong with it.
-Look = Callable[[], Awaitable[None]]
+Look = Callable[[], Awaitable[object]]
 
 
 @dataclass
 class Probe:
     """One dependency. However many ask, one look is under way, and its result is shared.
 
-    `critical`: without it the whole is unhealthy, not degraded. `absent` says why there is nothing to look
-    at, where `look` is None.
+    `look` may be a sentence instead: why there is nothing to look at. `critical`: without it the whole is
+    unhealthy, not degraded.
     """
 
     name: str
-    look: Look | None
+    look: Look | str
     critical: bool = False
-    absent: str = ""
     whole: Overall = "healthy"  # what the whole is, if it depended on this component alone
     looked_at: float = float("-inf")
     started: float = 0.0
     task: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
-        self.component: dict[str, Any] = {
-            "status": "not_configured",
-            "latency_ms": None,
-            "reason": self.absent,
-        }
+        self.component: dict[str, Any] = {"status": "not_configured", "latency_ms": None, "reason": self.look}
 
     async def refresh(self) -> None:
         """Look, unless the latest result is fresh. Takes DEADLINE at most, whatever the dependency does."""
-        if self.look is None or time.monotonic() - self.looked_at < SHARED_FOR:
+        if isinstance(self.look, str) or time.monotonic() - self.looked_at < SHARED_FOR:
             return
         if self.task is None or self.task.done():
             self.started = time.monotonic()
@@ -81,14 +74,14 @@ class Probe:
 
     def note(self, reason: str | None) -> None:
         self.looked_at = time.monotonic()
-        before, after = self.component["status"], "healthy" if reason is None else "unhealthy"
+        before, after = self.component["status"], "unhealthy" if reason else "healthy"
         latency = round((self.looked_at - self.started) * 1000, 1)
         self.component = {"status": after, "latency_ms": latency, "reason": reason}
-        metrics.health.labels(self.name).set(reason is None)
         self.whole = "healthy" if reason is None else "unhealthy" if self.critical else "degraded"
+        metrics.health.labels(self.name).set(reason is None)
         if before != after:
             fields = {"event_type": "health_change", "component": self.name, "error": reason}
-            level = logging.INFO if reason is None else logging.WARNING
+            level = logging.WARNING if reason else logging.INFO
             logger.log(level, "%s is %s", self.name, after, extra=fields)
 
 

@@ -1,7 +1,5 @@
 """Logs: one JSON object a line, from this application, its libraries and uvicorn."""
 
-from __future__ import annotations
-
 import io
 import logging
 import sys
@@ -35,7 +33,7 @@ class JsonFormatter(OrjsonFormatter):
 
     def __init__(self, secrets: Sequence[str] = ()) -> None:
         super().__init__(
-            json_default=lambda value: float(value) if isinstance(value, Decimal) else orjson_default(value),
+            json_default=default,
             reserved_attrs=[*RESERVED_ATTRS, "color_message", "taskName", *OWN],
             rename_fields={"exc_info": "traceback"},
         )
@@ -88,18 +86,19 @@ def head(record: logging.LogRecord, message: str) -> dict[str, Any]:
 
 def plain(value: object, depth: int = 0) -> Any:
     """The value as something that JSON can hold for certain."""
-    if value is None or isinstance(value, bool | float):
-        return value
-    if isinstance(value, Decimal) and value.is_finite():
-        return float(value)
-    if isinstance(value, int) and -(2**63) <= value < 2**63:
-        return int(value)
     if isinstance(value, dict) and depth < DEEPEST:
-        entries = list(value.items())[:LONGEST]
-        return {text(key): plain(entry, depth + 1) for key, entry in entries}
+        return {text(key): plain(entry, depth + 1) for key, entry in list(value.items())[:LONGEST]}
     if isinstance(value, list | tuple | set | frozenset) and depth < DEEPEST:
         return [plain(entry, depth + 1) for entry in list(value)[:LONGEST]]
-    return text(value)
+    try:
+        return orjson.Fragment(orjson.dumps(value, default=default))
+    except (TypeError, ValueError, RecursionError):
+        return text(value)
+
+
+def default(value: object) -> Any:
+    """What is written of a value that JSON has no kind for."""
+    return float(value) if isinstance(value, Decimal) else orjson_default(value)
 
 
 def text(value: object) -> str:
@@ -132,12 +131,11 @@ def configure_logging(settings: Settings) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
     logging.getLogger("lab_app").setLevel(settings.log_level)
-    logging.getLogger("uvicorn").setLevel(logging.INFO)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        # Requests are logged by our own middleware, which knows the request id and the duration.
-        logger.propagate = name != "uvicorn.access"
-    # On DEBUG these write what they send: prompts, and addresses on INFO.
+    # Requests are logged by our own middleware, which knows the request id and the duration.
+    logging.getLogger("uvicorn.access").handlers.clear()
+    uvicorn = logging.getLogger("uvicorn")
+    uvicorn.handlers.clear()
+    uvicorn.propagate = True
+    # On DEBUG these write what they send: prompts, and addresses on INFO. OPENAI_LOG must not turn that on.
     for name in ("openai", "httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)

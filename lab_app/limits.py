@@ -1,7 +1,5 @@
 """How often a client may ask: a window that moves, counted in Redis for all processes together."""
 
-from __future__ import annotations
-
 import math
 import time
 
@@ -10,33 +8,34 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from lab_app.problems import Problem
+from lab_app.settings import Settings
 from lab_app.shared import LIMITS, Shared
 
 
 class Limit:
     """So many requests a minute for each client; while Redis does not answer, for each process."""
 
-    def __init__(self, amount: int, shared: Shared | None, url: str) -> None:
-        self.item = RateLimitItemPerMinute(amount)
-        self.alone = MovingWindowRateLimiter(MemoryStorage())
+    def __init__(self, settings: Settings, shared: Shared) -> None:
+        self.item = RateLimitItemPerMinute(settings.chat_limit)
         self.shared = shared
-        if shared is not None:
-            storage = RedisStorage(f"async+{url}", implementation="redispy", **LIMITS)
-            self.together = MovingWindowRateLimiter(storage)
+        self.alone = self.together = MovingWindowRateLimiter(MemoryStorage())
+        if settings.redis_url is not None:
+            url = f"async+{settings.redis_url.get_secret_value()}"
+            self.together = MovingWindowRateLimiter(RedisStorage(url, implementation="redispy", **LIMITS))
 
     async def count(self, client: str) -> dict[str, str]:
         """Count a request; the RateLimit fields of draft-ietf-httpapi-ratelimit-headers-10, for the answer.
 
         Raises Problem, 429, where there were too many.
         """
-        counted = await self.shared.ask(lambda _: self.ask(self.together, client)) if self.shared else None
+        counted = await self.shared.ask(lambda _: self.ask(self.together, client))
         allowed, left, reset = counted or await self.ask(self.alone, client)
         wait = max(math.ceil(reset - time.time()), 1)
         quota = self.item.amount
         fields = {"RateLimit-Policy": f'"chat";q={quota};w=60', "RateLimit": f'"chat";r={left};t={wait}'}
         if not allowed:
             detail = f"At most {quota} questions a minute: ask again in {wait} s."
-            raise Problem(429, "too_many_requests", detail, headers=fields | {"Retry-After": str(wait)})
+            raise Problem(429, "too_many_requests", detail, fields | {"Retry-After": str(wait)})
         return fields
 
     async def ask(self, limiter: MovingWindowRateLimiter, client: str) -> tuple[bool, int, float]:

@@ -1,7 +1,5 @@
 """Log files: a line is formatted once and appended to every file that wants it, whatever the disk does."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import logging
@@ -10,6 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from prometheus_client import Counter
 
 # Everything, and copies for three questions: who came, what failed, and what did the model do and cost? Its
 # calls that failed are in the last as well, or it would not show what share of them did.
@@ -23,6 +23,7 @@ MOMENT = 0.01  # seconds: far more than logrotate takes from its rename to its n
 QUIET = 60.0  # seconds between two complaints on standard error
 
 dropped = dict.fromkeys(FILES, 0)  # lines that a file did not take, since the start of this process
+dropped_ever = Counter("app_log_lines_dropped", "Lines that a log file did not take", ["file"])
 quiet_until = 0.0
 
 
@@ -32,7 +33,7 @@ class LogFile:
 
     path: Path
     fd: int = -1
-    inode: tuple[int, int] | None = None  # what `fd` is: device and number
+    opened: os.stat_result | None = None  # what `fd` is
     lost: int = 0  # lines since it last took one
 
     def append(self, line: bytes) -> None:
@@ -50,12 +51,12 @@ class LogFile:
         """Open what is at the path now, where that is another file than before."""
         try:
             found = os.stat(self.path)  # noqa: PTH116 - Path.stat takes longer, and this is for every line
-            if (found.st_dev, found.st_ino) == self.inode:
+            if self.opened and os.path.samestat(found, self.opened):
                 return
         except OSError:
-            if self.inode:  # logrotate is about to make it, and would put aside one that is there already
+            if self.opened:  # logrotate is about to make it, and would put aside one that is there already
                 time.sleep(MOMENT)
-        self.inode = None  # so that it waits once a rotation, not once a line
+        self.opened = None  # so that it waits once a rotation, not once a line
         try:
             fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         except OSError as error:
@@ -66,8 +67,7 @@ class LogFile:
             return
         if self.fd >= 0:
             os.close(self.fd)
-        found = os.fstat(fd)
-        self.fd, self.inode = fd, (found.st_dev, found.st_ino)
+        self.fd, self.opened = fd, os.fstat(fd)
 
 
 class LogFiles(logging.Handler):
@@ -96,19 +96,21 @@ class LogFiles(logging.Handler):
         except OSError as error:
             file.lost += 1
             dropped[name] += 1
+            dropped_ever.labels(name).inc()
             complain(f"{error}: lost lines of {file.path}: {dropped[name]}; each new line is tried")
             return False
-        if lost := file.lost:
-            file.lost = 0
-            fields = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", "file": name}
-            fields |= {
-                "event_type": "log_dropped",
-                "dropped": lost,
-                "msg": f"lost lines of {name}: {lost}",
-            }
-            if not self.write("app.log", self.format(logging.makeLogRecord(fields)).encode() + b"\n"):
-                file.lost += lost  # to be said later
+        lost, file.lost = file.lost, 0
+        if lost and not self.write("app.log", self.told(name, lost)):
+            file.lost += lost  # to be said later
         return True
+
+    def told(self, name: str, lost: int) -> bytes:
+        fields = {"event_type": "log_dropped", "file": name, "dropped": lost}
+        record = logging.LogRecord(
+            __name__, logging.WARNING, "", 0, f"lost lines of {name}: {lost}", (), None
+        )
+        vars(record).update(fields)
+        return self.format(record).encode() + b"\n"
 
 
 def complain(problem: str) -> None:

@@ -1,7 +1,5 @@
 """A log to search in: `python -m lab_app.logging_demo [DIRECTORY]` writes one, as the application would."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import tempfile

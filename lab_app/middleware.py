@@ -3,14 +3,13 @@
 Pure ASGI: Starlette's BaseHTTPMiddleware costs several times as much.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import re
 import time
 from secrets import token_hex
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lab_app import metrics
@@ -20,8 +19,6 @@ from lab_app.problems import Problem
 logger = logging.getLogger(__name__)
 
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-CLIENT_GONE = 499  # nginx's number for: no answer was sent, since nobody waited for it
-LONGEST_PATH = 500  # characters in the log
 
 
 class RequestLog:
@@ -56,7 +53,8 @@ class RequestLog:
                 wrong = Problem(500, "internal_error", "Something went wrong here; it has been logged.")
                 await wrong.response()(scope, receive, send_with_id)
         finally:
-            log_request(scope, status or CLIENT_GONE, time.perf_counter() - started)
+            # 499 is nginx's number for: no answer was sent, since nobody waited for it.
+            log_request(scope, status or 499, time.perf_counter() - started)
 
 
 def log_request(scope: Scope, status: int, seconds: float) -> None:
@@ -66,7 +64,7 @@ def log_request(scope: Scope, status: int, seconds: float) -> None:
         "event_type": "request",
         "ip_address": client[0] if client else None,
         "method": scope["method"],
-        "path": scope["path"][:LONGEST_PATH],  # without the query, where people put secrets
+        "path": scope["path"][:500],  # without the query, where people put secrets
         "status_code": status,
         "duration_ms": round(seconds * 1000, 1),
     }
@@ -77,7 +75,7 @@ def log_request(scope: Scope, status: int, seconds: float) -> None:
 
 
 class BodyLimit:
-    """Reads the whole body before the application runs: at most `size` bytes, in at most `seconds`.
+    """A bound on what the application reads of a body: at most `size` bytes, in at most `seconds`.
 
     Without the time limit, a client that sends a byte now and then could hold up a shutdown for ever.
     """
@@ -88,41 +86,28 @@ class BodyLimit:
         self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"]) if scope["type"] == "http" else {}
-        if b"content-length" not in headers and b"transfer-encoding" not in headers:  # there is no body
-            await self.app(scope, receive, send)
+        if scope.get("method", "GET") in ("GET", "HEAD"):
+            await self.app(scope, receive, send)  # which reads no body
             return
-        try:
-            async with asyncio.timeout(self.seconds):
-                body = await self.read(headers.get(b"content-length", b""), receive)
-        except TimeoutError:
-            problem = Problem(408, "slow_body", "The body did not arrive in time.", headers=CLOSE)
-            await problem.response()(scope, receive, send)
-            return
-        except Problem as problem:
-            await problem.response()(scope, receive, send)
-            return
-        if body is None:
-            return  # the client left: nobody to answer
-        waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        until = asyncio.get_running_loop().time() + self.seconds
+        received, more = 0, True
 
-        async def replay() -> Message:
-            return waiting.pop() if waiting else await receive()
-
-        await self.app(scope, replay, send)
-
-    async def read(self, announced: bytes, receive: Receive) -> bytes | None:
-        received = bytearray()
-        more = True
-        while more:
-            if len(received) > self.size or (announced.isdigit() and int(announced) > self.size):
-                raise Problem(413, "too_large", f"At most {self.size} bytes are taken.", headers=CLOSE)
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            received += message.get("body", b"")
+        async def limited() -> Message:
+            nonlocal received, more
+            announced = int(Headers(scope=scope).get("content-length", 0))
+            try:
+                # Where all is there, what is waited for is that the client leaves.
+                async with asyncio.timeout_at(until if more else None):
+                    message = await receive() if announced <= self.size else {}
+            except TimeoutError:
+                raise Problem(408, "slow_body", "The body did not arrive in time.", CLOSE) from None
+            received += len(message.get("body", b""))
             more = message.get("more_body", False)
-        return bytes(received)
+            if max(received, announced) > self.size:
+                raise Problem(413, "too_large", f"At most {self.size} bytes are taken.", CLOSE)
+            return message
+
+        await self.app(scope, limited, send)
 
 
 # What is left of a body that was not read must not be taken for the next request.

@@ -1,25 +1,18 @@
 """Why something that the application depends on does not serve, in words without an address or a secret."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
-# What the name of an error, or of one that caused it, tells; the most telling first.
+# What an error, or one that caused it, is called when this is the reason; the most telling first.
 REASONS = {
-    "SSLCertVerificationError": "its certificate is not trusted",
-    "gaierror": "its name does not resolve",
-    "InvalidPassword": "it refuses the password",
-    "InvalidAuthorization": "it refuses the password",
-    "AuthenticationError": "it refuses the password",  # Redis
-    "InvalidCatalogName": "there is no database of this name",
-    "UndefinedTable": "its tables are missing: python -m lab_app.migrations",
-    "Timeout": "no answer in time",
-    "Connect": "no connection",
-    "Network": "no connection",
-    "ReadError": "the connection broke off",
-    "RemoteProtocolError": "the connection broke off",
-    "DecodeError": "what came back is not JSON of the expected shape",
-    "ResponseValidation": "what came back is not JSON of the expected shape",
+    "its certificate is not trusted": ("SSLCertVerificationError",),
+    "its name does not resolve": ("gaierror",),
+    "it refuses the password": ("InvalidPassword", "InvalidAuthorization", "AuthenticationError"),
+    "there is no database of this name": ("InvalidCatalogName",),
+    "its tables are missing: python -m lab_app.migrations": ("UndefinedTable",),
+    "no answer in time": ("Timeout",),
+    "no connection": ("Connect", "Network"),
+    "the connection broke off": ("ReadError", "RemoteProtocolError"),
+    "what came back is not JSON of the expected shape": ("DecodeError", "ResponseValidation"),
 }
 
 
@@ -37,15 +30,13 @@ def why(error: BaseException) -> str:
         return "rate limited or out of quota (429)"
     if status is not None:
         return f"it answers with HTTP {status}"
-    names = [type(cause).__name__ for cause in causes(error)]
-    return next((words for part, words in REASONS.items() if any(part in name for name in names)), names[0])
+    names = " ".join(type(cause).__name__ for cause in causes(error))
+    known = (words for words, parts in REASONS.items() if any(part in names for part in parts))
+    return next(known, type(error).__name__)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error, and what it was raised from, down to the operating system's word."""
     while error is not None:
         yield error
-        if isinstance(error, BaseExceptionGroup):
-            for member in error.exceptions:
-                yield from causes(member)
         error = error.__cause__ or error.__context__

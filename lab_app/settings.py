@@ -1,7 +1,5 @@
 """What can be set: environment variables first, then the file `.env` in the working directory."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

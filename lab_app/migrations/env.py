@@ -1,23 +1,7 @@
-"""What alembic runs: the steps of `versions`, all of them or none."""
-
-import asyncio
+"""What alembic runs: the steps of `versions`."""
 
 from alembic import context
-from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
 
-
-def apply(connection: Connection) -> None:
-    context.configure(connection=connection)
-    with context.begin_transaction():
-        context.run_migrations()
-
-
-async def run() -> None:
-    engine = create_async_engine(context.config.attributes["url"])
-    async with engine.begin() as connection:
-        await connection.run_sync(apply)
-    await engine.dispose()
-
-
-asyncio.run(run())
+context.configure(connection=context.config.attributes["connection"])
+with context.begin_transaction():
+    context.run_migrations()

@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from prometheus_client import REGISTRY
 
 from lab_app import log_files
 from lab_app.json_logs import JsonFormatter
@@ -112,6 +113,11 @@ def entries(path: Path) -> list[dict[str, Any]]:
     found = [json.loads(line) for line in content.split(b"\n") if line.strip()]
     assert all(isinstance(entry, dict) for entry in found)
     return found
+
+
+def counted(file: str) -> float:
+    """What the metric says of a file, since the start of this process."""
+    return REGISTRY.get_sample_value("app_log_lines_dropped_total", {"file": file}) or 0
 
 
 def messages(path: Path) -> list[str]:
@@ -319,9 +325,11 @@ def test_on_a_full_disk_logging_goes_on_counts_and_says_once_it_is_over_how_many
     logger = log_to(small_disk / "logs")
     logger.error("before")
     ballast = fill(small_disk)
+    before = counted("error.log")
     for _ in range(5):
         logger.error("lost %s", "x" * 5000)
     assert log_files.dropped == {"app.log": 5, "access.log": 0, "error.log": 5, "metrics.log": 0}
+    assert counted("error.log") - before == 5
     ballast.unlink()
     logger.error("after")
     app = entries(small_disk / "logs" / "app.log")

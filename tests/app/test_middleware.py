@@ -8,9 +8,11 @@ from typing import Any
 
 import httpx2
 import pytest
+from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from lab_app.middleware import BodyLimit, RequestLog
+from lab_app.problems import Problem
 
 from .conftest import client_of, settings
 
@@ -37,7 +39,7 @@ async def test_a_body_that_is_announced_too_large_is_refused_unread() -> None:
 
     async with client_of(settings()) as client:
         response = await client.post("/api/chat", content=never(), headers={"Content-Length": "70000"})
-    assert response.status_code == 413
+    assert (response.status_code, response.json()["reason"]) == (413, "too_large")
     assert response.headers["connection"] == "close"
 
 
@@ -54,32 +56,40 @@ async def test_a_body_that_turns_out_too_large_is_refused() -> None:
 SCOPE: Scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-length", b"10")]}
 
 
-async def never_called(scope: Scope, receive: Receive, send: Send) -> None:
-    pytest.fail("the application was called")
+async def reads(scope: Scope, receive: Receive, send: Send) -> None:
+    await Request(scope, receive).body()
 
 
 async def test_a_body_that_does_not_come_is_a_408() -> None:
-    sent: list[Message] = []
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
     async def receive() -> Message:
         await asyncio.Event().wait()
         raise AssertionError
 
-    await BodyLimit(never_called, size=10, seconds=0.05)(SCOPE, receive, send)
-    assert sent[0]["status"] == 408
-
-
-async def test_a_client_that_leaves_while_sending_gets_no_answer() -> None:
     async def send(message: Message) -> None:
-        pytest.fail("somebody was answered")
+        pytest.fail("the answer is the application's")
+
+    with pytest.raises(Problem) as caught:
+        await BodyLimit(reads, size=10, seconds=0.05)(SCOPE, receive, send)
+    assert (caught.value.status_code, caught.value.headers) == (408, {"Connection": "close"})
+
+
+async def test_once_the_body_is_there_an_answer_may_take_its_time() -> None:
+    messages: list[Message] = [{"type": "http.request", "body": b"all"}]
 
     async def receive() -> Message:
-        return {"type": "http.disconnect"}
+        if not messages:
+            await asyncio.sleep(0.1)
+            return {"type": "http.disconnect"}
+        return messages.pop()
 
-    await BodyLimit(never_called, size=10, seconds=1)(SCOPE, receive, send)
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+        assert (await receive())["body"] == b"all"
+        assert (await receive())["type"] == "http.disconnect"
+
+    async def send(message: Message) -> None:
+        pytest.fail("nothing is sent")
+
+    await BodyLimit(waits, size=10, seconds=0.05)(SCOPE, receive, send)
 
 
 async def broken(scope: Scope, receive: Receive, send: Send) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
+import pytest
 
 from .conftest import KEY, Server, StartEndpoint, StartServer, client_of, settings, wait_until
 from .test_chat import LAST, USAGE, assert_problem, chunk, streamed
@@ -82,14 +83,16 @@ def left_behind(server: Server) -> dict[str, Any]:
     return line
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "in pieces"])
 def test_a_client_that_goes_away_ends_the_call_of_the_model(
-    start_server: StartServer, start_endpoint: StartEndpoint
+    start_server: StartServer, start_endpoint: StartEndpoint, stream: bool
 ) -> None:
     endpoint = start_endpoint(hold=True)
     server = start_server(
         "lab_app.main:app", OPENAI_API_KEY=KEY, OPENAI_BASE_URL=endpoint.url, OPENAI_TIMEOUT="60"
     )
-    leave(server, lambda: "POST /v1/chat/completions" in endpoint.requests, {"message": "Hello"})
+    question = {"message": "Hello", "stream": stream}
+    leave(server, lambda: "POST /v1/chat/completions" in endpoint.requests, question)
     line = left_behind(server)
     assert (line["outcome"], line["level"]) == ("cancelled", "WARNING")
     (request,) = [each for each in server.lines("request") if each["path"] == "/api/chat"]

@@ -7,8 +7,8 @@
 # also: none
 set -euo pipefail
 file=/home/aiapp/app/lab_app/middleware.py
-sed -i -e 's/^\( *\)this_id = given if .*/\1this_id = uuid4().hex/' \
-  -e 's/\["X-Request-ID"\] = this_id$/["X-Request-ID"] = given or this_id/' "$file"
-grep -q 'given or this_id' "$file"
+sed -i -e 's/^\( *\)this_id = given if .*/\1this_id = token_hex(16)/' \
+  -e 's/this_id\.encode()/(given or this_id).encode()/' "$file"
+grep -q '(given or this_id)' "$file"
 supervisorctl restart aiapp:
 soon app_is_well

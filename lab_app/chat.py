@@ -71,6 +71,8 @@ class Chat:
             yield "done", answer.model_dump()
             return
         passages = await self.documents.near(message) if self.documents else []
+        named = list(dict.fromkeys(passage.document for passage in passages))
+        logger.debug("passages were found", extra={"operation": "chat", "documents": named})
         told = [{"role": "system", "content": passage.text} for passage in passages]
         call = Call(self.client, self.settings, [*told, {"role": "user", "content": message}])
         outcome, error = "cancelled", "nobody waits for the answer any longer"
@@ -92,7 +94,7 @@ class Chat:
         answer = Answer(
             answer=call.text,
             model=call.model,
-            documents=list(dict.fromkeys(passage.document for passage in passages)),
+            documents=named,
             usage=call.usage(),
             cost_usd=entry.cost_usd,
         )

@@ -81,7 +81,8 @@ class Probe:
         metrics.health.labels(self.name).set(reason is None)
         if before != after:
             fields = {"event_type": "health_change", "component": self.name, "error": reason}
-            level = logging.WARNING if reason else logging.INFO
+            worse = logging.CRITICAL if self.critical else logging.WARNING
+            level = worse if reason else logging.INFO
             logger.log(level, "%s is %s", self.name, after, extra=fields)
 
 

@@ -94,7 +94,8 @@ def run(
     late = [fact for fact in wanted if fact.late and asked]
     if needs:
         progress(f"looking at {context.target.host}")
-        look = gather(context.server, [fact for fact in wanted if fact not in late])
+        early = [fact for fact in wanted if fact not in late]
+        look = gather(context.server, early, root=any(fact.sudo for fact in late))
     if asked:
         progress(f"looking from {context.target.vantage}")
         answers = _look_from_outside(look, context, [question.part for question in asked])

@@ -6,13 +6,13 @@ from labkit.checks import Item
 from labkit.checks.item_01_domain import ITEM as DOMAIN
 from labkit.checks.item_02_https import ITEM as HTTPS
 from labkit.checks.item_03_health import ITEM as HEALTH
+from labkit.checks.item_04_logs import ITEM as LOGS
+from labkit.checks.item_05_rotation import ITEM as ROTATION
 from labkit.checks.item_06_firewall import ITEM as FIREWALL
 from labkit.checks.item_07_account import ITEM as ACCOUNT
 from labkit.checks.item_09_supervisor import ITEM as SUPERVISOR
 
 _LATER = (
-    Item(4, "Logs being written to files", "Logs", "04_logging", "Logs in files"),
-    Item(5, "Log rotation configured", "Log rotation", "04_logging", "Rotation"),
     Item(8, "Secrets in environment variables", "Secrets", "06_security", "Secrets"),
     Item(10, "Monitoring and alerts set up", "Monitoring", "07_monitoring", "Alerts"),
     Item(11, "Backups configured (if stateful)", "Backups", "09_backups", "Backups"),
@@ -21,7 +21,7 @@ _LATER = (
     Item(14, "Error tracking set up", "Error tracking", "08_errors_and_cost", "Errors"),
     Item(15, "Cost alerts configured", "Cost alerts", "08_errors_and_cost", "Cost"),
 )
-_NOW = (DOMAIN, HTTPS, HEALTH, FIREWALL, ACCOUNT, SUPERVISOR)
+_NOW = (DOMAIN, HTTPS, HEALTH, LOGS, ROTATION, FIREWALL, ACCOUNT, SUPERVISOR)
 
 ITEMS: tuple[Item, ...] = tuple(sorted((*_NOW, *_LATER), key=lambda item: item.number))
 

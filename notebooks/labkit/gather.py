@@ -41,18 +41,20 @@ class Look:
         return Look({**self.results, **later.results}, {**self.reasons, **later.reasons})
 
 
-def gather(connection: Connection, facts: Sequence[Fact[Any]]) -> Look:
+def gather(connection: Connection, facts: Sequence[Fact[Any]], *, root: bool = False) -> Look:
     """Ask the host for every fact, each once, in one round trip under one `sudo -n`. Changes nothing there.
 
     Where sudo is refused, facts that do not need it come all the same. Facts that do not need root are read
-    as root too where sudo is there: a command that depends on who asks has to say so itself.
+    as root too where sudo is there: a command that depends on who asks has to say so itself. `root`: also
+    where none of these facts needs it, for a look of which they are a part.
     """
+    root = root or any(fact.sudo for fact in facts)
     wanted = {fact.name: fact for fact in facts}
     results: dict[str, Result] = {}
     reasons: dict[str, str] = {}
     while wanted:
         try:
-            seen = _ask(connection, list(wanted.values()))
+            seen = _ask(connection, list(wanted.values()), root)
         except Unreachable as problem:
             reasons |= dict.fromkeys(wanted, f"{connection.host}: {problem.reason} ({problem.next})")
             break
@@ -73,16 +75,14 @@ class _Seen:
     why_missing: str
 
 
-def _ask(connection: Connection, facts: Sequence[Fact[Any]]) -> _Seen:
+def _ask(connection: Connection, facts: Sequence[Fact[Any]], root: bool) -> _Seen:
     """One round trip."""
     nonce = secrets.token_hex(12)
     script = _script(facts, nonce)
     limit = 60 + sum(fact.timeout for fact in facts)
     why_missing = "the answer ended too early"
     try:
-        answer = connection.run(
-            _reader(script, any(fact.sudo for fact in facts)), stdin=script, timeout=limit
-        )
+        answer = connection.run(_reader(script, root), stdin=script, timeout=limit)
     except Unreachable as problem:
         if problem.partial is None or nonce not in problem.partial.stdout:
             raise

@@ -107,6 +107,20 @@ def test_a_late_fact_sees_what_the_look_from_outside_left_behind(
     assert run(shared, item(saw)).items[0].findings[0].saw == "nothing, then left"
 
 
+def test_what_comes_first_is_read_as_root_where_a_late_fact_is(
+    shared: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = Fact("early", "echo $EUID", lambda result: result.stdout.strip())
+    late = replace(ROOT, late=True)
+
+    @aspect(before=early, after=late, edge=outside.edge)
+    def saw(before: str, after: str, edge: dict[str, str]) -> Iterator[Finding]:
+        yield passed(f"{before}, then {after}")
+
+    monkeypatch.setattr(outside, "look", lambda asked, vantage: Answers({}))
+    assert run(shared, item(saw)).items[0].findings[0].saw == "0, then 0"
+
+
 def test_without_sudo_what_needs_it_is_unknown_and_the_rest_is_judged(sshd: Sshd) -> None:
     report = run(sshd.connection(User=MAY_NOT), item(is_open), item(is_root, number=2))
     assert [judged.verdict for judged in report.items] == [Verdict.PASS, Verdict.UNKNOWN]

@@ -132,7 +132,7 @@ def every_process_writes_them(found: Written) -> Iterator[Finding]:
                 next="restart the application",
             )
     if good:
-        yield passed(f"{found.names()}: open in every process of the application")
+        yield passed(f"{found.names()}, in every process")
 
 
 @log_aspect(site=outside.website)

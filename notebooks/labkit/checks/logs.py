@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -111,6 +112,11 @@ def log_aspect(**needs: Need) -> Callable[[Callable[..., Iterator[Finding]]], As
                 yield from judge(found, **others)
 
         with_logs.__name__ = judge.__name__
+        # It asks for what `written` needs, and for what the judge says.
+        own = list(inspect.signature(judge).parameters.values())[1:]
+        *common, _ = inspect.signature(with_logs).parameters.values()
+        whole = [*common, *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own)]
+        with_logs.__signature__ = inspect.Signature(whole)  # type: ignore[attr-defined]
         return Aspect({**NEEDS, **needs}, with_logs)
 
     return make

@@ -6,6 +6,7 @@ export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 here=$(dirname "$(realpath "$0")")
 
 "$here/record-manifest.sh"
+"$here/quicken-emulation.sh"
 "$here/open-password-login.sh"
 "$here/adopt-host-settings.sh"
 "$here/make-internet-disk.sh"

@@ -68,6 +68,7 @@ _check.add_argument("numbers", metavar="N", type=int, nargs="+")
 _check.add_argument("--exercise", action="store_true")
 
 _board = _Parser(prog="board", add_help=False, allow_abbrev=False)
+_board.add_argument("--exercise", action="store_true")
 _done = _Parser(prog="done", add_help=False, allow_abbrev=False)
 _done.add_argument("chapter", metavar="NN")
 
@@ -218,11 +219,11 @@ def check_items(line: str) -> None:
 
 
 def board(line: str) -> None:
-    """The whole checklist, a line an item; in the lab, where nobody else is hurt, in both depths."""
+    """The whole checklist, a line an item: what a look tells, or with --exercise what can be proved by doing."""
     from IPython.display import display  # IPython is there where this runs, and need not be elsewhere
 
-    _board.parse_args(shlex.split(line))
-    found = _report([], exercise=_config().target.lab)
+    options = _board.parse_args(shlex.split(line))
+    found = _report([], exercise=options.exercise)
     bundle = {"text/plain": report.board_text(found), "text/html": report.board_html(found)}
     display(bundle, raw=True)  # type: ignore[no-untyped-call,unused-ignore]
 

@@ -4,7 +4,7 @@
 # start one takes three times as long (measured: 40 ms and 13 ms). A real processor keeps the protection.
 set -euo pipefail
 setting=/etc/sysctl.d/60-emulated-processor.conf
-[ "$(systemd-detect-virt --vm || true)" = qemu ] && [ ! -e $setting ] || exit 0
+[ "$(systemd-detect-virt --vm)" = qemu ] && [ ! -e $setting ] || exit 0
 echo "quickening the emulated processor"
 install -m 644 /dev/stdin $setting <<'END'
 # The lab put this here because this server's processor is emulated: programs start three times as fast.

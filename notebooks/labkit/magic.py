@@ -219,7 +219,7 @@ def check_items(line: str) -> None:
 
 
 def board(line: str) -> None:
-    """The whole checklist, a line an item: what a look tells, or with --exercise what can be proved by doing."""
+    """The whole checklist, a line an item: what a look tells, or with --exercise what doing proves."""
     from IPython.display import display  # IPython is there where this runs, and need not be elsewhere
 
     options = _board.parse_args(shlex.split(line))

@@ -7,6 +7,7 @@ import gzip
 import json
 import logging
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -21,7 +22,6 @@ import httpx2
 import pytest
 from prometheus_client import REGISTRY
 
-from lab_app import log_files
 from lab_app.json_logs import JsonFormatter
 from lab_app.log_files import FILES, LogFiles
 
@@ -30,13 +30,14 @@ from .conftest import KEY, ROOT, wait_until
 LOGROTATE = shutil.which("logrotate", path=os.defpath + ":/usr/sbin:/sbin")
 
 # Says that it is ready, waits for a line, and then writes numbered lines through the application's own
-# configuration, as many as a very busy server, until there is a file. Its last words are how many, and what
-# was dropped.
+# configuration, as many as a very busy server, until there is a file. Its last words are how many, and how
+# many each file did not take.
 WRITER = """
 import json, logging, sys, time
 from pathlib import Path
-from lab_app import log_files
+from prometheus_client import REGISTRY
 from lab_app.json_logs import configure_logging
+from lab_app.log_files import FILES
 from lab_app.settings import Settings
 
 folder, name, stop = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
@@ -50,14 +51,9 @@ while not stop.exists():
     fields = {"event_type": "request", "line": f"{name} {number}", "padding": "x" * (number * 97 % 1500)}
     logger.info("numbered", extra=fields)
     time.sleep(0.0005)
-print(json.dumps({"written": number, "dropped": log_files.dropped}))
+counts = {file: REGISTRY.get_sample_value("app_log_lines_dropped_total", {"file": file}) for file in FILES}
+print(json.dumps({"written": number, "dropped": {file: count or 0 for file, count in counts.items()}}))
 """
-
-
-@pytest.fixture(autouse=True)
-def nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_files, "quiet_until", 0.0)
-    monkeypatch.setattr(log_files, "dropped", dict.fromkeys(FILES, 0))
 
 
 @pytest.fixture
@@ -74,8 +70,8 @@ def log_to() -> Iterator[Callable[[Path], logging.Logger]]:
 
     yield start
     for handler in handlers:
-        for file in handler.files.values():
-            os.close(file.fd)
+        for file, _ in handler.files.values():
+            os.close(file)
 
 
 LogTo = Callable[[Path], logging.Logger]
@@ -115,9 +111,15 @@ def entries(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def counted(file: str) -> float:
-    """What the metric says of a file, since the start of this process."""
-    return REGISTRY.get_sample_value("app_log_lines_dropped_total", {"file": file}) or 0
+def lost() -> dict[str, float]:
+    """The lines that each file did not take since the start of this process, as the metric has it."""
+    name = "app_log_lines_dropped_total"
+    return {file: REGISTRY.get_sample_value(name, {"file": file}) or 0 for file in FILES}
+
+
+def lost_since(before: dict[str, float]) -> dict[str, float]:
+    """The same, of the files that lost any since then."""
+    return {file: count - before[file] for file, count in lost().items() if count > before[file]}
 
 
 def messages(path: Path) -> list[str]:
@@ -218,20 +220,6 @@ def test_a_file_that_was_deleted_is_made_anew(log_to: LogTo, tmp_path: Path) -> 
     assert messages(tmp_path / "app.log") == ["after"]
 
 
-def test_while_the_new_file_cannot_be_opened_the_renamed_one_takes_the_lines(
-    log_to: LogTo, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    logger = log_to(tmp_path)
-    (tmp_path / "app.log").rename(tmp_path / "app.log.1")
-    (tmp_path / "app.log").mkdir()  # which nobody can open for writing, not even root
-    logger.warning("meanwhile")
-    assert messages(tmp_path / "app.log.1") == ["meanwhile"]
-    assert "lines go to the file that had this name before" in capfd.readouterr().err
-    (tmp_path / "app.log").rmdir()
-    logger.warning("after")
-    assert messages(tmp_path / "app.log") == ["after"]
-
-
 Writers = Callable[[Path], list[subprocess.Popen[str]]]
 
 
@@ -319,37 +307,22 @@ def test_three_processes_lose_no_line_to_logrotate_which_renames_creates_and_pac
 # A disk that takes nothing
 
 
-def test_on_a_full_disk_logging_goes_on_counts_and_says_once_it_is_over_how_many_lines_are_lost(
+def test_on_a_full_disk_logging_goes_on_and_counts_the_lines_that_are_lost(
     log_to: LogTo, small_disk: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     logger = log_to(small_disk / "logs")
     logger.error("before")
-    ballast = fill(small_disk)
-    before = counted("error.log")
+    ballast, before = fill(small_disk), lost()
     for _ in range(5):
         logger.error("lost %s", "x" * 5000)
-    assert log_files.dropped == {"app.log": 5, "access.log": 0, "error.log": 5, "metrics.log": 0}
-    assert counted("error.log") - before == 5
+    assert lost_since(before) == {"app.log": 5, "error.log": 5}
     ballast.unlink()
     logger.error("after")
-    app = entries(small_disk / "logs" / "app.log")
-    # The file itself tells where the gap is: the line that was the first to be taken, and then how many.
-    assert [entry["message"] for entry in app] == [
-        "before",
-        "after",
-        "lost lines of app.log: 5",
-        "lost lines of error.log: 5",
-    ]
-    told = [
-        (entry["level"], entry["event_type"], entry.get("file"), entry.get("dropped")) for entry in app[2:]
-    ]
-    assert told == [
-        ("WARNING", "log_dropped", "app.log", 5),
-        ("WARNING", "log_dropped", "error.log", 5),
-    ]
-    assert messages(small_disk / "logs" / "error.log") == ["before", "after"]
+    for name in ("app.log", "error.log"):
+        assert messages(small_disk / "logs" / name) == ["before", "after"]
     (complaint,) = capfd.readouterr().err.splitlines()
-    assert f"lost lines of {small_disk}/logs/app.log: 1;" in complaint
+    assert complaint.startswith(f"logs: {small_disk}/logs/app.log: ")
+    assert complaint.endswith("Lines lost so far: 1")
 
 
 def test_a_line_that_fits_in_part_leaves_a_blank_line_and_the_next_one_is_whole(
@@ -364,7 +337,7 @@ def test_a_line_that_fits_in_part_leaves_a_blank_line_and_the_next_one_is_whole(
     assert len(torn) > 4096 and torn.strip() == b"" and torn.endswith(b" \n")
     ballast.unlink()
     logger.warning("after")
-    assert messages(small_disk / "app.log") == ["before", "after", "lost lines of app.log: 1"]
+    assert messages(small_disk / "app.log") == ["before", "after"]
 
 
 def test_a_line_of_another_process_after_the_part_of_one_is_whole_as_well(
@@ -377,23 +350,7 @@ def test_a_line_of_another_process_after_the_part_of_one_is_whole_as_well(
     ballast.unlink()
     second.warning("short")
     first.warning("after")
-    found = messages(small_disk / "app.log")
-    assert [message for message in found if "lost" not in message] == ["short", "after"]
-
-
-def test_the_number_of_lost_lines_is_said_later_if_the_disk_is_full_again_before_it_was_said(
-    log_to: LogTo, small_disk: Path
-) -> None:
-    logger = log_to(small_disk)
-    ballast = fill(small_disk)
-    logger.warning("lost")
-    logger.warning("lost as well")
-    os.truncate(ballast, ballast.stat().st_size - 4096)
-    logger.warning("x" * 3800)  # leaves no room in the page for the line that tells
-    assert len(messages(small_disk / "app.log")) == 1
-    ballast.unlink()
-    logger.warning("after")
-    assert entries(small_disk / "app.log")[-1]["dropped"] == log_files.dropped["app.log"] == 3
+    assert messages(small_disk / "app.log") == ["short", "after"]
 
 
 def test_three_processes_on_a_disk_that_fills_again_and_again_leave_no_broken_line_and_lose_what_they_count(
@@ -415,10 +372,6 @@ def test_three_processes_on_a_disk_that_fills_again_and_again_leave_no_broken_li
     for name, words in said.items():
         assert words["dropped"]["access.log"] > 0
         assert access[name] == words["written"] - words["dropped"]["access.log"]
-    app = [entry for entry in entries(folder / "app.log") if entry["event_type"] == "log_dropped"]
-    for name in ("app.log", "access.log"):
-        told = sum(entry["dropped"] for entry in app if entry["file"] == name)
-        assert told == sum(words["dropped"][name] for words in said.values())
 
 
 def test_where_the_folder_has_gone_logging_goes_on_and_resumes_when_it_is_back(
@@ -430,37 +383,39 @@ def test_where_the_folder_has_gone_logging_goes_on_and_resumes_when_it_is_back(
     logger.warning("lost")
     folder.mkdir()
     logger.warning("after")
-    assert messages(folder / "app.log") == ["after", "lost lines of app.log: 1"]
+    assert messages(folder / "app.log") == ["after"]
     assert "No such file or directory" in capfd.readouterr().err
 
 
 def test_one_file_that_cannot_be_written_costs_the_others_nothing(log_to: LogTo, tmp_path: Path) -> None:
-    logger = log_to(tmp_path)
+    logger, before = log_to(tmp_path), lost()
     (tmp_path / "error.log").unlink()
-    (tmp_path / "error.log").mkdir()
+    (tmp_path / "error.log").mkdir()  # which nobody can open for writing, not even root
     logger.error("one")
     logger.error("two")
     assert messages(tmp_path / "app.log") == ["one", "two"]
-    assert log_files.dropped == {"app.log": 0, "access.log": 0, "error.log": 2, "metrics.log": 0}
+    assert lost_since(before) == {"error.log": 2}
     (tmp_path / "error.log").rmdir()
     logger.error("three")
     assert messages(tmp_path / "error.log") == ["three"]
-    assert messages(tmp_path / "app.log") == ["one", "two", "three", "lost lines of error.log: 2"]
+    assert messages(tmp_path / "app.log") == ["one", "two", "three"]
 
 
 def test_standard_error_hears_of_it_once_a_minute_and_not_more(
-    log_to: LogTo, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    log_to: LogTo, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     logger = log_to(tmp_path)
+    (handler,) = logger.handlers
+    assert isinstance(handler, LogFiles)
     shutil.rmtree(tmp_path)
     for _ in range(10):
-        logger.error("lost")
+        logger.warning("lost")
     assert len(capfd.readouterr().err.splitlines()) == 1
-    assert 50 < log_files.quiet_until - time.monotonic() <= 60
-    monkeypatch.setattr(log_files, "quiet_until", time.monotonic())  # as if that minute were over
-    logger.error("lost")
+    assert 50 < handler.quiet_until - time.monotonic() <= 60
+    handler.quiet_until = time.monotonic()  # as if that minute were over
+    logger.warning("lost")
     (complaint,) = capfd.readouterr().err.splitlines()
-    assert "app.log: 11;" in complaint
+    assert complaint.endswith("Lines lost so far: 11")
     tmp_path.mkdir()
 
 
@@ -523,9 +478,11 @@ def test_the_application_answers_while_the_disk_of_its_logs_is_full(
     for _ in range(40):  # until the last page of the file is full as well
         assert httpx2.get(url + "/health/live", timeout=5).status_code == 200
     ballast.unlink()
-    assert httpx2.get(url + "/health/live", timeout=5).status_code == 200
-    app_log = small_disk / "logs" / "app.log"
-    (told,) = wait_until(lambda: [e for e in entries(app_log) if e.get("file") == "app.log"], "what was lost")
-    assert 0 < told["dropped"] < 40
+    httpx2.get(url + "/health/live", headers={"X-Request-ID": "again"}, timeout=5)
+    access_log = small_disk / "logs" / "access.log"
+    wait_until(lambda: '"request_id":"again"' in read(access_log), "a line again")
+    metrics = httpx2.get(url + "/metrics", timeout=5).text
+    found = re.search(r'^app_log_lines_dropped_total\{file="app.log"\} (\S+)', metrics, re.MULTILINE)
+    assert found is not None and 0 < float(found[1]) < 40
     (complaint,) = read(tmp_path / "stderr").splitlines()
     assert "No space left on device" in complaint or "only a part of the line" in complaint

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -20,10 +20,11 @@ from lab_app.reasons import why
 
 logger = logging.getLogger(__name__)
 
-Overall = Literal["healthy", "degraded", "unhealthy"]
-WORSE: tuple[Overall, ...] = ("healthy", "degraded", "unhealthy")
+# How bad it is, and so the level at which it is logged.
+BADNESS = {"healthy": logging.INFO, "degraded": logging.WARNING, "unhealthy": logging.CRITICAL}
 DEADLINE = 0.7  # seconds for one look: the whole answer must be there within 1 s
-SHARED_FOR = 3.0  # seconds for which a result serves everyone who asks
+LATE = "no answer within 700 ms"
+SHARED_FOR = 3.0  # seconds for which a look serves everyone who asks
 
 # Looks at the real thing; raises what is wrong with it.
 Look = Callable[[], Awaitable[object]]
@@ -40,26 +41,25 @@ class Probe:
     name: str
     look: Look | str
     critical: bool = False
-    whole: Overall = "healthy"  # what the whole is, if it depended on this component alone
-    looked_at: float = float("-inf")
-    started: float = 0.0
+    whole: str = "healthy"  # what the whole is, if it depended on this component alone
+    started: float = float("-inf")
     task: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self.component: dict[str, Any] = {"status": "not_configured", "latency_ms": None, "reason": self.look}
 
     async def refresh(self) -> None:
-        """Look, unless the latest result is fresh. Takes DEADLINE at most, whatever the dependency does."""
-        if isinstance(self.look, str) or time.monotonic() - self.looked_at < SHARED_FOR:
+        """Look, unless the latest look is fresh. Takes DEADLINE at most, whatever the dependency does."""
+        if isinstance(self.look, str):
             return
-        if self.task is None or self.task.done():
-            self.started = time.monotonic()
+        now = time.monotonic()
+        if self.task is None or (self.task.done() and now - self.started >= SHARED_FOR):
+            self.started = now
             self.task = asyncio.create_task(self.run(self.look))
         # asyncio.wait keeps its deadline even where a library swallows the cancellation.
-        left = self.started + DEADLINE - time.monotonic()
-        done, _ = await asyncio.wait({self.task}, timeout=max(left, 0))
+        done, _ = await asyncio.wait({self.task}, timeout=max(self.started + DEADLINE - now, 0))
         if not done:
-            self.note(f"no answer within {DEADLINE * 1000:.0f} ms")
+            self.note(LATE)
 
     async def run(self, look: Look) -> None:
         # A look that is late goes on for a while: the connection that it opens makes the next one quick.
@@ -69,21 +69,17 @@ class Probe:
             reason = None
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not well
             reason = why(error)
-        if self.looked_at < self.started:  # else it was given up, and that is what everyone was told
-            self.note(reason)
+        self.note(reason if time.monotonic() - self.started < DEADLINE else LATE)
 
     def note(self, reason: str | None) -> None:
-        self.looked_at = time.monotonic()
         before, after = self.component["status"], "unhealthy" if reason else "healthy"
-        latency = round((self.looked_at - self.started) * 1000, 1)
+        latency = round((time.monotonic() - self.started) * 1000, 1)
         self.component = {"status": after, "latency_ms": latency, "reason": reason}
         self.whole = "healthy" if reason is None else "unhealthy" if self.critical else "degraded"
         metrics.health.labels(self.name).set(reason is None)
         if before != after:
             fields = {"event_type": "health_change", "component": self.name, "error": reason}
-            worse = logging.CRITICAL if self.critical else logging.WARNING
-            level = worse if reason else logging.INFO
-            logger.log(level, "%s is %s", self.name, after, extra=fields)
+            logger.log(BADNESS[self.whole], "%s is %s", self.name, after, extra=fields)
 
 
 def router(probes: list[Probe]) -> APIRouter:
@@ -91,7 +87,7 @@ def router(probes: list[Probe]) -> APIRouter:
 
     async def answer(probes: list[Probe]) -> JSONResponse:
         await asyncio.gather(*(probe.refresh() for probe in probes))
-        whole = max((probe.whole for probe in probes), key=WORSE.index)
+        whole = max((probe.whole for probe in probes), key=BADNESS.__getitem__)
         body = {"status": whole, "components": {probe.name: probe.component for probe in probes}}
         return JSONResponse(body, 503 if whole == "unhealthy" else 200, {"Cache-Control": "no-store"})
 

@@ -25,7 +25,7 @@ async def test_a_part_that_nothing_works_without_is_critical(
     with caplog.at_level(logging.INFO, logger="lab_app"):
         probe = Probe("part", broken, critical=critical)
         await probe.refresh()
-        probe.look, probe.looked_at = well, float("-inf")
+        probe.look, probe.started = well, float("-inf")
         await probe.refresh()
     assert [(one.levelname, one.getMessage()) for one in caplog.records] == [
         (level, "part is unhealthy"),

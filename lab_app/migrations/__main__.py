@@ -1,9 +1,6 @@
-"""`python -m lab_app.migrations [REVISION]`: bring the database to the newest step, or to the one named."""
+"""`python -m lab_app.migrations`: bring the database to the newest step."""
 
 import asyncio
-import sys
-
-from alembic.util import CommandError
 
 from lab_app.ledger import FAILURES, Ledger
 from lab_app.migrations import migrate
@@ -11,8 +8,6 @@ from lab_app.reasons import why
 from lab_app.settings import load_settings
 
 try:
-    asyncio.run(migrate(Ledger(load_settings()).engine, *sys.argv[1:2]))
-except CommandError as error:
-    raise SystemExit(f"migrations: {error}") from None
+    asyncio.run(migrate(Ledger(load_settings()).engine))
 except FAILURES as error:
     raise SystemExit(f"migrations: the database does not serve: {why(error)}") from None

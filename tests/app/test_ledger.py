@@ -30,9 +30,9 @@ def as_typed(url: str) -> str:
     return url.replace("+asyncpg", "")
 
 
-def migrations(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def migrations(url: str) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": url}
-    command = [sys.executable, "-m", "lab_app.migrations", *arguments]
+    command = [sys.executable, "-m", "lab_app.migrations"]
     return subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
 
 
@@ -56,7 +56,7 @@ async def test_a_call_is_a_row_that_says_who_how_much_and_what_it_cost(
     model: str, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "lab_app")
-    made = settings(model, database_url=as_typed(database_url), api_keys={"user_1": "key-1"}, **PRICED)
+    made = settings(model, database_url=as_typed(database_url), api_keys="user_1:key-1", **PRICED)
     async with client_of(made) as client:
         headers = {"Authorization": "Bearer key-1", "X-Request-ID": "req-1"}
         answer = (await client.post("/api/chat", json=HELLO, headers=headers)).json()
@@ -122,10 +122,9 @@ async def test_on_a_laptop_the_ledger_is_a_file(model: str, tmp_path: Path) -> N
 # ---- how it came to be ----
 
 
-async def test_migrations_go_forward_and_back_and_a_second_run_does_no_harm(postgres_url: str) -> None:
-    url = as_typed(postgres_url)
-    for arguments in ([], [], ["-1"], ["head"]):
-        done = migrations(url, *arguments)
+async def test_a_second_run_of_the_migrations_does_no_harm(postgres_url: str) -> None:
+    for _ in range(2):
+        done = migrations(as_typed(postgres_url))
         assert done.returncode == 0, done.stderr
     assert await rows(postgres_url) == []
 

@@ -22,7 +22,3 @@ def upgrade() -> None:
         sa.Column("duration_ms", sa.Float, nullable=False),
         sa.Index("usage_by_user", "user_id", "asked_at"),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("usage")

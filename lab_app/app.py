@@ -12,7 +12,7 @@ from lab_app.documents import Documents
 from lab_app.health import Probe
 from lab_app.ledger import Ledger
 from lab_app.limits import Limit
-from lab_app.middleware import BodyLimit, RequestLog
+from lab_app.middleware import around_each_request
 from lab_app.migrations import migrate
 from lab_app.settings import Settings
 from lab_app.shared import Shared
@@ -50,17 +50,11 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         # The server comes here when the last request in flight has been answered.
         first_looks.cancel()
-        await asyncio.gather(*answering.writing)
-        await client.close()
         await ledger.engine.dispose()
         logger.info("everything in flight has finished: stopped", extra={"event_type": "shutdown"})
 
-    app = FastAPI(
-        title="lab_app",
-        version=__version__,
-        lifespan=lifespan,
-        openapi_url="/openapi.json" if settings.api_docs else None,  # without it there is no /docs either
-    )
+    described = "/openapi.json" if settings.api_docs else None  # without it there is no /docs either
+    app = FastAPI(title="lab_app", version=__version__, lifespan=lifespan, openapi_url=described)
 
     @app.get("/")
     async def index() -> dict[str, str]:
@@ -70,7 +64,5 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(chat.router(answering, Limit(settings, shared)))
     app.include_router(metrics.router)
     problems.install(app)
-    # 64 KiB hold a question of 4,000 characters, however it is escaped.
-    app.add_middleware(BodyLimit, size=64 * 1024, seconds=10)
-    app.add_middleware(RequestLog)  # added last, so outermost
+    app.add_middleware(around_each_request)
     return app

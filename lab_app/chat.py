@@ -1,23 +1,24 @@
 """POST /api/chat: a question in, an answer out, whole or in pieces; each is accounted for."""
 
-import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from typing import Annotated, Any
 
+import anyio
 import openai
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, StringConstraints
 
 from lab_app import metrics
 from lab_app.documents import Documents
 from lab_app.ledger import FAILURES, Entry, Ledger
 from lab_app.limits import Limit
-from lab_app.llm import Call, Usage
+from lab_app.llm import Call, Failure, Usage
 from lab_app.problems import Problem
 from lab_app.reasons import why
 from lab_app.settings import Settings
@@ -30,9 +31,7 @@ logger = logging.getLogger(__name__)
 Event = tuple[str, dict[str, Any]]
 
 
-class Question(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class Question(BaseModel, extra="forbid"):
     message: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
     stream: bool = False
 
@@ -55,14 +54,13 @@ class Chat:
     shared: Shared
     ledger: Ledger
     documents: Documents | None
-    # Accounts that are still being written, for clients that have left.
-    writing: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def ask(self, message: str) -> AsyncGenerator[Event, None]:
         """The answer in pieces as it comes, and then all that is known of it. Raises Problem."""
         if self.settings.openai_api_key is None:
             raise Problem(503, "llm_not_configured", "No language model: OPENAI_API_KEY is not set.")
-        key = f"answer:{self.settings.openai_model}:{message}"
+        # Hashed: whoever can list Redis's keys shall not read there what people ask.
+        key = f"answer:{sha256(f'{self.settings.openai_model}:{message}'.encode()).hexdigest()}"
         if stored := await self.shared.ask(lambda redis: redis.get(key)):
             answer = Answer.model_validate_json(stored)
             answer.cached, answer.cost_usd = True, 0.0
@@ -70,7 +68,11 @@ class Chat:
             yield "piece", {"text": answer.answer}
             yield "done", answer.model_dump()
             return
-        passages = await self.documents.near(message) if self.documents else []
+        try:
+            passages = await self.documents.near(message) if self.documents else []
+        except Failure as failure:
+            await self.account(Entry(self.settings.openai_embedding_model, "failed"), failure.detail)
+            raise
         named = list(dict.fromkeys(passage.document for passage in passages))
         logger.debug("passages were found", extra={"operation": "chat", "documents": named})
         told = [{"role": "system", "content": passage.text} for passage in passages]
@@ -81,22 +83,15 @@ class Chat:
                 async for piece in pieces:
                     yield "piece", {"text": piece}
             outcome, error = "answered", ""
-        except Problem as problem:
-            outcome, error = "failed", problem.detail
+        except Failure as failure:
+            outcome, error = "failed", failure.detail
             raise
         finally:
-            # In a task of its own: this one may have been cancelled.
             entry = call.entry(outcome)
-            task = asyncio.create_task(self.account(entry, error))
-            self.writing.add(task)
-            task.add_done_callback(self.writing.discard)
-        await task
+            with anyio.CancelScope(shield=True):  # whoever asked may have left
+                await self.account(entry, error)
         answer = Answer(
-            answer=call.text,
-            model=call.model,
-            documents=named,
-            usage=call.usage(),
-            cost_usd=entry.cost_usd,
+            answer=call.text, model=call.model, documents=named, usage=call.usage(), cost_usd=entry.cost_usd
         )
         if seconds := self.settings.cache_seconds:
             await self.shared.ask(lambda redis: redis.set(key, answer.model_dump_json(), ex=seconds))
@@ -122,34 +117,27 @@ def router(chat: Chat, limit: Limit) -> APIRouter:
 
     async def admit(request: Request) -> None:
         """Find out who asks, and where that leaves the limit. Raises Problem."""
-        try:
-            user = user_of(request, chat.settings)
-        except Problem as problem:
-            # So that keys cannot be guessed at full speed.
-            problem.headers |= await limit.count(address_of(request))
-            raise
+        user = user_of(request, chat.settings)
+        # Wrong keys count as well: so that they cannot be guessed at full speed.
         request.state.headers = await limit.count(f"user {user}" if user else address_of(request))
+        if chat.settings.api_keys and not user:
+            detail = "Send your key as a header: Authorization: Bearer KEY."
+            headers = request.state.headers | {"WWW-Authenticate": "Bearer"}
+            raise Problem(401, "not_authenticated", detail, headers)
 
     # Before the body is looked at: who may not ask is told nothing about it.
     @routes.post("/api/chat", response_model=Answer, dependencies=[Depends(admit)])
     async def ask(question: Question, request: Request) -> Response:
-        headers = request.state.headers
-        events = chat.ask(question.message)
-        # What fails before the first word is an error like any other, also where the rest is sent in pieces.
-        found = await unless_gone(request, anext(events) if question.stream else last(events))
-        if found is None:
-            return Response(status_code=499)
+        headers, events = request.state.headers, chat.ask(question.message)
         if not question.stream:
-            return JSONResponse(found[1], headers=headers)
+            *_, (_, answer) = [event async for event in events]
+            return JSONResponse(answer, headers=headers)
+        first = await anext(events)  # what fails before it is an error like any other
         # nginx would collect a whole answer before it hands it on, were it not told.
         headers |= {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(sent(found, events), headers=headers, media_type="text/event-stream")
+        return StreamingResponse(sent(first, events), headers=headers, media_type="text/event-stream")
 
     return routes
-
-
-async def last(events: AsyncIterator[Event]) -> Event:
-    return [event async for event in events][-1]
 
 
 async def sent(first: Event, rest: AsyncGenerator[Event, None]) -> AsyncIterator[str]:
@@ -165,19 +153,3 @@ async def sent(first: Event, rest: AsyncGenerator[Event, None]) -> AsyncIterator
                 yield line(*event)
         except Problem as problem:
             yield line("error", problem.body())
-
-
-async def unless_gone(request: Request, work: Awaitable[Event]) -> Event | None:
-    """The work's result; None where the client left first, which ends the work."""
-
-    async def until_gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(until_gone())
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return await task if task.done() else None
-    finally:
-        task.cancel()
-        gone.cancel()

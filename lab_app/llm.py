@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import genai_prices
-import httpx2
 import openai
 from pydantic import BaseModel, NonNegativeInt
 
@@ -18,6 +17,12 @@ from lab_app.settings import Settings
 
 # The library does not validate: an address may send anything, and the last four are what comes of that.
 FAILURES = (openai.OpenAIError, TimeoutError, ValueError, KeyError, TypeError, AttributeError)
+# With the model's own count at the end.
+IN_PIECES: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+
+
+class Failure(Problem):
+    """The model did not answer, or not in full."""
 
 
 class Usage(BaseModel):
@@ -36,7 +41,7 @@ def connect(settings: Settings) -> openai.AsyncOpenAI:
     client = openai.AsyncOpenAI(
         api_key=key.get_secret_value() if key else "not-set",
         base_url=str(settings.openai_base_url),
-        timeout=httpx2.Timeout(settings.openai_timeout, connect=5),
+        timeout=settings.openai_timeout,
         max_retries=0,
     )
     # These import a few hundred modules when first used; not while a request waits.
@@ -51,7 +56,7 @@ class Call:
 
     client: openai.AsyncOpenAI
     settings: Settings
-    messages: list[dict[str, str]]
+    messages: list[Any]  # of the chat, each a dictionary of role and content
     text: str = ""
     model: str = ""
     counted: Usage | None = None  # by the model itself
@@ -59,20 +64,17 @@ class Call:
     started: float = field(default_factory=time.perf_counter)
 
     async def pieces(self) -> AsyncGenerator[str, None]:
-        """The answer as it comes, within the time-out from name resolution to last byte; else Problem."""
+        """The answer as it comes, within the time-out from name resolution to last byte; else Failure."""
         self.model = self.settings.openai_model
+        stream: Any = None
         until = asyncio.get_running_loop().time() + self.settings.openai_timeout
         try:
-            async with asyncio.timeout_at(until):
-                stream = await self.client.chat.completions.create(
-                    model=self.model,
-                    messages=self.messages,
-                    stream=True,
-                    stream_options={"include_usage": True},
-                )  # type: ignore[call-overload]
             while True:
                 # Only while something is waited for: what reads our pieces may be cancelled at any time.
                 async with asyncio.timeout_at(until):
+                    stream = stream or await self.client.chat.completions.create(
+                        model=self.model, messages=self.messages, **IN_PIECES
+                    )
                     chunk = await anext(stream, None)
                 if chunk is None:
                     break
@@ -81,9 +83,9 @@ class Call:
         except FAILURES as error:
             raise explain(error) from error
         if not self.text and not self.finished:
-            raise Problem(502, "llm_bad_answer", "what came back is not a chat completion")
+            raise Failure(502, "llm_bad_answer", "what came back is not a chat completion")
         if not self.finished or self.counted is None:
-            raise Problem(502, "llm_cut", "its answer broke off")
+            raise Failure(502, "llm_cut", "its answer broke off")
 
     def take(self, chunk: Any) -> str:
         """What a chunk says. Raises one of FAILURES."""
@@ -108,28 +110,25 @@ class Call:
 
     def entry(self, outcome: str) -> Entry:
         """What it came to."""
+        used = self.usage()
+        count = genai_prices.Usage(input_tokens=used.prompt_tokens, output_tokens=used.completion_tokens)
+        priced_as = self.settings.openai_priced_as or self.model
+        try:
+            cost = float(genai_prices.calc_price(count, priced_as, provider_id="openai").total_price)
+        except LookupError:
+            cost = None
         return Entry(
             model=self.model,
             outcome=outcome,
-            **self.usage().model_dump(),
+            **used.model_dump(),
             estimated=self.counted is None,
-            cost_usd=self.cost(),
+            cost_usd=cost,
             duration_ms=round((time.perf_counter() - self.started) * 1000, 1),
         )
 
-    def cost(self) -> float | None:
-        """In dollars; None where the price of the model is not known."""
-        used = self.usage()
-        count = genai_prices.Usage(input_tokens=used.prompt_tokens, output_tokens=used.completion_tokens)
-        named = self.settings.openai_priced_as or self.model
-        try:
-            return float(genai_prices.calc_price(count, named, provider_id="openai").total_price)
-        except LookupError:
-            return None
-
 
 async def embed(client: openai.AsyncOpenAI, texts: list[str], settings: Settings) -> list[list[float]]:
-    """Where each text stands in the model's space of meanings. Raises Problem."""
+    """Where each text stands in the model's space of meanings. Raises Failure."""
     try:
         async with asyncio.timeout(settings.openai_timeout):
             found = await client.embeddings.create(
@@ -140,14 +139,14 @@ async def embed(client: openai.AsyncOpenAI, texts: list[str], settings: Settings
         raise explain(error) from error
 
 
-def explain(error: Exception) -> Problem:
+def explain(error: Exception) -> Failure:
     """What went wrong, for whoever asked, in words without an address or a secret."""
     words, status = why(error), status_of(error)
     if status is not None:
         refused = {401: "llm_key_refused", 403: "llm_key_refused", 429: "llm_busy"}
-        return Problem(503 if status == 429 else 502, refused.get(status, "llm_error"), words)
+        return Failure(503 if status == 429 else 502, refused.get(status, "llm_error"), words)
     if words == "no answer in time":
-        return Problem(504, "llm_timeout", words)
+        return Failure(504, "llm_timeout", words)
     if isinstance(error, openai.APIConnectionError):
-        return Problem(502, "llm_unreachable", words)
-    return Problem(502, "llm_bad_answer", "what came back is not JSON of the expected shape")
+        return Failure(502, "llm_unreachable", words)
+    return Failure(502, "llm_bad_answer", "what came back is not JSON of the expected shape")

@@ -14,15 +14,12 @@ from lab_app.json_logs import request_id
 class Problem(HTTPException):
     """Ends a request with an error answer. `reason` is a short name for programs, `detail` is for people."""
 
-    headers: dict[str, str]
-
     def __init__(self, status: int, reason: str, detail: str, headers: Mapping[str, str] = {}) -> None:
-        super().__init__(status, detail, dict(headers))
+        super().__init__(status, detail, headers)
         self.reason = reason
 
     def body(self) -> dict[str, object]:
         return {
-            "type": "about:blank",
             "title": HTTPStatus(self.status_code).phrase,
             "status": self.status_code,
             "reason": self.reason,
@@ -47,9 +44,6 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         # Where and why, but not what: the input is the person's own text and is not repeated.
-        errors = error.errors()
-        if any(item["type"] == "json_invalid" for item in errors):
-            return Problem(400, "not_json", "The body is not valid JSON.").response()
-        detail = "; ".join(f"{'.'.join(map(str, item['loc']))[:100]}: {item['msg']}" for item in errors[:5])
-        detail = detail.encode("ascii", "replace").decode()
-        return Problem(422, "invalid", detail, request.state.headers).response()
+        wrong = [f"{'.'.join(map(str, each['loc']))[:100]}: {each['msg']}" for each in error.errors()[:5]]
+        detail = "; ".join(wrong).encode("ascii", "replace").decode()
+        return Problem(422, "invalid", detail, getattr(request.state, "headers", {})).response()

@@ -88,6 +88,15 @@ def test_a_long_text_is_cut_where_a_paragraph_ends(tmp_path: Path) -> None:
     assert all(passage.text.startswith("Paragraph") for passage in found)
 
 
+async def test_a_model_that_cannot_place_a_question_is_logged_like_one_that_cannot_answer(
+    chroma_url: str, nobody: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert_problem(await ask(nobody, chroma_url, "Hello?"), 502, "llm_unreachable")
+    (line,) = [vars(each) for each in caplog.records if vars(each).get("event_type") == "llm_error"]
+    assert (line["model"], line["outcome"], line["levelname"]) == ("lab-embedding", "failed", "ERROR")
+    assert line["error"] == "no connection"
+
+
 async def test_a_chroma_that_is_down_is_a_503_and_named_by_health(
     model: str, chroma_url: str, chroma_server: Service
 ) -> None:

@@ -78,6 +78,18 @@ def leave(server: Server, endpoint_was_asked: Any, body: dict[str, Any]) -> None
         wait_until(endpoint_was_asked, "the question at the model")
 
 
+def test_a_client_that_leaves_before_all_of_its_question_is_there_is_logged_as_such(
+    start_server: StartServer,
+) -> None:
+    server = start_server("lab_app.main:app")
+    where = urlsplit(server.url)
+    with socket.create_connection((where.hostname, where.port)) as connection:
+        head = "POST /api/chat HTTP/1.1\r\nHost: app\r\nContent-Type: application/json\r\n"
+        connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+    (line,) = wait_until(lambda: server.lines("request"), "the line in the log")
+    assert (line["status_code"], line["level"], line["path"]) == (499, "WARNING", "/api/chat")
+
+
 def left_behind(server: Server) -> dict[str, Any]:
     (line,) = wait_until(lambda: server.lines("llm_error"), "the line in the log")
     return line
@@ -95,7 +107,7 @@ def test_a_client_that_goes_away_ends_the_call_of_the_model(
     leave(server, lambda: "POST /v1/chat/completions" in endpoint.requests, question)
     line = left_behind(server)
     assert (line["outcome"], line["level"]) == ("cancelled", "WARNING")
-    (request,) = [each for each in server.lines("request") if each["path"] == "/api/chat"]
+    (request,) = wait_until(lambda: server.lines("request"), "the line of the request")
     assert request["status_code"] == 499 and request["request_id"] == line["request_id"]
 
 

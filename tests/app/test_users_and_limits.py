@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import Request
+from redis.asyncio import Redis
 
 from lab_app.app import create_app
 from lab_app.settings import Settings
@@ -21,6 +23,7 @@ from .test_chat import assert_problem
 
 HELLO = {"message": "Hello, server!"}
 KEYS = {"user_1": "the-key-of-one", "user_2": "the-key-of-two"}
+SETTING = "user_1:the-key-of-one,user_2:the-key-of-two"
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -39,7 +42,7 @@ async def ask(client: httpx2.AsyncClient, key: str = KEYS["user_1"], **headers: 
     ids=str,
 )  # fmt: skip
 async def test_without_a_known_key_it_is_a_401(model: str, header: dict[str, str]) -> None:
-    async with client_of(settings(model, api_keys=KEYS)) as client:
+    async with client_of(settings(model, api_keys=SETTING)) as client:
         raw = {name: value.encode() for name, value in header.items()}
         response = await client.post("/api/chat", json=HELLO, headers=raw)
     assert_problem(response, 401, "not_authenticated")
@@ -48,13 +51,13 @@ async def test_without_a_known_key_it_is_a_401(model: str, header: dict[str, str
 
 async def test_a_key_stands_for_its_user(model: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    async with client_of(settings(model, api_keys=KEYS)) as client:
+    async with client_of(settings(model, api_keys=SETTING)) as client:
         assert (await ask(client, KEYS["user_2"])).status_code == 200
     assert KEYS["user_2"] not in caplog.text
 
 
 async def test_who_may_not_ask_learns_nothing_about_the_body(model: str) -> None:
-    async with client_of(settings(model, api_keys=KEYS)) as client:
+    async with client_of(settings(model, api_keys=SETTING)) as client:
         assert_problem(await client.post("/api/chat", json={"no": "message"}), 401, "not_authenticated")
 
 
@@ -82,7 +85,7 @@ def left(answer: httpx2.Response) -> int:
 
 
 async def test_the_eleventh_in_a_minute_is_refused_and_told_when_to_come_back(model: str) -> None:
-    async with client_of(settings(model, api_keys=KEYS, chat_limit=10)) as client:
+    async with client_of(settings(model, api_keys=SETTING, chat_limit=10)) as client:
         answers = [await ask(client) for _ in range(11)]
         other = await ask(client, KEYS["user_2"])
     assert [answer.status_code for answer in answers] == [200] * 10 + [429]
@@ -95,7 +98,7 @@ async def test_the_eleventh_in_a_minute_is_refused_and_told_when_to_come_back(mo
 
 
 async def test_wrong_keys_are_counted_too(model: str) -> None:
-    async with client_of(settings(model, api_keys=KEYS, chat_limit=3)) as client:
+    async with client_of(settings(model, api_keys=SETTING, chat_limit=3)) as client:
         answers = [await ask(client, f"guess-{number}") for number in range(4)]
     assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
     assert [left(answer) for answer in answers[:3]] == [2, 1, 0]
@@ -145,7 +148,7 @@ async def processes(count: int, made: Settings) -> AsyncIterator[list[httpx2.Asy
 
 
 def shared(model: str, url: str, **more: Any) -> Settings:
-    return settings(model, api_keys=KEYS, redis_url=url, chat_limit=10, cache_seconds=0, **more)
+    return settings(model, api_keys=SETTING, redis_url=url, chat_limit=10, cache_seconds=0, **more)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -183,8 +186,12 @@ async def test_a_redis_that_hangs_costs_one_short_wait(
                 await asyncio.sleep(0.2)
 
 
-async def test_an_answer_is_shared_by_the_processes(model: str, redis_url: str) -> None:
+async def test_an_answer_is_shared_by_the_processes_and_its_key_does_not_tell_the_question(
+    model: str, redis_url: str
+) -> None:
     made = settings(model, redis_url=redis_url)
-    async with processes(2, made) as (one, other):
+    async with processes(2, made) as (one, other), Redis.from_url(redis_url) as redis:
         assert (await ask(one)).json()["cached"] is False
         assert (await ask(other)).json()["cached"] is True
+        (key,) = await redis.keys("answer:*")
+    assert re.fullmatch(rb"answer:[0-9a-f]{64}", key)

@@ -7,7 +7,7 @@
 # also: none
 set -euo pipefail
 file=/home/aiapp/app/lab_app/chat.py
-sed -i '/problem\.headers |= await limit\.count/d' "$file"
-if grep -q 'limit\.count(address_of(request))$' "$file"; then exit 1; fi
+sed -i 's/limit\.count(f"user {user}" if user else address_of(request))$/limit.count(f"user {user}") if user else {}/' "$file"
+grep -q 'limit\.count(f"user {user}") if user else {}$' "$file"
 supervisorctl restart 'aiapp:*'
 soon app_is_well

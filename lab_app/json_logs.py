@@ -1,17 +1,16 @@
 """Logs: one JSON object a line, from this application, its libraries and uvicorn."""
 
-import io
 import logging
 import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 import orjson
-from pydantic import SecretStr
+from pydantic import Secret
 from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.defaults import unknown_default
 from pythonjsonlogger.orjson import OrjsonFormatter, orjson_default
 
 from lab_app.log_files import LogFiles
@@ -22,96 +21,71 @@ user_id: ContextVar[str | None] = ContextVar("user_id", default=None)
 
 # A field of these names that somebody adds does not count: searches and the choice of files rely on them.
 OWN = ("timestamp", "level", "event_type", "logger")
+NAMES = {"exc_info": "traceback"}  # what a field of the library's is called here
 # What some programs take for the end of a line, or for a command to the terminal, in text that JSON leaves.
 BREAKS = {code: f"\\u{code:04x}" for code in (*range(0x80, 0xA0), 0x2028, 0x2029)}
-DEEPEST = 6  # levels of a value that could not be written as it was
-LONGEST = 100  # entries of each of its containers
 
 
 class JsonFormatter(OrjsonFormatter):
     """A record as a line of JSON. Writes a poorer line rather than none, and never raises."""
 
     def __init__(self, secrets: Sequence[str] = ()) -> None:
-        super().__init__(
-            json_default=default,
-            reserved_attrs=[*RESERVED_ATTRS, "color_message", "taskName", *OWN],
-            rename_fields={"exc_info": "traceback"},
-        )
+        super().__init__(reserved_attrs=[*RESERVED_ATTRS, "color_message", "taskName", *OWN])
         # As they are in a line. What is shorter is no secret, and would be found in innocent words.
         self.secrets = [orjson.dumps(secret).decode()[1:-1] for secret in secrets if len(secret) >= 8]
-
-    def add_fields(
-        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
-    ) -> None:
-        # Not by the library's own version, which takes longer: this is where the time of a line goes.
-        log_data |= head(record, record.message)
-        names = self.rename_fields
-        log_data |= {names.get(key, key): value for key, value in message_dict.items() if key not in OWN}
-        log_data |= {key: value for key, value in vars(record).items() if key not in self.reserved_attrs}
-
-    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
-        try:
-            return super().jsonify_log_record(log_data)
-        except (TypeError, ValueError, RecursionError):  # lone surrogates, huge integers, odd keys, cycles
-            return orjson.dumps(plain(log_data)).decode()
 
     def format(self, record: logging.LogRecord) -> str:
         try:
             line = super().format(record)
         except Exception as error:  # noqa: BLE001 - a log call that is itself wrong must not lose its line
-            wrong = head(record, text(record.msg)) | {"error": f"log call failed: {type(error).__name__}"}
-            line = orjson.dumps(plain(wrong)).decode()
+            record.msg, record.args = text(record.msg), ()
+            vars(record)["error"] = f"log call failed: {type(error).__name__}"
+            line = super().format(record)
         for secret in self.secrets:
             line = line.replace(secret, "***")
         return line if line.isascii() else line.translate(BREAKS)
 
+    def add_fields(
+        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
+        # Not by the library's own version, which takes longer: this is where the time of a line goes.
+        source = "server" if str(record.name).startswith("uvicorn") else "application"
+        # Always six digits and UTC, so that the order of the text is the order of time.
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
+        log_data["timestamp"] = moment.removesuffix("+00:00") + "Z"
+        log_data["level"] = record.levelname
+        log_data["message"] = record.message
+        log_data["event_type"] = getattr(record, "event_type", source)
+        log_data["logger"] = record.name
+        log_data["request_id"] = request_id.get()
+        if (user := user_id.get()) is not None:
+            log_data["user_id"] = user
+        log_data |= {NAMES.get(key, key): value for key, value in message_dict.items() if key not in OWN}
+        log_data |= {key: value for key, value in vars(record).items() if key not in self.reserved_attrs}
 
-def head(record: logging.LogRecord, message: str) -> dict[str, Any]:
-    """The fields that every line has, in this order."""
-    # Always six digits and UTC, so that the order of the text is the order of time.
-    moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
-    source = "server" if str(record.name).startswith("uvicorn") else "application"
-    fields = {
-        "timestamp": moment.removesuffix("+00:00") + "Z",
-        "level": record.levelname,
-        "message": message,
-        "event_type": getattr(record, "event_type", source),
-        "logger": record.name,
-        "request_id": request_id.get(),
-    }
-    if (user := user_id.get()) is not None:
-        fields["user_id"] = user
-    return fields
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+        try:
+            return super().jsonify_log_record(log_data)
+        except TypeError:  # lone surrogates, huge integers, odd keys, cycles
+            return orjson.dumps({text(key): plain(value) for key, value in log_data.items()}).decode()
 
 
-def plain(value: object, depth: int = 0) -> Any:
-    """The value as something that JSON can hold for certain."""
-    if isinstance(value, dict) and depth < DEEPEST:
-        return {text(key): plain(entry, depth + 1) for key, entry in list(value.items())[:LONGEST]}
-    if isinstance(value, list | tuple | set | frozenset) and depth < DEEPEST:
-        return [plain(entry, depth + 1) for entry in list(value)[:LONGEST]]
+def plain(value: object) -> Any:
+    """The value if JSON can hold it, else its text."""
     try:
-        return orjson.Fragment(orjson.dumps(value, default=default))
-    except (TypeError, ValueError, RecursionError):
+        return orjson.Fragment(orjson.dumps(value, default=orjson_default))
+    except TypeError:
         return text(value)
-
-
-def default(value: object) -> Any:
-    """What is written of a value that JSON has no kind for."""
-    return float(value) if isinstance(value, Decimal) else orjson_default(value)
 
 
 def text(value: object) -> str:
     """The value as text that can be encoded."""
-    try:
-        return str(value).encode("utf-8", "backslashreplace").decode()
-    except Exception:  # noqa: BLE001 - an object's own __str__ can do anything; too many digits raise as well
-        return f"<{type(value).__name__}>"
+    return unknown_default(value).encode("utf-8", "backslashreplace").decode()
 
 
 def configure_logging(settings: Settings) -> None:
     """Send everything, as JSON, to files in `log_dir`, or else to standard output."""
-    handler: logging.Handler
+    handler: logging.Handler = logging.StreamHandler(sys.stdout)
     if settings.log_dir:
         # Not to standard output as well: a supervisor would keep it, and so each line twice. Standard error
         # is for what is wrong with the files themselves, which they cannot tell.
@@ -119,23 +93,18 @@ def configure_logging(settings: Settings) -> None:
             handler = LogFiles(settings.log_dir)
         except OSError as error:
             raise SystemExit(f"settings: LOG_DIR: {error} (no log can be written there)") from None
-    else:
-        if isinstance(sys.stdout, io.TextIOWrapper):  # whatever the server's locale is
-            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-        handler = logging.StreamHandler(sys.stdout)
     # What no line holds need not be found out for each: the library's own advice for speed.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
-    secrets = [value for _, value in settings if isinstance(value, SecretStr)] + [*settings.api_keys.values()]
+    secrets = [value for _, value in settings if isinstance(value, Secret)] + [*settings.api_keys.values()]
     handler.setFormatter(JsonFormatter([secret.get_secret_value() for secret in secrets]))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
     logging.getLogger("lab_app").setLevel(settings.log_level)
     # Requests are logged by our own middleware, which knows the request id and the duration.
-    logging.getLogger("uvicorn.access").handlers.clear()
-    uvicorn = logging.getLogger("uvicorn")
-    uvicorn.handlers.clear()
-    uvicorn.propagate = True
+    for name in ("uvicorn", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+    logging.getLogger("uvicorn").propagate = True
     # On DEBUG these write what they send: prompts, and addresses on INFO. OPENAI_LOG must not turn that on.
     for name in ("openai", "httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,20 +1,24 @@
 """What can be set: environment variables first, then the file `.env` in the working directory."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
+from pydantic import AnyHttpUrl, BeforeValidator, Field, Secret, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-
-def _fit_for_a_header(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
-    if not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("must be printable ASCII without spaces: was something pasted along with it?")
-    return secret
+# What fits into a header: something that was pasted along with a key usually does not.
+ApiKey = Secret[Annotated[str, StringConstraints(pattern=r"^[!-~]+$")]]
 
 
-ApiKey = Annotated[SecretStr, AfterValidator(_fit_for_a_header)]
+def split_keys(given: str) -> dict[str, str]:
+    """The key of each user, as in "user_1:key,user_2:key"."""
+    pairs = [pair.strip().partition(":") for pair in given.split(",")]
+    if not all(user and key for user, _, key in pairs):
+        raise ValueError("must be pairs with a colon: user_1:key,user_2:key")
+    keys = {user: key for user, _, key in pairs}
+    if len(set(keys.values())) < len(pairs):
+        raise ValueError("names a user or a key twice")
+    return keys
 
 
 class Settings(BaseSettings):
@@ -26,6 +30,7 @@ class Settings(BaseSettings):
         extra="ignore",  # the file may hold variables of other programs
         hide_input_in_errors=True,  # what is refused may be a secret
         frozen=True,
+        validate_default=False,  # they are right, and not in the form that is read here
     )
 
     openai_api_key: ApiKey | None = None
@@ -36,29 +41,17 @@ class Settings(BaseSettings):
     openai_priced_as: str | None = None
     openai_timeout: Annotated[float, Field(gt=0, le=600)] = 20  # seconds for a whole answer
     # Without these, on a laptop: SQLite in a file, the memory of this process, and no documents to look into.
-    database_url: SecretStr | None = None  # postgresql://account:password@host/name
-    redis_url: SecretStr | None = None
+    database_url: Secret[str] | None = None  # postgresql://account:password@host/name
+    redis_url: Secret[str] | None = None
     chroma_url: AnyHttpUrl | None = None
     # Who may ask: "user_1:key,user_2:key". Without any, everyone may.
-    api_keys: Annotated[dict[str, ApiKey], NoDecode] = {}
+    api_keys: Annotated[dict[str, ApiKey], NoDecode, BeforeValidator(split_keys)] = {}
     chat_limit: Annotated[int, Field(gt=0)] = 10  # questions a minute, for each client
     cache_seconds: Annotated[int, Field(ge=0)] = 3600  # how long an answer is given again; 0: never
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_dir: Path | None = None  # for the log files; without it the log goes to standard output
     # Off unless asked for: a setting that was forgotten on a server must not publish the whole interface.
     api_docs: bool = False
-
-    @field_validator("api_keys", mode="before")
-    @classmethod
-    def _split_keys(cls, given: Any) -> Any:
-        if not isinstance(given, str):
-            return given
-        pairs = [pair.strip().partition(":") for pair in given.split(",")]
-        if not all(user and key for user, _, key in pairs):
-            raise ValueError("must be pairs with a colon: user_1:key,user_2:key")
-        if len({key for _, _, key in pairs}) < len(pairs) or len({user for user, _, _ in pairs}) < len(pairs):
-            raise ValueError("names a user or a key twice")
-        return {user: key for user, _, key in pairs}
 
 
 def load_settings() -> Settings:

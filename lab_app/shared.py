@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from pydantic import SecretStr
+from pydantic import Secret
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -41,7 +41,7 @@ class Memory:
 class Shared:
     """A connection to Redis whose failure is an answer, None, and not an error."""
 
-    def __init__(self, url: SecretStr | None) -> None:
+    def __init__(self, url: Secret[str] | None) -> None:
         self.redis: Any = Redis.from_url(url.get_secret_value(), **LIMITS) if url else Memory()
         self.again = float("-inf")
 

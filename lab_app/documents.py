@@ -84,23 +84,19 @@ class Documents:
 def passages_of(folder: Path) -> Iterator[Passage]:
     """Every text below the folder, in pieces that end with a paragraph."""
     for path in sorted([*folder.rglob("*.md"), *folder.rglob("*.txt")]):
-        piece = ""
+        pieces = [""]
         for paragraph in re.split(r"\n\s*\n", path.read_text(encoding="utf-8", errors="replace")):
-            if piece and len(piece) + len(paragraph) > LONGEST:
-                yield Passage(path.relative_to(folder).as_posix(), piece)
-                piece = ""
-            piece = f"{piece}\n\n{paragraph}".strip()[:LONGEST]
-        if piece:
-            yield Passage(path.relative_to(folder).as_posix(), piece)
+            if len(pieces[-1]) + len(paragraph) > LONGEST:
+                pieces.append("")
+            pieces[-1] = f"{pieces[-1]}\n\n{paragraph}".strip()[:LONGEST]
+        yield from (Passage(path.relative_to(folder).as_posix(), piece) for piece in pieces if piece)
 
 
 async def main(folder: Path) -> None:
     settings = load_settings()
     passages = list(dict.fromkeys(passages_of(folder)))
     if settings.openai_api_key is None or settings.chroma_url is None or not passages:
-        raise SystemExit(
-            f"documents: OPENAI_API_KEY, CHROMA_URL, or texts (*.md, *.txt) in {folder} are missing"
-        )
+        raise SystemExit(f"documents: OPENAI_API_KEY, CHROMA_URL, or texts in {folder} are missing")
     try:
         new = await Documents(settings, llm.connect(settings)).take_in(passages)
     except Problem as error:

@@ -11,15 +11,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from lab_app.ledger import address
 
-from .conftest import ROOT, StartEndpoint, client_of, settings
+from .conftest import KEY, ROOT, StartEndpoint, StartServer, client_of, settings, wait_until
 from .services import Service
 from .test_chat import HELLO, chunk, streamed
+from .test_stream import leave
 
 PRICED = {"openai_priced_as": "gpt-4o-mini"}  # 0.15 and 0.60 dollars for a million tokens
 COST = Decimal("0.0000108")  # of 4 tokens sent and 17 received: 0.6 and 10.2 millionths
@@ -109,6 +111,21 @@ async def test_a_ledger_that_is_down_does_not_undo_an_answer(
         postgres_server.resume()
     assert response.status_code == 200
     assert "a row of the ledger is lost" in caplog.text
+
+
+async def test_a_client_that_leaves_while_its_row_is_written_does_not_undo_it(
+    model: str, database_url: str, postgres_server: Service, start_server: StartServer
+) -> None:
+    variables = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": model, "OPENAI_MODEL": "lab-small"}
+    server = start_server("lab_app.main:app", DATABASE_URL=as_typed(database_url), **variables)
+    postgres_server.pause()
+    leave(server, lambda: server.lines("llm_call"), HELLO)
+    httpx2.get(server.url + "/health/live", timeout=5)  # so that it has noticed
+    postgres_server.resume()
+    request = wait_until(lambda: server.lines("request")[1:], "the line of the request")[0]
+    assert request["status_code"] == 499
+    (row,) = await rows(database_url)
+    assert row["outcome"] == "answered"
 
 
 async def test_on_a_laptop_the_ledger_is_a_file(model: str, tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ echo "status $?"
 log=$(sed -n 's/^ *logfile *= *\\([^ ;]*\\).*/\\1/p' /etc/supervisor/supervisord.conf | head -1)
 tail -n 200 "$log" | grep -o 'gave up: {CRASH} entered FATAL state'
 """
-BACK_WITHIN = 60  # s, an emulated machine's start of a large application included
+BACK_WITHIN = 180  # s, an emulated machine's start of a large application included
 
 
 def _root(server: Connection, script: str, timeout: float = 60) -> Result:

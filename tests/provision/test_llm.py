@@ -236,6 +236,45 @@ def test_a_hanging_model_does_not_answer_until_the_day_is_over(
         assert waiting.result(timeout=5).choices
 
 
+def test_a_dripping_model_pauses_before_each_piece_until_the_day_is_over(
+    client: openai.OpenAI, base_url: str, bad_day: Callable[..., None]
+) -> None:
+    bad_day("dripping", seconds=0.1)
+    started = time.monotonic()
+    pieces = list(ask(client, ("user", "Hello"), stream=True))
+    assert time.monotonic() - started >= 0.1 * len(pieces) > 0.5
+    bad_day("dripping", seconds=20)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(lambda: list(ask(client, ("user", "Hello"), stream=True)))
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.3)
+        httpx2.delete(f"{base_url}/fault")
+        assert len(waiting.result(timeout=5)) == len(pieces)
+
+
+def test_an_answer_is_charged_for_also_where_nobody_is_left_to_hear_it(
+    client: openai.OpenAI, base_url: str, bad_day: Callable[..., None]
+) -> None:
+    def bill() -> dict[str, int]:
+        told: dict[str, int] = httpx2.get(
+            f"{base_url}/bill", headers={"Authorization": f"Bearer {KEY}"}
+        ).json()
+        return told
+
+    assert set(httpx2.delete(f"{base_url}/bill").json().values()) == {0}
+    used = ask(client, ("user", "Hello")).usage
+    once = {"prompt_tokens": used.prompt_tokens, "completion_tokens": used.completion_tokens}
+    assert bill() == {"answers": 1} | once
+    bad_day("dripping", seconds=0.3)
+    stream = ask(client, ("user", "Hello"), stream=True)
+    next(iter(stream))
+    stream.close()
+    assert bill() == {"answers": 2} | {name: 2 * count for name, count in once.items()}
+    assert_openai_error(httpx2.get(f"{base_url}/bill"), 401)
+    through = httpx2.delete(f"{base_url}/bill", headers={"X-Forwarded-For": "198.51.100.7"})
+    assert_openai_error(through, 404)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_answer_is_cut_in_the_middle(
     client: openai.OpenAI, bad_day: Callable[..., None], stream: bool

@@ -18,8 +18,12 @@ A key looks like `sk-lab-` and at least eight letters, digits or hyphens. Errors
 
 A bad day can be asked for, by whoever sits beside the endpoint and not in front of it:
 `curl -X PUT 127.0.0.1:9000/fault -d '{"kind": "slow", "seconds": 8, "for": 60}'`. It ends by itself after
-`for` seconds, or with `-X DELETE`. The kinds: `slow` (every answer comes `seconds` later), `busy` (429),
-`failing` (500), `hanging` (no answer at all), `cut` (the connection ends in the middle of an answer).
+`for` seconds, or with `-X DELETE`. The kinds: `slow` (every answer comes `seconds` later), `dripping` (a
+streamed answer waits `seconds` before each of its events), `busy` (429), `failing` (500), `hanging` (no
+answer at all), `cut` (the connection ends in the middle of an answer).
+
+`/bill` tells who has a key what was answered and will be charged for, whether or not anybody was left to hear
+it; `curl -X DELETE 127.0.0.1:9000/bill`, from beside the endpoint, begins a new one.
 """
 
 from __future__ import annotations
@@ -33,7 +37,8 @@ import math
 import re
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,6 +216,7 @@ async def chat(request: Request) -> Response:
     answer, reason = cut(compose(conversation), limit)
     prompt = sum(tokens(text) for _, text in conversation)
     completion = tokens(answer)
+    bill.update(answers=1, prompt_tokens=prompt, completion_tokens=completion)
     mark = hashlib.sha256(json.dumps([model, conversation, limit]).encode()).hexdigest()[:24]
     head = {"id": f"chatcmpl-{mark}", "created": int(time.time()), "model": model}
     usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
@@ -245,6 +251,19 @@ def streamed(
             yield event
 
     return StreamingResponse(send(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+
+bill: Counter[str] = Counter()
+"""What was answered since it began."""
+
+
+async def tell_bill(request: Request) -> Response:
+    if request.method == "DELETE":
+        for_who_sits_here(request)
+        bill.clear()
+    else:
+        authorise(request)
+    return reply({name: bill[name] for name in ("answers", "prompt_tokens", "completion_tokens")})
 
 
 def embed(text: str) -> list[float]:
@@ -301,13 +320,13 @@ async def get_model(request: Request) -> Response:
 
 # ---- bad days ----
 
-KINDS = ("slow", "busy", "failing", "hanging", "cut")
+KINDS = ("slow", "dripping", "busy", "failing", "hanging", "cut")
 LONGEST = 600.0  # seconds that a bad day lasts at most
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong until a moment of time.monotonic(); slow answers come `seconds` later."""
+    """What goes wrong until a moment of time.monotonic(); what is late is so by `seconds`."""
 
     kind: str
     seconds: float
@@ -337,6 +356,11 @@ class Today:
 today = Today()
 
 
+def for_who_sits_here(request: Request) -> None:
+    if "x-forwarded-for" in request.headers:
+        raise HTTPException(404)  # through the proxy, as the world comes
+
+
 def number(body: Mapping[str, Any], name: str, default: float) -> float:
     value = body.get(name, default)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= LONGEST:
@@ -345,8 +369,7 @@ def number(body: Mapping[str, Any], name: str, default: float) -> float:
 
 
 async def fault(request: Request) -> Response:
-    if "x-forwarded-for" in request.headers:
-        raise HTTPException(404)  # through the proxy, as the world comes
+    for_who_sits_here(request)
     if request.method == "PUT":
         body = await read_object(request)
         if body.get("kind") not in KINDS:
@@ -382,9 +405,20 @@ def on_bad_days(endpoint: Endpoint) -> Endpoint:
         if now and now.kind == "failing":
             raise Refused(500, "The server had an error while processing your request.", kind="server_error")
         response = await endpoint(request)
+        if now and now.kind == "dripping" and isinstance(response, StreamingResponse):
+            response.body_iterator = dripping(response.body_iterator, now)
         return cut_off(response) if now and now.kind == "cut" else response
 
     return answer
+
+
+async def dripping(events: AsyncIterable[Any], day: Fault) -> AsyncIterator[Any]:
+    """The events, each after a pause, as long as that day lasts."""
+    async for event in events:
+        if day is today.now():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(today.changed.wait(), day.seconds)
+        yield event
 
 
 class CutOff(Exception):
@@ -435,6 +469,7 @@ app = Starlette(
         Route("/v1/models", on_bad_days(list_models), methods=["GET"]),
         Route("/v1/models/{model}", on_bad_days(get_model), methods=["GET"]),
         Route("/fault", fault, methods=["GET", "PUT", "DELETE"]),
+        Route("/bill", tell_bill, methods=["GET", "DELETE"]),
     ],
     exception_handlers=HANDLERS,
 )

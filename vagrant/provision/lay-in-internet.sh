@@ -11,7 +11,7 @@ inside=/run/shipshape/internet
 
 stamp=$lib/internet.sha256
 login=/home/vagrant/.ssh/authorized_keys
-hash=$(cd "$here/.." && find lab.env internet provision/lay-in-internet.sh "$login" -type f -not -path '*/repository/*' \
+hash=$(cd "$here/.." && find lab.env internet provision/lay-in-internet.sh "$login" -type f -not -path '*/repository/*' -not -path '*/releases/*' \
   -exec sha256sum {} + | sort | sha256sum)
 if [ -e $stamp ] && [ "$(cat $stamp)" = "$hash" ]; then
   mountpoint --quiet $inside || systemctl start run-shipshape-internet.mount

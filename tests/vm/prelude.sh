@@ -11,10 +11,12 @@ soon() {
   done
 }
 
-# RUNNING, and what it depends on has been looked at since it started.
+# Every process is RUNNING, and what it depends on has been looked at since it started.
 app_is_well() {
-  [[ $(supervisorctl status aiapp:aiapp-8000) == *RUNNING* ]] &&
-    [[ $(curl -s http://127.0.0.1:8000/health) == '{"status":"healthy"'* ]]
+  local name state _
+  while read -r name state _; do
+    [[ $state == RUNNING && $(curl -s "http://127.0.0.1:${name##*-}/health") == '{"status":"healthy"'* ]] || return
+  done < <(supervisorctl status 'aiapp:*')
 }
 
 # Whoever signed its certificate.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,6 +63,15 @@ def test_the_certificate_came_over_acme_from_the_labs_authority(
         internet, "openssl x509 -noout -subject -in /usr/local/share/ca-certificates/lab-internet.crt"
     )
     assert authority.partition("=")[2].split()[0] in issuer
+
+
+def test_three_processes_of_the_released_version_take_turns(
+    server: Connection, internet: Connection
+) -> None:
+    headers = must(internet, "curl -s -o /dev/null -D - 'https://app.lab.example/?[1-30]'")
+    assert set(re.findall(r"(?im)^x-backend: (\d+)", headers)) == {"8000", "8001", "8002"}
+    versions = must(server, "curl -s 'http://127.0.0.1:[8000-8002]/' | jq -r .version")
+    assert versions.split() == ["0.2.0"] * 3
 
 
 # Every secret of the file ends in a long row of hexadecimal digits. They are compared as patterns

@@ -25,6 +25,6 @@ asyncio.run(main())
 THERE
 systemd-run --quiet --unit=slow-relay python3 /usr/local/sbin/slow-relay
 soon listens 8700
-sed -i 's/\(127\.0\.0\.1\|localhost\):8000/127.0.0.1:8700/' /etc/caddy/Caddyfile
+sed -i -E 's/(127\.0\.0\.1|localhost):800[0-9]/127.0.0.1:8700/g' /etc/caddy/Caddyfile
 systemctl restart caddy
 soon caddy_answers

@@ -65,9 +65,7 @@ def test_the_certificate_came_over_acme_from_the_labs_authority(
     assert authority.partition("=")[2].split()[0] in issuer
 
 
-def test_three_processes_of_the_released_version_take_turns(
-    server: Connection, internet: Connection
-) -> None:
+def test_three_processes_of_the_released_version_take_turns(server: Connection, internet: Connection) -> None:
     headers = must(internet, "curl -s -o /dev/null -D - 'https://app.lab.example/?[1-30]'")
     assert set(re.findall(r"(?im)^x-backend: (\d+)", headers)) == {"8000", "8001", "8002"}
     versions = must(server, "curl -s 'http://127.0.0.1:[8000-8002]/' | jq -r .version")

@@ -10,18 +10,18 @@ from labkit.checks.item_04_logs import ITEM as LOGS
 from labkit.checks.item_05_rotation import ITEM as ROTATION
 from labkit.checks.item_06_firewall import ITEM as FIREWALL
 from labkit.checks.item_07_account import ITEM as ACCOUNT
+from labkit.checks.item_08_secrets import ITEM as SECRETS
 from labkit.checks.item_09_supervisor import ITEM as SUPERVISOR
+from labkit.checks.item_12_ssh import ITEM as SSH
+from labkit.checks.item_13_limits import ITEM as LIMITS
 
 _LATER = (
-    Item(8, "Secrets in environment variables", "Secrets", "06_security", "Secrets"),
     Item(10, "Monitoring and alerts set up", "Monitoring", "07_monitoring", "Alerts"),
     Item(11, "Backups configured (if stateful)", "Backups", "09_backups", "Backups"),
-    Item(12, "SSH password auth disabled", "SSH passwords", "06_security", "SSH"),
-    Item(13, "Rate limiting enabled", "Rate limit", "06_security", "Rate limit"),
     Item(14, "Error tracking set up", "Error tracking", "08_errors_and_cost", "Errors"),
     Item(15, "Cost alerts configured", "Cost alerts", "08_errors_and_cost", "Cost"),
 )
-_NOW = (DOMAIN, HTTPS, HEALTH, LOGS, ROTATION, FIREWALL, ACCOUNT, SUPERVISOR)
+_NOW = (DOMAIN, HTTPS, HEALTH, LOGS, ROTATION, FIREWALL, ACCOUNT, SECRETS, SUPERVISOR, SSH, LIMITS)
 
 ITEMS: tuple[Item, ...] = tuple(sorted((*_NOW, *_LATER), key=lambda item: item.number))
 

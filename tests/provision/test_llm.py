@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import socket
 import struct
@@ -130,6 +131,25 @@ def test_a_key_that_is_not_of_the_lab_is_refused(base_url: str, key: str) -> Non
             client.models.list()
     assert caught.value.code == "invalid_api_key"
     assert key not in caught.value.message
+
+
+def test_a_revoked_key_is_refused_from_then_on_and_no_other(base_url: str) -> None:
+    def asked(key: str, method: str = "GET", path: str = "models") -> int:
+        headers = {"Authorization": f"Bearer {key}"}
+        return httpx2.request(method, f"{base_url}/v1/{path}", headers=headers).status_code
+
+    leaked = "sk-lab-it-was-in-a-repository"
+    assert (asked(leaked), asked(leaked, "DELETE", "key"), asked(leaked), asked(KEY)) == (200, 200, 401, 200)
+    assert asked(leaked, "DELETE", "key") == 401
+
+
+def test_a_revoked_key_stays_revoked_and_is_not_in_the_file(tmp_path: Path) -> None:
+    code = "import sys, llm; {}; print(sys.argv[1] in llm.revoked)"
+    for first in ("llm.revoked.add(sys.argv[1])", "pass"):
+        run = [sys.executable, "-c", code.format(first), KEY]
+        environment = os.environ | {"STATE_DIRECTORY": str(tmp_path)}
+        assert subprocess.check_output(run, cwd=INTERNET, env=environment, text=True) == "True\n"
+    assert KEY not in (tmp_path / "revoked").read_text()
 
 
 def test_a_request_without_a_key_is_refused(base_url: str) -> None:

@@ -14,7 +14,8 @@ roles; `completion_tokens` counts the answer.
 An embedding counts a text's words, each at a place and with a sign that follow from the word alone, and has
 length 1: texts that share words are near each other.
 
-A key looks like `sk-lab-` and at least eight letters, digits or hyphens. Errors have OpenAI's shape.
+A key looks like `sk-lab-` and at least eight letters, digits or hyphens. Errors have OpenAI's shape. Whoever
+has a key can make it worthless, for ever: `DELETE /v1/key` with it. Only its hash is kept.
 
 A bad day can be asked for, by whoever sits beside the endpoint and not in front of it:
 `curl -X PUT 127.0.0.1:9000/fault -d '{"kind": "slow", "seconds": 8, "for": 60}'`. It ends by itself after
@@ -34,12 +35,14 @@ import contextlib
 import hashlib
 import json
 import math
+import os
 import re
 import struct
 import time
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -88,7 +91,28 @@ def reply(content: object, status: int = 200, headers: Mapping[str, str] | None 
     return Response(json.dumps(content), status, dict(headers or {}), media_type="application/json")
 
 
-def authorise(request: Request) -> None:
+class Revoked:
+    """The keys that are worth nothing any more, by their hashes: in a file where the service has a folder."""
+
+    def __init__(self, folder: str) -> None:
+        self.file = Path(folder, "revoked") if folder else None
+        self.hashes = set(self.file.read_text().split()) if self.file and self.file.exists() else set()
+
+    def add(self, key: str) -> None:
+        self.hashes.add(mark := hashlib.sha256(key.encode()).hexdigest())
+        if self.file:
+            with self.file.open("a") as file:
+                file.write(mark + "\n")
+
+    def __contains__(self, key: str) -> bool:
+        return hashlib.sha256(key.encode()).hexdigest() in self.hashes
+
+
+revoked = Revoked(os.environ.get("STATE_DIRECTORY", ""))
+
+
+def authorise(request: Request) -> str:
+    """The key that the request carries. Raises Refused where it is none, or none any more."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise Refused(
@@ -96,13 +120,14 @@ def authorise(request: Request) -> None:
             "You didn't provide an API key. Send it as a header: Authorization: Bearer YOUR_KEY",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    if not KEY.fullmatch(key.strip()):
+    if not KEY.fullmatch(key.strip()) or key.strip() in revoked:
         raise Refused(
             401,
-            "Incorrect API key provided. Keys of the lab start with sk-lab-",
+            "Incorrect API key provided. Keys of the lab start with sk-lab-, until they are revoked",
             code="invalid_api_key",
             headers={"WWW-Authenticate": "Bearer"},
         )
+    return key.strip()
 
 
 async def read_object(request: Request) -> dict[str, Any]:
@@ -318,6 +343,11 @@ async def get_model(request: Request) -> Response:
     return reply(describe(known_model(request.path_params["model"], MODELS + EMBEDDING_MODELS)))
 
 
+async def revoke(request: Request) -> Response:
+    revoked.add(authorise(request))
+    return reply({"object": "key", "deleted": True})
+
+
 # ---- bad days ----
 
 KINDS = ("slow", "dripping", "busy", "failing", "hanging", "cut")
@@ -468,6 +498,7 @@ app = Starlette(
         Route("/v1/embeddings", on_bad_days(embeddings), methods=["POST"]),
         Route("/v1/models", on_bad_days(list_models), methods=["GET"]),
         Route("/v1/models/{model}", on_bad_days(get_model), methods=["GET"]),
+        Route("/v1/key", revoke, methods=["DELETE"]),
         Route("/fault", fault, methods=["GET", "PUT", "DELETE"]),
         Route("/bill", tell_bill, methods=["GET", "DELETE"]),
     ],

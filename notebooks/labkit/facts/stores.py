@@ -75,6 +75,7 @@ def _store(
     return Store(pid, variable, host, port, database or "0", connected)
 
 
+# Supervisor's own socket (SUPERVISOR_SERVER_URL) is in the environment of what it starts, and is no store.
 # What stands before an @ is cut off where it is read, and with an @ elsewhere nothing is told: it may be a
 # part of the password. A name is looked up as the process would do it.
 shared_stores = Fact(
@@ -84,6 +85,7 @@ filter=
 while IFS= read -r -d '' entry; do
   pid=${entry#/proc/} name=${entry#*:} kind=${entry#*=} rest=${entry#*://}
   pid=${pid%%/*} name=${name%%=*} kind=${kind%%:*} host=${rest%%[/?#]*}
+  if [[ $name == SUPERVISOR_* ]]; then continue; fi
   kind=${kind##*+} path=${rest#"$host"}
   if [[ $path == *@* ]]; then host= path=-; fi
   host=${host##*@} path=${path%%[?#]*}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -9,11 +11,12 @@ import pytest
 from labkit.checks import Target
 from labkit.checks import item_13_limits as limits
 from labkit.checks.application import serving
+from labkit.connection import Result
 from labkit.facts import Unreadable
 from labkit.facts.accounts import Account, Accounts
 from labkit.facts.network import Socket
 from labkit.facts.processes import Process, Processes
-from labkit.facts.stores import Store
+from labkit.facts.stores import Store, shared_stores
 from labkit.outside import Counted
 from labkit.verdict import Finding, overall
 
@@ -124,6 +127,18 @@ def test_a_store_that_is_not_there_fails() -> None:
 def test_one_process_alone_needs_no_store_and_none_at_all_fails() -> None:
     assert verdict(together(running=Processes((process(0),)), sockets=(socket(0),))) == "PASS"
     assert verdict(together(running=Processes(()), sockets=())) == "FAIL"
+
+
+def test_the_socket_of_supervisor_itself_is_no_store_of_what_it_starts() -> None:
+    told = {"SUPERVISOR_SERVER_URL": "unix:///var/run/supervisor.sock", "REDIS_URL": "redis://127.0.0.1:6379/0"}
+    program = subprocess.Popen(["sleep", "60"], env=os.environ | told)
+    try:
+        done = subprocess.run(["bash", "-c", shared_stores.command], capture_output=True, text=True)
+    finally:
+        program.kill()
+        program.wait()
+    seen = shared_stores.parse(Result(done.stdout, done.stderr, done.returncode))
+    assert {one.variable for one in seen if one.pid == program.pid} == {"REDIS_URL"}
 
 
 def test_workers_of_one_port_count_and_the_one_who_started_them_does_not() -> None:

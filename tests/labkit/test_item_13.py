@@ -130,7 +130,10 @@ def test_one_process_alone_needs_no_store_and_none_at_all_fails() -> None:
 
 
 def test_the_socket_of_supervisor_itself_is_no_store_of_what_it_starts() -> None:
-    told = {"SUPERVISOR_SERVER_URL": "unix:///var/run/supervisor.sock", "REDIS_URL": "redis://127.0.0.1:6379/0"}
+    told = {
+        "SUPERVISOR_SERVER_URL": "unix:///var/run/supervisor.sock",
+        "REDIS_URL": "redis://127.0.0.1:6379/0",
+    }
     program = subprocess.Popen(["sleep", "60"], env=os.environ | told)
     try:
         done = subprocess.run(["bash", "-c", shared_stores.command], capture_output=True, text=True)

@@ -144,6 +144,11 @@ def test_each_other_place_fails_and_names_the_secret(kind: str) -> None:
     assert finding.why and finding.next
 
 
+def test_several_secrets_in_one_place_are_one_finding() -> None:
+    (finding,) = elsewhere(place("repository", KEY, URL))
+    assert finding.saw == "DATABASE_URL, OPENAI_API_KEY are in the repository /somewhere"
+
+
 @pytest.mark.parametrize(
     ("readers", "expected"),
     [("aiapp", "PASS"), ("everybody", "FAIL"), ("aiapp vagrant", "FAIL"), ("vagrant", "FAIL")],

@@ -168,11 +168,12 @@ def they_are_nowhere_else(
         return  # nothing to search for: the first aspect says so
     problems: dict[str, list[Finding]] = {}
     for place in (*found.places, *_strangers(found, app)):
-        what = ", ".join(sorted({names[number] for number in place.secrets if number in names}))
-        if what and not (place.kind == "copy" and place.readers <= app.accounts):
+        named = sorted({names[number] for number in place.secrets if number in names})
+        what = f"{', '.join(named)} {'is' if len(named) == 1 else 'are'}"
+        if named and not (place.kind == "copy" and place.readers <= app.accounts):
             problems.setdefault(place.kind, []).append(
                 failed(
-                    f"{what} is in {_place(place)}",
+                    f"{what} in {_place(place)}",
                     expected="nowhere but in the environment, and in the file that it comes from",
                     why=_WHY[place.kind],
                     next=_NEXT[place.kind],

@@ -3,7 +3,7 @@
 # depth: look
 # looks right because: .env is in no branch's files, and .gitignore names it
 # but: it was committed once, and the history keeps it
-# says: is in the repository /home/aiapp/app, \.env
+# says: are in the repository /home/aiapp/app, \.env
 # also: none
 set -euo pipefail
 as_app git add -f .env

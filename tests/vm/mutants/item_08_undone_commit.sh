@@ -3,7 +3,7 @@
 # depth: look
 # looks right because: no commit of any branch has ever held .env: git log -S finds nothing
 # but: the commit that was undone is still in the repository, and goes wherever the folder is copied to
-# says: is in the repository /home/aiapp/app, in what no branch holds any more
+# says: are in the repository /home/aiapp/app, in what no branch holds any more
 # also: none
 set -euo pipefail
 as_app git add -f .env

@@ -148,6 +148,23 @@ def test_a_finished_debian_12_is_read_as_what_it_is() -> None:
     assert app.capabilities == 0 and not app.contained
 
 
+def test_a_debian_12_as_chapter_06_leaves_it_is_read_as_what_it_is() -> None:
+    (sshd,) = read("sshds/debian12_after_06").listening
+    (asked,) = sshd.asked
+    assert not asked.passwords and asked.settings["permitrootlogin"] == "no" and not sshd.changed
+    stores = read("shared_stores/debian12_after_06")
+    assert [(store.variable, store.place, store.connected) for store in stores] == [
+        ("REDIS_URL", "localhost:6379/0", True)
+    ] * 3
+    found = read("secrets/debian12_after_06")
+    assert {(it.account, it.program, tuple(it.secrets)) for it in found.holders} == {
+        ("aiapp", "uvicorn", ("DATABASE_URL", "OPENAI_API_KEY", "API_KEYS"))
+    }
+    assert not (found.places or found.unread or found.unfinished)
+    (usual,) = [one for one in read("starters/debian12_after_06") if not one.off]
+    assert (usual.name, usual.gap) == ("logrotate.timer", 3660)
+
+
 def test_a_password_is_locked_set_or_empty() -> None:
     assert read("passwords/typical") == {
         "root": "locked",
@@ -308,6 +325,15 @@ def test_a_rule_is_what_logrotate_itself_says_of_it() -> None:
 def test_a_log_that_no_run_has_met_is_not_known_and_one_that_is_due_is_read_all_the_same() -> None:
     rule, handled = read("rotation/due_and_not_seen_before").find(LOG)
     assert not handled.known and rule.packs
+
+
+def test_a_rule_that_names_its_logs_on_several_lines_is_one_rule() -> None:
+    seen = read("rotation/debian12_after_06")
+    rule, _ = seen.find("/var/log/unattended-upgrades/unattended-upgrades-dpkg.log")
+    assert (rule.every, rule.kept, len(rule.logs)) == (31 * 86400, 6, 3)
+    assert "\n" not in rule.pattern
+    rule, _ = seen.find(LOG)
+    assert (rule.every, rule.size, rule.kept, rule.packs) == (86400, 100 << 20, 30, True)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,8 @@ class Rotation:
 _AGES = {"hourly": HOUR, "weekly": 7 * DAY, "monthly": 31 * DAY, "yearly": 366 * DAY}
 _RULE = re.compile(
     r"(?P<pattern>.*?)\s+(after (?P<days>\d+) days|(?P<age>hourly|weekly|monthly|yearly)|(?P<size>\d+) bytes"
-    r"|forced from command line)\s+(\((?P<kept>\d+) rotations\)|(?P<none>\(no old logs will be kept\)))?"
+    r"|forced from command line)\s+(\((?P<kept>\d+) rotations\)|(?P<none>\(no old logs will be kept\)))?",
+    re.S,  # a rule may name its logs on several lines
 )
 
 
@@ -94,7 +95,7 @@ def parse_rotation(result: Result) -> Rotation:
 
 def _rule(normal: str, forced: str) -> Rule:
     """From the same rule as it would be applied now, and by force: by force it does not say its age."""
-    head = _RULE.match(normal)
+    head = _RULE.match(normal.partition("\nconsidering log ")[0])
     if head is None or not forced.startswith(head["pattern"]):
         raise Unreadable(f"a rule of logrotate is not understood: {normal.splitlines()[0]!r}")
     limits = normal[head.end() :].partition("\nconsidering log ")[0]
@@ -102,7 +103,7 @@ def _rule(normal: str, forced: str) -> Rule:
     at_least = re.search(r"only log files >= (\d+) bytes are rotated", limits)
     size = head["size"] or (earlier and earlier[1])
     return Rule(
-        pattern=head["pattern"],
+        pattern=" ".join(head["pattern"].split()),
         every=int(head["days"]) * DAY if head["days"] else _AGES.get(head["age"] or ""),
         size=int(size) if size else None,
         at_least=int(at_least[1]) if at_least else None,

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,17 @@ def test_secrets_are_in_no_log_and_no_command_line(server: Connection) -> None:
         SECRETS,
     )
     assert found == ""
+
+
+@pytest.mark.parametrize("address", ["198.51.100.10", "2001:db8:100::10"])
+def test_whoever_knocks_too_often_is_shut_out_and_never_the_place_that_is_looked_from(
+    server: Connection, internet: Connection, address: str
+) -> None:
+    source = re.search(r"\bsrc (\S+)", must(internet, f"ip route get {address}"))
+    assert source
+    ignored = re.findall(r"(?m)^[|`]- (\S+)", must(server, "sudo fail2ban-client get sshd ignoreip"))
+    assert any(ip_address(source[1]) in ip_network(network) for network in ignored), ignored
+    assert not any(ip_address("198.51.100.54") in ip_network(network) for network in ignored)
 
 
 @pytest.fixture

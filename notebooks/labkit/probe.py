@@ -3,7 +3,7 @@
 It runs by `python3 -` on whatever host there is to look from, so it needs Python 3.9, dnspython, and
 OpenSSH's ssh and ssh-keyscan, and nothing of labkit. Everything that waits, waits at the same time: a run is
 over within about eight seconds even where nothing answers at all, and within fifteen where what does
-answer is not well.
+answer is not well, or where logins are asked about, which begins when the host keys are there.
 
 An answer is {"value": …} or {"unreadable": reason}. What this host cannot see is unreadable. That a
 door does not open counts only where this host can open such a door elsewhere (on the reference host).
@@ -36,7 +36,7 @@ DNS_TIMEOUT = 1.2  # s, for each of two attempts
 CONNECT_TIMEOUT = 1.6  # s: a SYN is sent again after 1 s, and both may be answered
 TLS_TIMEOUT = 3.0  # s
 KEY_TIMEOUT = 6  # s: a key exchange takes a second on an idle emulated host, and all looks are made at once
-KNOCK_TIMEOUT = 8  # s, for a key exchange and one refusal after it
+KNOCK_TIMEOUT = 8  # s, for a key exchange and one refusal after it: 2 s on a busy emulated host
 TRY_TIMEOUT = 2.0  # s, for one HTTP answer: twice what is allowed
 QUOTA = 10  # requests a minute, where an answer does not say how many there may be
 MOST = 30  # requests that are sent at most, to see the one too many refused

@@ -188,6 +188,7 @@ def test_the_steps_alone_leave_out_what_only_looks_or_breaks(write_notebook: Wri
             code("steps.append('done')", "do"),
             code("1 / 0", "look"),
             code("print(f'  6  PASS  {steps}')", "check", printed="  6  PASS  Firewall\n"),
+            code("1 / 0  # --exercise", "check", printed="  6  PASS  Firewall\n"),
         ],
     )
 

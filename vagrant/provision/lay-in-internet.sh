@@ -70,10 +70,12 @@ if ! [ -e $inside/root/provider.key ]; then
   install -m 600 /dev/stdin $inside/root/provider.key <<< "hmac-sha256:provider:$secret"
 fi
 
-# The zone belongs to the learner once it is there: only a changed one of ours replaces it.
+# The zone is replaced where ours has changed, and the records that the learner has entered are kept.
 fill lab.zone root/lab.zone.new
 if ! cmp -s $inside/root/lab.zone.new $inside/root/lab.zone; then
-  install -m 644 $inside/root/lab.zone.new "$inside/var/lib/knot/$LAB_DOMAIN.zone"
+  zone=$inside/var/lib/knot/$LAB_DOMAIN.zone
+  entered=$(sed -n "/^${LAB_APP_NAME//./\\.}\.[[:space:]]/p" "$zone" 2> /dev/null) || true
+  { cat $inside/root/lab.zone.new && printf '%s\n' "$entered"; } | install -m 644 /dev/stdin "$zone"
   chroot $inside chown -R knot:knot /var/lib/knot
   mv $inside/root/lab.zone.new $inside/root/lab.zone
 fi

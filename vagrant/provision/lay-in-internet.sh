@@ -74,7 +74,8 @@ fi
 fill lab.zone root/lab.zone.new
 if ! cmp -s $inside/root/lab.zone.new $inside/root/lab.zone; then
   zone=$inside/var/lib/knot/$LAB_DOMAIN.zone
-  entered=$(sed -n "/^${LAB_APP_NAME//./\\.}\.[[:space:]]/p" "$zone" 2> /dev/null) || true
+  entered=
+  if [ -e "$zone" ]; then entered=$(sed -n "/^${LAB_APP_NAME//./\\.}\.[[:space:]]/p" "$zone"); fi
   { cat $inside/root/lab.zone.new && printf '%s\n' "$entered"; } | install -m 644 /dev/stdin "$zone"
   chroot $inside chown -R knot:knot /var/lib/knot
   mv $inside/root/lab.zone.new $inside/root/lab.zone

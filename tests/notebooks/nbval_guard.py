@@ -47,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="first",
         help="first (default): on the server as the chapter before left it, all outputs are compared; "
         "again: on the finished server, nothing may raise and every check passes; "
-        "steps: as again, with nothing looked at and nothing broken in between, by no exercise either",
+        "steps: as again, with nothing looked at, checked or broken in between",
     )
     group.addoption(
         "--lab-keep-going",
@@ -91,9 +91,9 @@ def compares(tags: set[str], run: str) -> str:
     return "verdicts" if "check" in tags else "nothing"
 
 
-def is_run(tags: set[str], run: str, source: str = "") -> bool:
-    """Whether a cell is run at all: of the steps, only what a chapter does, and the checks that look."""
-    return run != "steps" or (bool(tags & {"setup", "do", "check"}) and "--exercise" not in source)
+def is_run(tags: set[str], run: str) -> bool:
+    """Whether a cell is run at all: of the steps, only what a chapter does."""
+    return run != "steps" or bool(tags & {"setup", "do"})
 
 
 class KernelDied(Exception):
@@ -141,8 +141,7 @@ class Chapter(IPyNbFile):  # type: ignore[misc]
 
     def collect(self) -> Iterator[Cell]:
         for cell in super().collect():
-            tags = set(cell.cell.metadata.get("tags", ()))
-            if is_run(tags, self.config.option.lab_run, cell.cell.source):
+            if is_run(set(cell.cell.metadata.get("tags", ())), self.config.option.lab_run):
                 yield Cell.from_parent(
                     self, name=cell.name, cell_num=cell.cell_num, cell=cell.cell, options=cell.options
                 )

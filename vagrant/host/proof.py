@@ -136,7 +136,7 @@ def stages(checkout: Path, every: bool) -> list[Stage]:
     """The stages in their order: what shows a state of the server comes before what changes it.
 
     `every`: all mutants, not one for each item of the checklist, and the chapters again with every cell, not
-    with those alone that do or check something.
+    with those alone that do something. What they leave is the finished server.
     """
     notebooks = [str(path.relative_to(checkout)) for path in chapters.files(checkout)]
     finished = chapters.snapshot_name(chapters.chapters(checkout)[-1])
@@ -147,10 +147,10 @@ def stages(checkout: Path, every: bool) -> list[Stage]:
               (*tests, "tests/vm/test_1_bare.py", "tests/provision"), start=chapters.BARE),
         Stage("2-chapters", "the chapters, every output compared",
               (*cells, *notebooks), start=chapters.BARE, afresh=True, needed=True),
-        Stage("3-finished", "the finished server, and what cannot be seen of it",
-              (*tests, "tests/vm/test_2_finished.py"), start=finished),
-        Stage("4-again", "the chapters again, on the finished server",
+        Stage("3-again", "the chapters' steps again, on the finished server",
               (*cells, f"--lab-run={'again' if every else 'steps'}", *notebooks), start=finished),
+        Stage("4-finished", "the finished server, and what cannot be seen of it",
+              (*tests, "tests/vm/test_2_finished.py"), start=finished),
         Stage("5-rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished),
         Stage("6-mutants", "servers that look right and are wrong",
               (*tests, *(["--all-mutants"] if every else []), "tests/vm/test_4_mutants.py"), start=finished),

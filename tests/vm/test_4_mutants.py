@@ -28,7 +28,10 @@ PRELUDE = (Path(__file__).parent / "prelude.sh").read_text(encoding="utf-8")
 
 @dataclass(frozen=True)
 class Mutant:
-    """A way for a server to be wrong, read from the head of its script."""
+    """A way for a server to be wrong, read from the head of its script.
+
+    `restarts`: it starts processes of the application anew, for which it has to wait.
+    """
 
     name: str
     script: str
@@ -37,6 +40,7 @@ class Mutant:
     depth: str
     says: str
     also: frozenset[int]
+    restarts: bool
 
 
 def read(path: Path) -> Mutant:
@@ -51,6 +55,7 @@ def read(path: Path) -> Mutant:
         depth=head["depth"],
         says=head["says"],
         also=also,
+        restarts="supervisorctl" in script,
     )
 
 
@@ -64,9 +69,10 @@ def test_every_item_has_at_least_three_mutants() -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One mutant for each item, or with --all-mutants every one: each costs a restore and a look."""
+    """One mutant for each item, a quick one if there is one, or with --all-mutants every one."""
     if "mutant" in metafunc.fixturenames:
-        first = {mutant.item: mutant for mutant in reversed(MUTANTS)}
+        quick_first = sorted(MUTANTS, key=lambda mutant: mutant.restarts)
+        first = {mutant.item: mutant for mutant in reversed(quick_first)}
         every = metafunc.config.getoption("--all-mutants", default=False)
         chosen = [mutant for mutant in MUTANTS if every or mutant is first[mutant.item]]
         metafunc.parametrize("mutant", chosen, ids=lambda mutant: mutant.name)

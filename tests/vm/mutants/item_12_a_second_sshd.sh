@@ -8,5 +8,5 @@
 set -euo pipefail
 printf '%s\n' 'Port 2222' 'PidFile /run/sshd-rescue.pid' 'PasswordAuthentication yes' 'KbdInteractiveAuthentication no' \
   'PermitRootLogin no' 'UsePAM yes' > /etc/ssh/rescue_config
-systemd-run --quiet --unit=rescue /usr/sbin/sshd -D -f /etc/ssh/rescue_config
+systemd-run --quiet --unit=second-sshd /usr/sbin/sshd -D -f /etc/ssh/rescue_config
 soon listens 2222

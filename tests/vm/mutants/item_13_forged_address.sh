@@ -7,7 +7,7 @@
 # also: none
 set -euo pipefail
 line='header_up X-Forwarded-For {http.request.header.X-Forwarded-For}'
-sed -i -E "/reverse_proxy/{s/\{[[:space:]]*$/{\n\t\t$line/;t;s/$/ {\n\t\t$line\n\t}/}" /etc/caddy/Caddyfile
+sed -i -E "/^[[:space:]]*reverse_proxy /{s/\{[[:space:]]*$/{\n\t\t$line/;t;s/$/ {\n\t\t$line\n\t}/}" /etc/caddy/Caddyfile
 caddy validate --adapter caddyfile --config /etc/caddy/Caddyfile
 systemctl restart caddy
 soon caddy_answers

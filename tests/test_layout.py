@@ -218,6 +218,7 @@ def test_no_file_names_the_machine_it_was_written_on() -> None:
     "lock",
     [
         "requirements.lock",
+        "lab_app/pip.lock",
         "lab_app/requirements.lock",
         "vagrant/internet/repository/chroma/requirements.lock",
     ],

@@ -12,16 +12,16 @@ from labkit.checks.item_06_firewall import ITEM as FIREWALL
 from labkit.checks.item_07_account import ITEM as ACCOUNT
 from labkit.checks.item_08_secrets import ITEM as SECRETS
 from labkit.checks.item_09_supervisor import ITEM as SUPERVISOR
+from labkit.checks.item_10_monitoring import ITEM as MONITORING
 from labkit.checks.item_12_ssh import ITEM as SSH
 from labkit.checks.item_13_limits import ITEM as LIMITS
 
 _LATER = (
-    Item(10, "Monitoring and alerts set up", "Monitoring", "07_monitoring", "Alerts"),
     Item(11, "Backups configured (if stateful)", "Backups", "09_backups", "Backups"),
     Item(14, "Error tracking set up", "Error tracking", "08_errors_and_cost", "Errors"),
     Item(15, "Cost alerts configured", "Cost alerts", "08_errors_and_cost", "Cost"),
 )
-_NOW = (DOMAIN, HTTPS, HEALTH, LOGS, ROTATION, FIREWALL, ACCOUNT, SECRETS, SUPERVISOR, SSH, LIMITS)
+_NOW = (DOMAIN, HTTPS, HEALTH, LOGS, ROTATION, FIREWALL, ACCOUNT, SECRETS, SUPERVISOR, MONITORING, SSH, LIMITS)
 
 ITEMS: tuple[Item, ...] = tuple(sorted((*_NOW, *_LATER), key=lambda item: item.number))
 

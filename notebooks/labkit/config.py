@@ -73,9 +73,10 @@ def parse(data: Mapping[str, Any], path: Path) -> Config:
     target = _table(data, "target", ("host", "ssh_config", "domain", "account", "app_port"), path)
     vantage = _table(data, "vantage", ("host", "name", "reference"), path)
     chat = _table(data, "chat", ("path", "key_from"), path)
+    alerts = _table(data, "alerts", ("received",), path)
     lab = _table(data, "lab", ("tool", "machine", "marker"), path)
-    if unknown := set(data) - {"target", "vantage", "chat", "lab"}:
-        tables = "target, vantage, chat, lab"
+    if unknown := set(data) - {"target", "vantage", "chat", "alerts", "lab"}:
+        tables = "target, vantage, chat, alerts, lab"
         raise ConfigError(f"{path}: [{min(unknown)}] is not a table of it; those are {tables}")
     host = target.get("host")
     if not host:
@@ -96,6 +97,7 @@ def parse(data: Mapping[str, Any], path: Path) -> Config:
             lab=bool(lab),
             chat_path=chat.get("path", "/api/chat"),
             chat_key=_secret(chat.get("key_from", ""), path),
+            alerts_received=alerts.get("received", ""),
         ),
         server=server,
         vantage=Connection(looked_from, config=config) if looked_from else None,

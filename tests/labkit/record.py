@@ -16,7 +16,18 @@ from labkit.connection import Connection, Result
 from labkit.facts import Fact
 
 HERE = Path(__file__).parent / "recordings"
-MODULES = ("network", "processes", "accounts", "supervisor", "ssh", "stores", "secrets", "logs", "rotation")
+MODULES = (
+    "network",
+    "processes",
+    "accounts",
+    "supervisor",
+    "ssh",
+    "stores",
+    "secrets",
+    "logs",
+    "rotation",
+    "monitoring",
+)
 
 
 def all_facts() -> list[Fact[object]]:

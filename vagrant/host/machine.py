@@ -441,6 +441,10 @@ class Machine:
         settings = self.settings
         tool = [str(self.checkout / ".venv" / ("Scripts" if os.name == "nt" else "bin") / "python"),
                 str(self.checkout / "vagrant" / "lab.py")]  # fmt: skip
+        received = (
+            "curl -sf -H @<(sed 's/^/Authorization: Bearer /' /etc/prometheus/pager.key) "
+            f"https://{settings['LAB_ALERTS_NAME']}/messages"
+        )
         rows = [
             "# Written by vagrant/lab.py: what labcheck looks at, and from where.",
             "[target]", 'host = "server"', f"ssh_config = {json.dumps(str(self.ssh_config))}",
@@ -449,6 +453,7 @@ class Machine:
             f"app_port = {int(settings['LAB_APP_PORT'])}", "",
             "[vantage]", 'host = "internet"', 'name = "the stand-in internet"',
             f"reference = {json.dumps(settings['LAB_REFERENCE_NAME'])}", "",
+            "[alerts]", f"received = {json.dumps(received)}", "",
             "[lab]", f"tool = {json.dumps(tool)}", f"machine = {json.dumps(self.name)}",
             f"marker = {json.dumps(settings['LAB_MARKER'])}",
         ]  # fmt: skip

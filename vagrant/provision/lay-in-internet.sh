@@ -34,13 +34,15 @@ mountpoint --quiet $inside || systemctl start run-shipshape-internet.mount
 fill=$(sed -n 's/^\([A-Z0-9_]*\)=\(.*\)$/s|@\1@|\2|g/p' "$here/../lab.env")
 fill() { sed "$fill" "$source/inside/$1" > "$inside/$2"; }
 
-install -d $inside/srv/llm $inside/srv/reference $inside/srv/git $inside/root/.ssh
+install -d $inside/srv/llm $inside/srv/alerts $inside/srv/reference $inside/srv/git $inside/root/.ssh
 fill knot.conf etc/knot/knot.conf
 fill unbound.conf etc/unbound/unbound.conf
 fill Caddyfile etc/caddy/Caddyfile
 fill sshd.conf etc/ssh/sshd_config.d/lab.conf
 fill llm.service etc/systemd/system/llm.service
+fill alerts.service etc/systemd/system/alerts.service
 install -m 644 "$source/llm.py" $inside/srv/llm/llm.py
+install -m 644 "$source/alerts.py" $inside/srv/alerts/alerts.py
 install -m 644 "$source/inside/reference.py" "$source/inside/reference.nft" $inside/srv/reference
 install -m 600 $login $inside/root/.ssh/authorized_keys
 
@@ -56,7 +58,7 @@ printf '[Service]\nRestart=always\n' > $inside/etc/systemd/system/knot.service.d
 # What a container of this kind has no use for costs seconds of its boot.
 chroot $inside systemctl --quiet mask console-getty getty.target systemd-logind e2scrub_reap apt-daily.timer apt-daily-upgrade.timer \
   fstrim.timer e2scrub_all.timer dpkg-db-backup.timer systemd-networkd systemd-udevd systemd-udev-trigger
-chroot $inside systemctl --quiet enable knot unbound caddy ssh llm
+chroot $inside systemctl --quiet enable knot unbound caddy ssh llm alerts
 
 if ! [ -e $inside/etc/ssh/ssh_host_ed25519_key ]; then
   chroot $inside ssh-keygen -q -t ed25519 -N '' -C internet -f /etc/ssh/ssh_host_ed25519_key

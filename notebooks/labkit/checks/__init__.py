@@ -26,6 +26,7 @@ class Target:
     `host` is its name for ssh; `reference` is a host on the vantage's side of the internet that answers on
     every port; `vantage` names the place that is looked from, in words; `lab` says that it is the lab's.
     `chat_path` is where requests are limited, and `chat_key` a user's key for it, if one is needed.
+    `alerts_received` is a command on the server that prints what the receiver of its alerts has received.
     """
 
     host: str
@@ -37,6 +38,7 @@ class Target:
     lab: bool = False
     chat_path: str = "/api/chat"
     chat_key: str = field(default="", repr=False)
+    alerts_received: str = ""
 
 
 @dataclass(frozen=True)

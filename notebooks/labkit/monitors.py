@@ -1,0 +1,333 @@
+"""A program that asks a server's own Prometheus and Alertmanager what is in effect. Sent as it is.
+
+It reads, and changes nothing: targets, loaded rules with what their expressions give now, who gets the
+alerts, silences, and whether notifications failed. The server's standard library has to do; what it prints is
+one JSON object. The reading of expressions is here as well, since both sides need it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Container
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+PATIENCE = 12.0
+"""Seconds to wait for what is late: after a pause or a boot, a monitor needs a moment to catch up."""
+LATE = 60.0
+"""Seconds after which a rule that was not evaluated, or an alert that was not renewed, is old."""
+
+FAILED = (
+    "sum(increase(alertmanager_notification_requests_failed_total[5m]))"
+    " / sum(increase(alertmanager_notification_requests_total[5m]))"
+)
+"""The share of Alertmanager's attempts to tell somebody that failed, where Prometheus watches it."""
+
+# Programs that carry what they measure elsewhere: whether somebody is alerted is decided there.
+AGENTS = frozenset(
+    [
+        "datadog-agent",
+        "zabbix_agentd",
+        "zabbix_agent2",
+        "telegraf",
+        "grafana-agent",
+        "alloy",
+        "netdata",
+        "newrelic-infra",
+        "amazon-cloudwatch-agent",
+        "google_cloud_ops_agent",
+        "otelcol",
+        "otelcol-contrib",
+        "vmagent",
+        "nrpe",
+        "icinga2",
+        "node_exporter",
+        "prometheus-node-exporter",
+    ]
+)
+
+_STRING = r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\''
+_TOKEN = re.compile(
+    rf"(?P<string>{_STRING})|(?P<open>[(\[{{])|(?P<close>[)\]}}])|(?P<compare>[=!<>]=|[<>])(?!~)"
+    r"|(?P<word>[A-Za-z_:][\w:]*)|(?P<other>.)",
+    re.S,
+)
+_GROUPING = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
+_SELECTOR = re.compile(
+    rf"(?<![\w:.\"'])(?P<name>[A-Za-z_:][\w:]*)\s*(?P<labels>\{{(?:[^{{}}\"']|{_STRING})*\}})?(?P<call>\s*\()?"
+)
+_LABEL = re.compile(rf"([A-Za-z_]\w*)\s*(=~|!~|!=|=)\s*({_STRING})")
+_WORDS = frozenset(
+    [
+        "and",
+        "or",
+        "unless",
+        "bool",
+        "by",
+        "without",
+        "on",
+        "ignoring",
+        "offset",
+        "inf",
+        "nan",
+        "start",
+        "end",
+        "atan2",
+    ]
+)
+
+
+def comparison(expression: str) -> tuple[str, str, str] | None:
+    """The left side, the operator and the right side of an alert's condition; None where it compares nothing.
+
+    Of several conditions (`a > 1 and b > 2`) the first that compares.
+    """
+    text = expression.strip()
+    while text.startswith("(") and _closes_at_end(text):
+        text = text[1:-1].strip()
+    depth, begin, found = 0, 0, None
+    for token in _TOKEN.finditer(text):
+        if token["open"]:
+            depth += 1
+        elif token["close"]:
+            depth -= 1
+        elif depth == 0 and (token["word"] or "").lower() in ("and", "or", "unless"):
+            if found:
+                return found[0], found[1], text[found[2] : token.start()].strip()
+            if inner := comparison(text[begin : token.start()]):
+                return inner
+            begin = token.end()
+        elif depth == 0 and token["compare"] and not found:
+            found = (text[begin : token.start()].strip(), token["compare"], token.end())
+    if found:
+        right = re.sub(r"^bool\b", "", text[found[2] :].strip())
+        return found[0], found[1], right.strip()
+    return comparison(text[begin:]) if begin else None
+
+
+def _closes_at_end(text: str) -> bool:
+    depth = 0
+    for token in _TOKEN.finditer(text):
+        depth += bool(token["open"]) - bool(token["close"])
+        if depth == 0:
+            return token.end() == len(text)
+    return False
+
+
+def selectors(expression: str) -> list[tuple[str, dict[str, tuple[str, str]]]]:
+    """The metrics that an expression reads, each with its conditions: label to operator and value."""
+    text = _GROUPING.sub(" ", expression)
+    found = []
+    for match in _SELECTOR.finditer(re.sub(r"\[[^\]]*\]", " ", text)):
+        if match["call"] or match["name"].lower() in _WORDS:
+            continue
+        labels = {
+            label: (how, value[1:-1].replace("\\\\", "\\"))
+            for label, how, value in _LABEL.findall(match["labels"] or "")
+        }
+        found.append((match["name"], labels))
+    return found
+
+
+# ---- on the server -----------------------------------------------------------------------------
+
+
+class Asked:
+    """One HTTP server on this machine, asked over one connection."""
+
+    def __init__(self, address: str, prefix: str) -> None:
+        host, _, port = address.rpartition(":")
+        if host.strip("[]") in ("", "0.0.0.0", "::"):
+            host = "127.0.0.1"
+        self.connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=5)
+        self.prefix = prefix.rstrip("/")
+
+    def text(self, path: str) -> str:
+        self.connection.request("GET", self.prefix + path)
+        answer = self.connection.getresponse()
+        body = answer.read().decode("utf-8", "replace")
+        if answer.status != 200:
+            raise OSError(f"{path.partition('?')[0]} answers with status {answer.status}")
+        return body
+
+    def json(self, path: str):  # type: ignore[no-untyped-def]  # whatever is there
+        body = json.loads(self.text(path))
+        return body["data"] if isinstance(body, dict) and body.get("status") == "success" else body
+
+
+def running(names: Container[str]) -> list[list[str]]:
+    """The command lines of the processes whose program has one of these names."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")[:-1]
+        except OSError:
+            continue  # it has ended
+        if words and Path(words[0]).name in names:
+            found.append(words)
+    return sorted(found)
+
+
+def option(words: list[str], name: str, default: str) -> str:
+    for place, word in enumerate(words):
+        if word.lstrip("-") == name and place + 1 < len(words):
+            return words[place + 1]
+        if word.lstrip("-").startswith(name + "="):
+            return word.partition("=")[2]
+    return default
+
+
+def where(words: list[str], port: int) -> tuple[str, str]:
+    """Address and path that a Prometheus or an Alertmanager was started with."""
+    prefix = option(words, "web.route-prefix", urlsplit(option(words, "web.external-url", "")).path)
+    return option(words, "web.listen-address", f"0.0.0.0:{port}"), prefix
+
+
+def look_at_prometheus(asked: Asked) -> dict[str, object]:
+    groups = asked.json("/api/v1/rules?type=alert")["groups"]
+    rules = []
+    for group in groups:
+        for rule in group["rules"]:
+            names = ("name", "query", "duration", "labels", "health", "lastError", "lastEvaluation", "state")
+            kept = {name: rule.get(name) for name in names} | {"interval": group["interval"]}
+            split = comparison(rule["query"])
+            kept["left"] = samples(asked, split[0] if split else rule["query"])
+            rules.append(kept)
+    used = {name for rule in rules for name, _ in selectors(str(rule["query"]))}
+    targets = [
+        {name: target.get(name) for name in ("labels", "scrapeUrl", "health", "lastError")}
+        for target in asked.json("/api/v1/targets?state=active")["activeTargets"]
+    ]
+    settings = asked.json("/api/v1/status/config")["yaml"]
+    return {
+        "rules": rules,
+        "known": sorted(used & set(asked.json("/api/v1/label/__name__/values"))),
+        "targets": targets,
+        "alertmanagers": [it["url"] for it in asked.json("/api/v1/alertmanagers")["activeAlertmanagers"]],
+        "lab_pace": (re.findall(r'^    lab_pace: "?(\d+)"?$', settings, re.M) or [None])[0],
+        "failed": samples(
+            asked, "sum by (integration) (increase(alertmanager_notifications_failed_total[10m]))"
+        ),
+    }
+
+
+def samples(asked: Asked, expression: str) -> list[dict[str, object]]:
+    """What an expression gives now, at most 20 series of it."""
+    answer = asked.json("/api/v1/query?query=" + quote(expression, safe=""))
+    if answer.get("resultType") != "vector":
+        return [{"labels": {}, "value": str(answer["result"][1])}] if answer.get("result") else []
+    return [{"labels": it["metric"], "value": it["value"][1]} for it in answer["result"][:20]]
+
+
+def look_at_alertmanager(asked: Asked) -> dict[str, object]:
+    settings = asked.json("/api/v2/status")["config"]["original"]
+    alerts = [
+        {
+            "labels": it["labels"],
+            "state": it["status"]["state"],
+            "updated": it["updatedAt"],
+            "receivers": [receiver["name"] for receiver in it["receivers"]],
+        }
+        for it in asked.json("/api/v2/alerts")
+    ]
+    silences = [
+        {"matchers": it["matchers"], "ends": it["endsAt"], "comment": it.get("comment", "")}
+        for it in asked.json("/api/v2/silences")
+        if it["status"]["state"] == "active"
+    ]
+    count = re.findall(
+        r'^alertmanager_notification_requests_(failed_)?total\{integration="(\w+)"[^}]*\} (\S+)$',
+        asked.text("/metrics"),
+        re.M,
+    )
+    sent: dict[str, list[float]] = {}
+    for failed, integration, number in count:
+        sent.setdefault(integration, [0.0, 0.0])[bool(failed)] += float(number)
+    return {
+        "alerts": alerts,
+        "silences": silences,
+        "receivers": receivers(settings),
+        "sent": sent,
+        "critical": route_of(asked),
+    }
+
+
+def receivers(settings: str) -> dict[str, list[str]]:
+    """By name, the integrations of each receiver, from the settings as Alertmanager writes them out."""
+    found: dict[str, list[str]] = {}
+    name, inside = "", False
+    for line in settings.splitlines():
+        if re.match(r"\S", line) and not line.startswith("- "):
+            inside = line.startswith("receivers:")
+        elif inside and (match := re.match(r"- name: (.+)$", line)):
+            name = match[1].strip("'\"")
+            found[name] = []
+        elif inside and name and (match := re.match(r"  (\w+)_configs:$", line)):
+            found[name].append(match[1])
+    return found
+
+
+def route_of(asked: Asked) -> list[str] | None:
+    """Who would get a critical alert, by Alertmanager's own tool; None where that is not there."""
+    url = f"http://{asked.connection.host}:{asked.connection.port}{asked.prefix}"
+    try:
+        ended = subprocess.run(
+            ["amtool", "config", "routes", "test", f"--alertmanager.url={url}", "severity=critical"],
+            capture_output=True, text=True, timeout=5,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return ended.stdout.strip().split(",") if ended.returncode == 0 and ended.stdout.strip() else None
+
+
+def moment(text: str) -> float:
+    """A time as Go writes it, with up to nine digits behind the point, in seconds since 1970."""
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
+    if match is None:
+        return 0.0
+    stamp = datetime.fromisoformat(match[1] + match[3].replace("Z", "+00:00")).timestamp()
+    return stamp + float(match[2] or 0)
+
+
+def is_late(found: dict[str, object]) -> bool:
+    """Whether it may be different in a moment: the monitor has been away, or a target is starting."""
+    now = time.time()
+    for prometheus in found["prometheus"]:  # type: ignore[attr-defined]
+        if "error" in prometheus:
+            return True
+        old = [it for it in prometheus["rules"] if now - moment(it["lastEvaluation"]) > LATE]
+        if old or any(it["health"] != "up" for it in prometheus["targets"]):
+            return True
+    return any("error" in it for it in found["alertmanagers"])  # type: ignore[attr-defined]
+
+
+def look() -> dict[str, object]:
+    monitors = [where(words, 9090) for words in running({"prometheus"})]
+    managers = [where(words, 9093) for words in running({"alertmanager", "prometheus-alertmanager"})]
+    return {
+        "prometheus": [answered(look_at_prometheus, *place) for place in monitors],
+        "alertmanagers": [answered(look_at_alertmanager, *place) for place in managers],
+        "agents": sorted({Path(words[0]).name for words in running(AGENTS)}),
+        "now": time.time(),
+    }
+
+
+def answered(look_at: Callable[[Asked], dict[str, object]], address: str, prefix: str) -> dict[str, object]:
+    """What it says, or why it could not be asked."""
+    try:
+        return {"address": address, **look_at(Asked(address, prefix))}
+    except (OSError, ValueError, http.client.HTTPException, KeyError, TypeError) as problem:
+        return {"address": address, "error": f"{type(problem).__name__}: {problem}"}
+
+
+def main() -> None:
+    end = time.monotonic() + PATIENCE
+    while is_late(found := look()) and time.monotonic() < end:
+        time.sleep(1)
+    json.dump(found, sys.stdout)

@@ -1,0 +1,178 @@
+"""A server's Prometheus, seen from this computer: through an SSH tunnel, in numbers and in pictures."""
+
+from __future__ import annotations
+
+import atexit
+import http.client
+import io
+import json
+import math
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from labkit.config import ConfigError, load
+from labkit.connection import Connection
+from labkit.magic import CellFailed
+from labkit.wait import GaveUp, NotYet, wait_until
+
+OPENS_WITHIN = 30.0  # s
+USERS = 'route!~"/health.*|/metrics"'  # requests of people, and not of probes
+_SECONDS = f"sum by (le) (rate(app_request_seconds_bucket{{{USERS}}}[30s]))"
+_FAILED = f'sum(rate(app_request_seconds_count{{{USERS},status=~"5.."}}[30s])) or vector(0)'
+
+# A panel: its title, its lines by name, and a threshold.
+PANELS: tuple[tuple[str, Mapping[str, str], float | None], ...] = (
+    (
+        "answers take, s",
+        {f"p{name}": f"histogram_quantile(0.{name}, {_SECONDS})" for name in (50, 95, 99)},
+        5,
+    ),
+    (
+        "requests that fail, %",
+        {"failed": f"100 * ({_FAILED}) / sum(rate(app_request_seconds_count{{{USERS}}}[30s]))"},
+        5,
+    ),
+    (
+        "in use, %",
+        {
+            "memory": "100 * (1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes)",
+            "disk": '100 * (1 - node_filesystem_avail_bytes{mountpoint="/"}'
+            ' / node_filesystem_size_bytes{mountpoint="/"})',
+        },
+        80,
+    ),
+)
+
+
+class Prometheus:
+    """Prometheus's HTTP API at the near end of a tunnel. `close` ends the tunnel, and so does our own end."""
+
+    def __init__(self, port: int, tunnel: subprocess.Popen[bytes] | None = None) -> None:
+        self.port, self.tunnel = port, tunnel
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def close(self) -> None:
+        if self.tunnel:
+            atexit.unregister(self.close)
+            self.tunnel.kill()
+            self.tunnel.communicate()
+
+    def api(self, path: str, **query: object) -> Any:
+        """What it answers. Raises CellFailed."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request("GET", f"/api/v1/{path}?{urlencode(query)}")
+            body = json.loads(connection.getresponse().read())
+        except (OSError, http.client.HTTPException, ValueError) as problem:
+            raise CellFailed(f"Prometheus does not answer through the tunnel: {problem}") from None
+        finally:
+            connection.close()
+        if body.get("status") != "success":
+            raise CellFailed(f"Prometheus says: {body.get('error', body)}")
+        return body["data"]
+
+    def history(self, expression: str, minutes: float) -> list[tuple[float, float]]:
+        """The first series that an expression gives: (minutes before now, value), where it is a number."""
+        end = time.time()
+        found = self.api(
+            "query_range", query=expression, start=end - 60 * minutes, end=end, step=max(minutes / 4, 1)
+        )
+        series = found["result"][0]["values"] if found["result"] else []
+        points = [((moment - end) / 60, float(value)) for moment, value in series]
+        return [(when, value) for when, value in points if math.isfinite(value)]
+
+    def draw(self, minutes: float = 15) -> None:
+        """Show the last minutes: percentiles, errors with their threshold, memory and disk."""
+        from IPython.display import SVG, display  # it is there where this runs, and need not be elsewhere
+
+        lines = [
+            {name: self.history(expression, minutes) for name, expression in panel.items()}
+            for _, panel, _ in PANELS
+        ]
+        display(SVG(drawn(lines, minutes)))  # type: ignore[no-untyped-call,unused-ignore]
+
+
+def drawn(lines: Sequence[Mapping[str, Sequence[tuple[float, float]]]], minutes: float) -> str:
+    """The picture, as SVG: a panel for each of PANELS, with these points in it."""
+    import matplotlib  # takes a second, and is needed by nothing else
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "labkit", "font.size": 9}):
+        figure = Figure(figsize=(8, 6), layout="constrained")
+        for axes, (title, _, threshold), panel in zip(
+            figure.subplots(len(PANELS), 1, sharex=True), PANELS, lines, strict=True
+        ):
+            for name, points in panel.items():
+                axes.plot([x for x, _ in points], [y for _, y in points], label=name, gid=name)
+            if threshold is not None:
+                axes.axhline(threshold, color="#cf222e", linestyle=":", label="alert above")
+            axes.set(title=title, ylim=(0, None), xlim=(-minutes, 0))
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+        axes.set(xlabel="minutes before now")
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def free_port(wanted: int) -> int:
+    """This port of our own, or any other where somebody has it."""
+    for port in (wanted, 0):
+        with socket.socket() as attempt:
+            try:
+                attempt.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(attempt.getsockname()[1])
+    raise CellFailed("this computer has no free port")
+
+
+def open_tunnel(port: int = 9090, server: Connection | None = None) -> Prometheus:
+    """A tunnel to the server's own port, which is open as long as this program runs. Raises CellFailed.
+
+    It is `ssh -L NEAR:127.0.0.1:PORT server`, on a connection of its own. What runs at the other end reads
+    our standard input: when we are gone, however that came, it ends, and so does ssh.
+    """
+    try:
+        server = server or load().server
+    except ConfigError as problem:
+        raise CellFailed(str(problem)) from None
+    near = free_port(port)
+    arguments = Connection(server.host, config=server.config, fresh=True)._arguments("cat >/dev/null")
+    forward = ["-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{near}:127.0.0.1:{port}"]
+    place = arguments.index("--")
+    tunnel = subprocess.Popen(
+        [*arguments[:place], *forward, *arguments[place:]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    opened = Prometheus(near, tunnel)
+    atexit.register(opened.close)
+
+    def is_open() -> bool:
+        if tunnel.poll() is not None:
+            said = (tunnel.communicate()[1] or b"").decode(errors="replace").strip().splitlines()
+            raise CellFailed(f"there is no tunnel to {server.host}: {said[-1] if said else 'ssh ended'}")
+        try:
+            socket.create_connection(("127.0.0.1", near), timeout=2).close()
+        except OSError as problem:
+            raise NotYet(str(problem)) from None
+        return True
+
+    try:
+        wait_until(is_open, what="the tunnel", timeout=OPENS_WITHIN, every=0.2)
+    except GaveUp as problem:
+        opened.close()
+        raise CellFailed(str(problem)) from None
+    except CellFailed:
+        opened.close()
+        raise
+    return opened

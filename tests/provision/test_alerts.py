@@ -1,0 +1,185 @@
+"""The stand-in internet's alert receiver, served by a real uvicorn and sent what Alertmanager sends."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from labkit.wait import wait_until
+
+INTERNET = Path(__file__).parents[2] / "vagrant" / "internet"
+KEY = "a" * 32
+
+
+@contextmanager
+def served(database: Path) -> Iterator[str]:
+    """A running receiver's address. The listening socket is handed over: no port is guessed."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        server = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "alerts:app", "--fd", str(listener.fileno())],
+            cwd=INTERNET,
+            env=os.environ | {"ALERTS_DATABASE": str(database)},
+            pass_fds=[listener.fileno()],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                httpx2.get(f"http://127.0.0.1:{port}/", timeout=1)
+                break
+            except httpx2.TransportError:
+                assert server.poll() is None, server.communicate()[1]
+                assert time.monotonic() < deadline, "the receiver did not answer within 20 s"
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.communicate(timeout=10)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served(tmp_path_factory.mktemp("alerts") / "messages.sqlite") as address:
+        yield address
+
+
+def client(address: str, key: str = KEY) -> httpx2.Client:
+    return httpx2.Client(base_url=address, headers={"Authorization": f"Bearer {key}"}, timeout=5)
+
+
+def alert(name: str, summary: str, status: str = "firing", **labels: str) -> dict[str, Any]:
+    return {
+        "status": status,
+        "labels": {"alertname": name, **labels},
+        "annotations": {"summary": summary},
+        "startsAt": "2026-11-26T10:00:00Z",
+    }
+
+
+def webhook(*alerts: dict[str, Any], status: str = "firing") -> dict[str, Any]:
+    return {"version": "4", "status": status, "receiver": "pager", "alerts": list(alerts)}
+
+
+def test_a_message_is_in_the_inbox_of_its_key_and_in_no_other(address: str) -> None:
+    with client(address, "b" * 32) as mine, client(address, "c" * 32) as other:
+        sent = mine.post("/messages", json=webhook(alert("DiskFull", "/ is full", severity="warning")))
+        assert sent.status_code == 201
+        (message,) = mine.get("/messages").json()["messages"]
+        assert message["id"] == sent.json()["id"] and message["status"] == "firing"
+        assert message["alerts"][0]["labels"] == {"alertname": "DiskFull", "severity": "warning"}
+        assert other.get("/messages").json()["messages"] == []
+        assert mine.get("/messages", params={"after": message["id"]}).json()["messages"] == []
+
+
+def test_the_screen_has_a_line_for_each_message_and_one_for_each_alert_of_a_group(address: str) -> None:
+    one = alert("HealthCheckFails", "/health is bad", severity="critical")
+    group = [alert("TargetDown", f"{name} is down", severity="warning") for name in ("b", "a")]
+    group[0]["status"] = "resolved"
+    with client(address, "d" * 32) as mine:
+        mine.post("/messages", json=webhook(one))
+        mine.post("/messages", json=webhook(*group))
+        mine.post("/messages", json=webhook(one | {"status": "resolved"}, status="resolved"))
+        assert mine.get("/screen").text.splitlines() == [
+            "FIRING critical HealthCheckFails: /health is bad",
+            "FIRING warning TargetDown: 2 alerts",
+            "  a is down",
+            "  resolved b is down",
+            "OK critical HealthCheckFails: /health is bad",
+        ]
+
+
+@pytest.mark.parametrize("authorization", [None, "Bearer short", "Bearer " + "x" * 129, f"Basic {KEY}"])
+def test_without_a_key_there_is_no_inbox(address: str, authorization: str | None) -> None:
+    headers = {"Authorization": authorization} if authorization else {}
+    for path in ("/messages", "/screen"):
+        assert httpx2.get(address + path, headers=headers, timeout=5).status_code == 401
+    for path in ("/messages", "/heartbeat?within=5"):
+        answer = httpx2.post(address + path, headers=headers, json=webhook(alert("A", "a")), timeout=5)
+        assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"no JSON",
+        b"[" * 100_000,
+        b"[]",
+        b'{"version": "3", "status": "firing", "alerts": [{"labels": {"alertname": "A"}}]}',
+        b'{"version": "4", "status": "perhaps", "alerts": [{"labels": {"alertname": "A"}}]}',
+        b'{"version": "4", "status": "firing", "alerts": []}',
+        b'{"version": "4", "status": "firing", "alerts": [{"labels": {}}]}',
+        b'{"version": "4", "status": "firing", "alerts": ["A"]}',
+        b"\xff",
+    ],
+)
+def test_what_is_no_webhook_is_refused_and_kept_nowhere(address: str, body: bytes) -> None:
+    with client(address, "e" * 32) as mine:
+        assert mine.post("/messages", content=body).status_code == 400
+        assert mine.post("/heartbeat?within=60", content=body).status_code == 400
+        assert mine.get("/messages").json() == {"messages": [], "heartbeat": {"expected": False}}
+
+
+def test_a_body_without_an_end_is_refused(address: str) -> None:
+    with client(address) as mine:
+        assert mine.post("/messages", content=b" " * (257 * 1024)).status_code == 413
+
+
+@pytest.mark.parametrize("within", ["", "0", "soon", "5d", "-5", "5.5", "9999999"])
+def test_a_heartbeat_says_when_the_next_one_comes(address: str, within: str) -> None:
+    with client(address, "f" * 32) as mine:
+        beat = mine.post("/heartbeat", params={"within": within}, json=webhook(alert("Heartbeat", "alive")))
+        assert beat.status_code == 400
+        assert mine.get("/messages").json()["heartbeat"] == {"expected": False}
+
+
+def test_a_heart_that_stops_is_told_once_and_so_is_one_that_beats_again(address: str) -> None:
+    beat = webhook(alert("Heartbeat", "alive"))
+    with client(address, "0" * 32) as mine:
+        assert mine.post("/heartbeat?within=1s", json=beat).status_code == 201
+        assert mine.get("/messages").json()["heartbeat"]["missing"] is False
+        assert mine.get("/screen").text == ""
+        wait_until(lambda: mine.get("/screen").text, what="the alarm", timeout=10, every=0.2)
+        assert mine.get("/messages").json()["heartbeat"]["missing"] is True
+        mine.post("/heartbeat?within=5m", json=beat)
+        said = mine.get("/screen").text.splitlines()
+        assert [line.partition(":")[0] for line in said] == ["SILENCE", "OK"]
+        heart = mine.get("/messages").json()["heartbeat"]
+        assert (heart["within"], heart["beats"], heart["missing"]) == (300, 2, False)
+
+
+def test_messages_and_hearts_outlive_a_restart(tmp_path: Path) -> None:
+    with served(tmp_path / "kept.sqlite") as address, client(address) as mine:
+        mine.post("/messages", json=webhook(alert("DiskFull", "/ is full")))
+        mine.post("/heartbeat?within=2", json=webhook(alert("Heartbeat", "alive")))
+    with served(tmp_path / "kept.sqlite") as address, client(address) as mine:
+        found = mine.get("/messages").json()
+        assert [message["alerts"][0]["labels"]["alertname"] for message in found["messages"]] == ["DiskFull"]
+        assert found["heartbeat"]["expected"] is True
+        # Nobody beats any more: that is noticed after a restart as well.
+        wait_until(lambda: "SILENCE" in mine.get("/screen").text, what="the alarm", timeout=10, every=0.2)
+
+
+def test_the_key_itself_is_kept_nowhere(tmp_path: Path) -> None:
+    with served(tmp_path / "kept.sqlite") as address, client(address, "1234567890" * 4) as mine:
+        mine.post("/messages", json=webhook(alert("DiskFull", "/ is full")))
+        mine.post("/heartbeat?within=60", json=webhook(alert("Heartbeat", "alive")))
+    assert b"1234567890" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_an_inbox_holds_the_newest_thousand_messages(address: str) -> None:
+    with client(address, "9" * 32) as mine:
+        for number in range(1003):
+            mine.post("/messages", json=webhook(alert("A", f"number {number}")))
+        found = mine.get("/messages").json()["messages"]
+        assert len(found) == 1000 and found[0]["alerts"][0]["summary"] == "number 3"

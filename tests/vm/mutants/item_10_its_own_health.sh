@@ -1,0 +1,13 @@
+#!/bin/bash
+# item: 10
+# depth: look
+# looks right because: the probe succeeds, and its alert is critical and waits for two minutes
+# but: it visits the blackbox exporter itself, which is always well
+# says: does not look at https://app\.lab\.example/health
+# also: none
+set -euo pipefail
+sed -i 's#https://app.lab.example/health#http://127.0.0.1:9115/#' /etc/prometheus/prometheus.yml
+lab-pace
+systemctl reload prometheus
+asked() { curl -s 'http://127.0.0.1:9090/api/v1/query?query=probe_success' | grep -q 127.0.0.1:9115; }
+soon asked

@@ -124,7 +124,7 @@ def selectors(expression: str) -> list[tuple[str, dict[str, tuple[str, str]]]]:
     """The metrics that an expression reads, each with its conditions: label to operator and value."""
     text = _GROUPING.sub(" ", expression)
     found = []
-    for match in _SELECTOR.finditer(re.sub(r"\[[^\]]*\]", " ", text)):
+    for match in _SELECTOR.finditer(text):
         if match["call"] or match["name"].lower() in _WORDS:
             continue
         labels = {

@@ -62,7 +62,10 @@ class Prometheus:
         if self.tunnel:
             atexit.unregister(self.close)
             self.tunnel.kill()
-            self.tunnel.communicate()
+            self.tunnel.wait()
+            for pipe in (self.tunnel.stdin, self.tunnel.stderr):
+                if pipe:
+                    pipe.close()
 
     def api(self, path: str, **query: object) -> Any:
         """What it answers. Raises CellFailed."""

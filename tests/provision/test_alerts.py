@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import subprocess
@@ -177,9 +178,17 @@ def test_the_key_itself_is_kept_nowhere(tmp_path: Path) -> None:
     assert b"1234567890" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 
-def test_an_inbox_holds_the_newest_thousand_messages(address: str) -> None:
-    with client(address, "9" * 32) as mine:
-        for number in range(1003):
-            mine.post("/messages", json=webhook(alert("A", f"number {number}")))
-        found = mine.get("/messages").json()["messages"]
-        assert len(found) == 1000 and found[0]["alerts"][0]["summary"] == "number 3"
+def test_an_inbox_holds_the_newest_thousand_messages_and_the_others_keep_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = importlib.util.spec_from_file_location("alerts", INTERNET / "alerts.py")
+    assert spec and spec.loader
+    alerts = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "alerts", alerts)  # where its dataclass looks itself up
+    spec.loader.exec_module(alerts)
+    alerts.inboxes.add("another", "alert", "firing", [])
+    for number in range(1003):
+        alerts.inboxes.add("full", "alert", "firing", [{"number": number}])
+    found = alerts.inboxes.after("full", 0)
+    assert (len(found), found[0]["alerts"]) == (1000, [{"number": 3}])
+    assert len(alerts.inboxes.after("another", 0)) == 1

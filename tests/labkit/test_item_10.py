@@ -1,0 +1,357 @@
+"""Item 10 as pure functions, on looks at real monitors: what is in effect in, findings out."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labkit.checks import Target
+from labkit.checks import item_10_monitoring as item
+from labkit.connection import Result
+from labkit.facts import Unreadable
+from labkit.facts.accounts import Account, Accounts
+from labkit.facts.monitoring import Active, Monitoring, Prometheus, Rule, Silence, monitoring
+from labkit.facts.network import Socket
+from labkit.facts.processes import Process, Processes
+from labkit.verdict import Finding, overall
+
+HERE = Path(__file__).parent
+# What was recorded is no server of the lab: its application is at these places.
+TARGET = Target(host="server", domain="127.0.0.1", app_port=28000, lab=True)
+
+
+def recorded(case: str) -> Monitoring:
+    spec = importlib.util.spec_from_file_location("record", HERE / "record.py")
+    assert spec and spec.loader
+    record = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(record)
+    path = HERE / "recordings" / "monitoring" / f"{case}.txt"
+    return monitoring.parse(record.from_text(path.read_text(encoding="utf-8")))
+
+
+GOOD = recorded("by_hand")
+NOTHING = Monitoring((), (), {}, ())
+RULES = {rule.name: rule for rule in GOOD.prometheus[0].rules}
+KNOWN = Accounts((Account("aiapp", 1001, frozenset({"aiapp"}), "/home/aiapp", "/bin/bash"),), {})
+
+
+def process(port: int) -> Process:
+    line = f"/home/aiapp/app/.venv/bin/python uvicorn lab_app.main:app --port {port}"
+    return Process(port, 1, "uvicorn", frozenset({1001}), frozenset({1001}), 0, line, False)
+
+
+def socket(port: int) -> Socket:
+    return Socket("tcp", "127.0.0.1", port, "uvicorn", (port,))
+
+
+def targets(seen: Monitoring, ports: Iterable[int] = (28000, 28001, 28002)) -> list[Finding]:
+    running, sockets = Processes(tuple(map(process, ports))), tuple(map(socket, ports))
+    return list(item.the_targets_answer(seen, running, sockets, KNOWN, target=TARGET))
+
+
+def alerts(seen: Monitoring, target: Target = TARGET) -> list[Finding]:
+    return list(item.the_alerts_are_in_effect(seen, target=target))
+
+
+def told(seen: Monitoring) -> list[Finding]:
+    return list(item.somebody_is_told(seen))
+
+
+def watched(seen: Monitoring) -> list[Finding]:
+    return list(item.the_watcher_is_watched(seen))
+
+
+def verdict(findings: Iterable[Finding]) -> str:
+    return overall(findings).value
+
+
+def said(findings: Iterable[Finding]) -> str:
+    return "\n".join(finding.saw for finding in findings)
+
+
+def prometheus(**changed: Any) -> Monitoring:
+    return replace(GOOD, prometheus=(replace(GOOD.prometheus[0], **changed),))
+
+
+def manager(**changed: Any) -> Monitoring:
+    return replace(GOOD, alertmanagers=(replace(GOOD.alertmanagers[0], **changed),))
+
+
+def with_rule(name: str, **changed: Any) -> Monitoring:
+    rules = tuple(replace(one, **changed) if one.name == name else one for one in RULES.values())
+    return prometheus(rules=rules)
+
+
+def test_a_good_monitoring_passes_in_every_respect() -> None:
+    assert [verdict(look(GOOD)) for look in (targets, alerts, told, watched)] == ["PASS"] * 4
+    assert said(targets(GOOD)) == "7 targets are up, and among them the application's 3"
+    assert "at the lab's pace: 10 times as fast" in said(alerts(GOOD))
+    assert said(told(GOOD)) == "a critical alert goes to pager, and notifications are accepted"
+
+
+# ---- nothing to ask ----------------------------------------------------------------------------
+
+
+def test_a_server_that_nobody_watches_fails_once() -> None:
+    assert verdict(targets(NOTHING)) == "FAIL" and "nothing on this server watches it" in said(
+        targets(NOTHING)
+    )
+    assert not alerts(NOTHING) and not told(NOTHING) and not watched(NOTHING)
+
+
+@pytest.mark.parametrize("agent", ["datadog-agent", "prometheus-node-exporter"])
+def test_what_is_judged_elsewhere_is_unknown(agent: str) -> None:
+    findings = targets(replace(NOTHING, agents=(agent,)))
+    assert verdict(findings) == "UNKNOWN" and agent in said(findings)
+
+
+def test_a_prometheus_that_does_not_answer_is_unknown() -> None:
+    findings = targets(replace(NOTHING, unanswered={"Prometheus at 127.0.0.1:9090": "refused"}))
+    assert verdict(findings) == "UNKNOWN" and "refused" in said(findings)
+
+
+@pytest.mark.parametrize(
+    ("result", "says"),
+    [
+        (Result("", "bash: python3: command not found", 127), "python3 is not installed"),
+        (Result("", "Traceback\nMemoryError", 1), "status 1: MemoryError"),
+        (Result('{"prometheus": [', "", 0), "not understood"),
+        (
+            Result('{"now": 1, "prometheus": [{"address": "a"}], "alertmanagers": []}', "", 0),
+            "not understood",
+        ),
+    ],
+)
+def test_an_answer_that_is_no_answer_is_unreadable(result: Result, says: str) -> None:
+    with pytest.raises(Unreadable, match=says):
+        monitoring.parse(result)
+
+
+# ---- targets -----------------------------------------------------------------------------------
+
+
+def test_a_target_that_is_down_is_named() -> None:
+    findings = targets(recorded("receiver_and_target_down"))
+    assert verdict(findings) == "FAIL" and "machine at 127.0.0.1:27100 gives Prometheus no numbers" in said(
+        findings
+    )
+
+
+def test_a_process_that_is_no_target_is_named_by_its_port() -> None:
+    findings = targets(GOOD, (28000, 28001, 28002, 28003))
+    assert verdict(findings) == "FAIL" and "on port 28003" in said(findings)
+
+
+def test_without_the_application_nobody_can_say_what_its_targets_are() -> None:
+    assert verdict(targets(GOOD, ())) == "UNKNOWN"
+
+
+# ---- rules -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["HealthCheckFails", "ErrorRate", "SlowAnswers", "DiskFull", "TargetDown"])
+def test_an_alert_that_is_not_loaded_is_missed(name: str) -> None:
+    findings = alerts(prometheus(rules=tuple(rule for rule in RULES.values() if rule.name != name)))
+    assert verdict(findings) == "FAIL" and said(findings).startswith("Prometheus has not loaded an alert on")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "says"),
+    [
+        ("ErrorRate", '"5.."', '"5xx"', "does not count status 500, 502, 503 as an error"),
+        ("ErrorRate", '"5.."', '"50[03]"', "does not count status 502"),
+        ("ErrorRate", '"5.."', '"[25].."', "counts status 200 as an error"),
+        ("ErrorRate", "> 0.05", "> 0.5", "fires for > 0.5"),
+        ("ErrorRate", "> 0.05", "> 5", "fires for > 5"),
+        ("ErrorRate", "> 0.05", "< 0.05", "fires for < 0.05"),
+        ("SlowAnswers", "0.95", "0.5", "looks at the quantile 0.5"),
+        ("SlowAnswers", "> 5", "> 5000", "fires for > 5000"),
+        ("SlowAnswers", "by (le) ", "", "adds up the buckets without keeping le"),
+        ("DiskFull", "> 0.8", "> 0.95", "fires for > 0.95"),
+        ("DiskFull", "> 0.8", "> 80", "fires for > 80"),
+        ("DiskFull", "> 0.8", "< 0.1", "fires for < 0.1"),
+        ("HealthCheckFails", "== 0", "== 1", "fires for == 1"),
+        ("HealthCheckFails", "== 0", "> 1", "fires for > 1"),
+        ("TargetDown", "== 0", "== 1", "fires for == 1"),
+    ],
+)
+def test_an_alert_that_does_not_fire_for_what_it_is_meant_for_fails(
+    name: str, old: str, new: str, says: str
+) -> None:
+    assert old in RULES[name].query
+    findings = alerts(with_rule(name, query=RULES[name].query.replace(old, new)))
+    assert verdict(findings) == "FAIL" and says in said(findings)
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        (
+            "ErrorRate",
+            '100 * sum(rate(app_request_seconds_count{status!~"2..|3..|4.."}[5m])) / sum(rate(up[5m])) > 1',
+        ),
+        (
+            "SlowAnswers",
+            "histogram_quantile(0.99, sum(rate(app_request_seconds_bucket[5m])) by (le, job)) >= 2",
+        ),
+        (
+            "SlowAnswers",
+            "histogram_quantile(0.95, sum without (job) (rate(app_request_seconds_bucket[5m]))) > 5",
+        ),
+        ("DiskFull", "node_filesystem_avail_bytes / node_filesystem_size_bytes * 100 < 20"),
+        ("DiskFull", "(1 - node_filesystem_avail_bytes / node_filesystem_size_bytes) * 100 > 75"),
+        ("HealthCheckFails", "probe_success < 1"),
+    ],
+)
+def test_other_words_for_the_same_and_stricter_ones_pass(name: str, query: str) -> None:
+    both = {"node_filesystem_avail_bytes", "node_filesystem_size_bytes"}
+    seen = with_rule(name, query=query)
+    monitor = replace(seen.prometheus[0], known=seen.prometheus[0].known | both)
+    findings = alerts(replace(seen, prometheus=(monitor,)))
+    assert verdict(findings) == "PASS", said(findings)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"health": "err", "error": "many-to-many matching"}, "cannot be evaluated: many-to-many"),
+        ({"age": 900.0}, "is not evaluated any more"),
+        ({"query": "probe_sucess_typo / probe_success == 0"}, "reads probe_sucess_typo"),
+        ({"query": "probe_success"}, "compares with nothing"),
+        ({"left": ()}, "its left side gives no series"),
+        ({"labels": {"severity": "warning"}}, "has the severity warning"),
+        ({"labels": {}}, "has the severity none"),
+        ({"holds_for": 0.0}, "has to hold for 0 s"),
+        ({"holds_for": 3600.0}, "has to hold for 3600 s"),
+        (
+            {"left": (({"instance": "http://127.0.0.1:9115/"}, 1.0),)},
+            "does not look at https://127.0.0.1/health",
+        ),
+    ],
+)
+def test_a_health_alert_that_nobody_would_get_in_time_fails(changed: dict[str, Any], says: str) -> None:
+    findings = alerts(with_rule("HealthCheckFails", **changed))
+    assert verdict(findings) == "FAIL" and says in said(findings)
+
+
+def test_the_lab_s_pace_counts_in_the_lab_alone() -> None:
+    elsewhere = replace(TARGET, lab=False)
+    assert "has to hold for 12 s" in said(alerts(GOOD, elsewhere))
+    two_minutes = with_rule("HealthCheckFails", holds_for=120.0)
+    assert verdict(alerts(two_minutes, elsewhere)) == "PASS"
+    assert "has to hold for 120 s" in said(alerts(two_minutes))
+
+
+def test_of_two_alerts_on_the_same_thing_one_that_is_right_is_enough() -> None:
+    wrong = replace(RULES["HealthCheckFails"], name="Softer", labels={"severity": "info"})
+    assert verdict(alerts(prometheus(rules=(wrong, *RULES.values())))) == "PASS"
+
+
+def test_an_alert_on_requests_that_have_not_come_yet_is_no_fault() -> None:
+    assert verdict(alerts(with_rule("ErrorRate", left=()))) == "PASS"
+
+
+def test_a_threshold_that_is_no_number_is_unreadable() -> None:
+    with pytest.raises(Unreadable, match="no plain number"):
+        alerts(with_rule("ErrorRate", query=RULES["ErrorRate"].query.replace("> 0.05", "> 1 - 0.95")))
+
+
+def test_an_alert_on_something_else_is_no_kind_of_ours() -> None:
+    query = "rate(process_cpu_seconds_total[5m]) > 1"
+    assert item.kind(replace(RULES["DiskFull"], query=query)) == ""
+    assert [item.kind(RULES[name]) for name in ("DailyCost", "Heartbeat")] == ["", ""]
+
+
+# ---- who is told -------------------------------------------------------------------------------
+
+FOR_YEARS = 10 * 365 * 86400.0
+
+
+def silence(left: float = FOR_YEARS, *matchers: tuple[str, str, bool, bool]) -> Silence:
+    return Silence(matchers or (("severity", "critical", False, True),), left, "only for tonight")
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected", "says"),
+    [
+        (prometheus(alertmanagers=()), "FAIL", "hands its alerts to nobody"),
+        (replace(GOOD, alertmanagers=()), "FAIL", "an Alertmanager that does not run"),
+        (
+            replace(prometheus(alertmanagers=("http://10.0.0.7:9093/api/v2/alerts",)), alertmanagers=()),
+            "UNKNOWN",
+            "on another server",
+        ),
+        (
+            replace(GOOD, alertmanagers=(), unanswered={"Alertmanager at :9093": "timed out"}),
+            "UNKNOWN",
+            "timed out",
+        ),
+        (
+            manager(critical=("nobody",), receivers={"nobody": (), "pager": ("webhook",)}),
+            "FAIL",
+            "goes to nobody",
+        ),
+        (manager(critical=None, receivers={"default": ()}), "FAIL", "sends it nowhere"),
+        (manager(critical=None), "PASS", "has a receiver"),
+        (prometheus(failed=0.9), "FAIL", "most notifications of Alertmanager fail"),
+        (prometheus(failed=0.1), "PASS", "notifications are accepted"),
+        (
+            replace(
+                prometheus(failed=None), alertmanagers=manager(sent={"webhook": (4.0, 4.0)}).alertmanagers
+            ),
+            "FAIL",
+            "most notifications",
+        ),
+        (manager(silences=(silence(),)), "FAIL", "quiet for more than a month"),
+        (manager(silences=(silence(FOR_YEARS, ("alertname", ".+", True, True)),)), "FAIL", "quiet for more"),
+        (
+            manager(silences=(silence(FOR_YEARS, ("severity", "none", False, False)),)),
+            "FAIL",
+            "quiet for more",
+        ),
+        (manager(silences=(silence(7200.0),)), "PASS", ""),
+        (manager(silences=(silence(FOR_YEARS, ("alertname", "DiskFull", False, True)),)), "PASS", ""),
+        (manager(silences=(silence(FOR_YEARS, ("instance", "old", False, True)),)), "PASS", ""),
+    ],
+)
+def test_whether_anybody_gets_a_critical_alert(seen: Monitoring, expected: str, says: str) -> None:
+    findings = told(seen)
+    assert verdict(findings) == expected and says in said(findings)
+
+
+# ---- the heartbeat -----------------------------------------------------------------------------
+
+
+def heart(seen: Monitoring = GOOD, **changed: Any) -> Monitoring:
+    (manager,) = seen.alertmanagers
+    alerts = tuple(
+        replace(one, **changed) if one.labels["alertname"] == "Heartbeat" else one for one in manager.alerts
+    )
+    return replace(seen, alertmanagers=(replace(manager, alerts=alerts),))
+
+
+@pytest.mark.parametrize(
+    ("seen", "says"),
+    [
+        (prometheus(rules=tuple(one for one in RULES.values() if one.name != "Heartbeat")), "itself stops"),
+        (with_rule("Heartbeat", firing=False), "itself stops"),
+        (heart(age=600.0), "does not arrive at Alertmanager"),
+        (heart(state="suppressed"), "does not arrive at Alertmanager"),
+        (heart(receivers=()), "sends it nowhere"),
+        (manager(receivers={"pager": ("webhook",), "heartbeat": ()}), "sends it nowhere"),
+    ],
+)
+def test_a_heartbeat_that_nobody_hears_fails(seen: Monitoring, says: str) -> None:
+    findings = watched(seen)
+    assert verdict(findings) == "FAIL" and says in said(findings)
+
+
+def test_the_recorded_heartbeat_is_what_alertmanager_says_of_it() -> None:
+    alert = next(one for one in GOOD.alertmanagers[0].alerts if one.labels["alertname"] == "Heartbeat")
+    assert isinstance(alert, Active) and alert.receivers == ("heartbeat",) and alert.state == "active"
+    assert isinstance(GOOD.prometheus[0], Prometheus) and isinstance(RULES["Heartbeat"], Rule)
+    assert GOOD.prometheus[0].pace == 10

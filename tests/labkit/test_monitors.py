@@ -1,0 +1,108 @@
+"""How expressions are read, and what a monitor's own command line and settings say."""
+
+from __future__ import annotations
+
+import pytest
+from labkit import monitors
+
+
+@pytest.mark.parametrize(
+    ("expression", "left", "operator", "right"),
+    [
+        ("up == 0", "up", "==", "0"),
+        ("(up == 0)", "up", "==", "0"),
+        ('a{x=~"=|>"} / b{y!="}"} >= 0.05', 'a{x=~"=|>"} / b{y!="}"}', ">=", "0.05"),
+        ("a > bool 5", "a", ">", "5"),
+        ("(a > 1) and on (job) b > 2", "a", ">", "1"),
+        ("a > 1 unless b", "a", ">", "1"),
+        ("a and b < 3", "b", "<", "3"),
+        ("sum(a > 1) by (x) != 4", "sum(a > 1) by (x)", "!=", "4"),
+        ("(a + b) * (c - d) > 1e3", "(a + b) * (c - d)", ">", "1e3"),
+    ],
+)
+def test_a_condition_is_split_where_it_compares(
+    expression: str, left: str, operator: str, right: str
+) -> None:
+    assert monitors.comparison(expression) == (left, operator, right)
+
+
+@pytest.mark.parametrize("expression", ["vector(1)", 'absent(up{job="app"})', "sum(a > 1)", "a", ""])
+def test_what_compares_nothing_is_told(expression: str) -> None:
+    assert monitors.comparison(expression) is None
+
+
+def test_the_metrics_of_an_expression_are_found_with_their_conditions() -> None:
+    expression = (
+        '(sum by (le, route) (rate(app_bucket{route!~"/health.*",status=~"5\\\\.."}[5m])) or vector(0))'
+        " / on (job) group_left (x) sum(rate(app_count[5m] offset 1h)) > 0.05 and time() < 5e9"
+    )
+    assert monitors.selectors(expression) == [
+        ("app_bucket", {"route": ("!~", "/health.*"), "status": ("=~", "5\\..")}),
+        ("app_count", {}),
+    ]
+    assert monitors.selectors("vector(1)") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["prometheus"], ("0.0.0.0:9090", "")),
+        (["prometheus", "--web.listen-address=127.0.0.1:9091"], ("127.0.0.1:9091", "")),
+        (["prometheus", "--web.listen-address", ":80", "--web.route-prefix=/p"], (":80", "/p")),
+        (["prometheus", "--web.external-url=https://a.example/mon"], ("0.0.0.0:9090", "/mon")),
+    ],
+)
+def test_a_monitor_is_asked_where_it_was_told_to_listen(words: list[str], expected: tuple[str, str]) -> None:
+    assert monitors.where(words, 9090) == expected
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9090", ":9090", "[::]:9090"])
+def test_who_listens_everywhere_is_asked_on_loopback(address: str) -> None:
+    assert monitors.Asked(address, "").connection.host == "127.0.0.1"
+
+
+SETTINGS = """\
+global:
+  resolve_timeout: 5m
+route:
+  receiver: pager
+receivers:
+- name: pager
+  webhook_configs:
+  - send_resolved: true
+    url: <secret>
+  email_configs:
+  - to: a@example.org
+- name: nobody
+- name: "heartbeat"
+  webhook_configs:
+  - send_resolved: false
+templates: []
+"""
+
+
+def test_receivers_are_known_with_their_integrations() -> None:
+    assert monitors.receivers(SETTINGS) == {
+        "pager": ["webhook", "email"],
+        "nobody": [],
+        "heartbeat": ["webhook"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1970-01-01T00:01:00Z", 60.0),
+        ("1970-01-01T00:01:00.123456789Z", 60.123456789),
+        ("1970-01-01T01:01:00.5+01:00", 60.5),
+        ("0001-01-01T00:00:00Z", -62135596800.0),
+        ("soon", 0.0),
+    ],
+)
+def test_go_s_times_are_read(text: str, expected: float) -> None:
+    assert monitors.moment(text) == expected
+
+
+def test_the_program_runs_where_nothing_is_monitored() -> None:
+    found = monitors.look()
+    assert set(found) == {"prometheus", "alertmanagers", "agents", "now"}

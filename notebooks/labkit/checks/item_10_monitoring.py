@@ -423,7 +423,7 @@ def the_watcher_is_watched(seen: Monitoring) -> Iterator[Finding]:
 # ---- exercise ----------------------------------------------------------------------------------
 
 ARRIVES_WITHIN = 120.0  # s: a group waits for 30 s, an emulated machine for a while
-TEST = "LabcheckTest"
+TEST = "LabcheckTest"  # and a mark behind it, so that each is a group of its own and waits for no other
 _SEND = f"""
 import http.client, json, sys
 address, mark, seconds = sys.argv[1:]
@@ -432,7 +432,7 @@ host = "127.0.0.1" if host.strip("[]") in ("", "0.0.0.0", "::") else host.strip(
 from datetime import datetime, timedelta, timezone
 end = datetime.now(timezone.utc) + timedelta(seconds=float(seconds))
 alert = {{
-    "labels": {{"alertname": "{TEST}", "severity": "critical", "mark": mark}},
+    "labels": {{"alertname": "{TEST}-" + mark[:6], "severity": "critical", "mark": mark}},
     "annotations": {{"summary": "a test by labcheck: nothing is wrong"}},
     "endsAt": end.isoformat(),
 }}

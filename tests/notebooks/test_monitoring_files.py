@@ -69,7 +69,7 @@ def test_the_health_alert_is_the_module_s() -> None:
 promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed here")
 
 
-def tested(etc: Path) -> bool:
+def rules_pass(etc: Path) -> bool:
     """Whether the rules pass their tests."""
     command = ["promtool", "test", "rules", "aiapp.yml", "cost.yml"]
     return subprocess.run(command, cwd=etc / "rules" / "tests", capture_output=True).returncode == 0
@@ -77,7 +77,7 @@ def tested(etc: Path) -> bool:
 
 @promtool
 def test_the_rules_pass_their_tests(etc: Path) -> None:
-    assert tested(etc)
+    assert rules_pass(etc)
 
 
 @promtool
@@ -116,4 +116,4 @@ def test_rules_that_are_a_little_wrong_fail_their_tests(etc: Path, old: str, new
     text = rules.read_text()
     assert old in text
     rules.write_text(text.replace(old, new))
-    assert not tested(etc)
+    assert not rules_pass(etc)

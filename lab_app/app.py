@@ -5,15 +5,12 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import sentry_sdk
 from fastapi import FastAPI
 
-from lab_app import __version__, chat, health, llm, metrics, problems
+from lab_app import __version__, chat, health, limits, llm, metrics, middleware, migrations, problems
 from lab_app.documents import Documents
-from lab_app.health import Probe
 from lab_app.ledger import Ledger
-from lab_app.limits import Limit
-from lab_app.middleware import around_each_request
-from lab_app.migrations import migrate
 from lab_app.settings import Settings
 from lab_app.shared import Shared
 
@@ -25,22 +22,24 @@ def create_app(settings: Settings) -> FastAPI:
     ledger = Ledger(settings)
     shared = Shared(settings.redis_url)
     documents = Documents(settings, client) if settings.chroma_url else None
+    metrics.budget.set(settings.daily_budget_usd)
+    metrics.cost.labels(settings.openai_model)  # from 0 on: what begins with its first call hides its cost
     answering = chat.Chat(settings, client, shared, ledger, documents)
 
     configured = settings.openai_api_key is not None
     models = client.models.list if configured else "OPENAI_API_KEY is not set"  # the list costs nothing
     probes = [
-        Probe("database", ledger.look, critical=True),
-        Probe("vector_db", documents.look if documents else "CHROMA_URL is not set", critical=True),
-        Probe("cache", shared.redis.ping if settings.redis_url else "REDIS_URL is not set"),
+        health.Probe("database", ledger.look, critical=True),
+        health.Probe("vector_db", documents.look if documents else "CHROMA_URL is not set", critical=True),
+        health.Probe("cache", shared.redis.ping if settings.redis_url else "REDIS_URL is not set"),
         # It may run without one, but it is no use.
-        Probe("openai_api", models, whole="healthy" if configured else "degraded"),
+        health.Probe("openai_api", models, whole="healthy" if configured else "degraded"),
     ]
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if ledger.engine.dialect.name == "sqlite":
-            await migrate(ledger.engine)  # a server's database is migrated when it is deployed
+            await migrations.migrate(ledger.engine)  # a server's database is migrated when it is deployed
         fields = {"event_type": "startup", "version": __version__, "openai_configured": configured}
         logger.info("the application has started", extra=fields)
         if not settings.api_keys:
@@ -50,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         # The server comes here when the last request in flight has been answered.
         first_looks.cancel()
+        sentry_sdk.flush(2.0)  # the last errors are the ones of interest
         await ledger.engine.dispose()
         logger.info("everything in flight has finished: stopped", extra={"event_type": "shutdown"})
 
@@ -61,8 +61,8 @@ def create_app(settings: Settings) -> FastAPI:
         return {"application": app.title, "version": app.version, "chat": "/api/chat", "health": "/health"}
 
     app.include_router(health.router(probes))
-    app.include_router(chat.router(answering, Limit(settings, shared)))
+    app.include_router(chat.router(answering, limits.Limit(settings, shared)))
     app.include_router(metrics.router)
     problems.install(app)
-    app.add_middleware(around_each_request)
+    app.add_middleware(middleware.around_each_request)
     return app

@@ -65,13 +65,11 @@ class Documents:
         new = [passage for passage in passages if passage.id not in held]
         for start in range(0, len(new), 100):
             some = new[start : start + 100]
-            texts = [passage.text for passage in some]
-            await self.post("upsert", {
-                "ids": [passage.id for passage in some],
-                "embeddings": await llm.embed(self.client, texts, self.settings),
-                "documents": texts,
-                "metadatas": [{"document": passage.document} for passage in some],
-            })  # fmt: skip
+            ids, texts = [passage.id for passage in some], [passage.text for passage in some]
+            vectors = await llm.embed(self.client, texts, self.settings)
+            body = {"ids": ids, "embeddings": vectors, "documents": texts}
+            about = [{"document": passage.document} for passage in some]
+            await self.post("upsert", body | {"metadatas": about})
         if gone := sorted(held - {passage.id for passage in passages}):
             await self.post("delete", {"ids": gone})
         return len(new)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -30,7 +31,8 @@ class JsonFormatter(OrjsonFormatter):
     """A record as a line of JSON. Writes a poorer line rather than none, and never raises."""
 
     def __init__(self, secrets: Sequence[str] = ()) -> None:
-        super().__init__(reserved_attrs=[*RESERVED_ATTRS, "color_message", "taskName", *OWN])
+        reserved = [*RESERVED_ATTRS, "color_message", "taskName", *OWN]
+        super().__init__(json_default=known, reserved_attrs=reserved)
         # As they are in a line. What is shorter is no secret, and would be found in innocent words.
         self.secrets = [orjson.dumps(secret).decode()[1:-1] for secret in secrets if len(secret) >= 8]
 
@@ -53,11 +55,9 @@ class JsonFormatter(OrjsonFormatter):
         # Always six digits and UTC, so that the order of the text is the order of time.
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
         log_data["timestamp"] = moment.removesuffix("+00:00") + "Z"
-        log_data["level"] = record.levelname
-        log_data["message"] = record.message
+        log_data |= {"level": record.levelname, "message": record.message}
         log_data["event_type"] = getattr(record, "event_type", source)
-        log_data["logger"] = record.name
-        log_data["request_id"] = request_id.get()
+        log_data |= {"logger": record.name, "request_id": request_id.get()}
         if (user := user_id.get()) is not None:
             log_data["user_id"] = user
         log_data |= {NAMES.get(key, key): value for key, value in message_dict.items() if key not in OWN}
@@ -70,10 +70,16 @@ class JsonFormatter(OrjsonFormatter):
             return orjson.dumps({text(key): plain(value) for key, value in log_data.items()}).decode()
 
 
+def known(value: object) -> Any:
+    """What JSON has no type for. A decimal is a number with all of its digits."""
+    exact = isinstance(value, Decimal) and value.is_finite()
+    return orjson.Fragment(f"{value:f}") if exact else orjson_default(value)
+
+
 def plain(value: object) -> Any:
     """The value if JSON can hold it, else its text."""
     try:
-        return orjson.Fragment(orjson.dumps(value, default=orjson_default))
+        return orjson.Fragment(orjson.dumps(value, default=known))
     except TypeError:
         return text(value)
 

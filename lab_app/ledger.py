@@ -1,7 +1,9 @@
 """The ledger: a row for each question that was answered, or paid for without an answer."""
 
 import asyncio
+import sqlite3
 from dataclasses import asdict, dataclass, fields
+from decimal import Decimal
 
 from sqlalchemy import column, select, table
 from sqlalchemy.exc import SQLAlchemyError
@@ -11,6 +13,7 @@ from lab_app.json_logs import request_id, user_id
 from lab_app.settings import Settings
 
 LAPTOP = "sqlite+aiosqlite:///lab_app.db"  # in the working directory
+sqlite3.register_adapter(Decimal, str)  # a column of numbers makes it one
 
 FAILURES = (SQLAlchemyError, OSError, TimeoutError)
 LIMIT = 2.0  # seconds for a row; PostgreSQL's client would wait for minutes
@@ -25,7 +28,7 @@ class Entry:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     estimated: bool = False  # the model did not get to say how many tokens it were
-    cost_usd: float | None = 0.0  # None where no price is known
+    cost_usd: Decimal | None = Decimal()  # None where no price is known
     duration_ms: float = 0.0
 
 

@@ -37,13 +37,9 @@ def connect(settings: Settings) -> openai.AsyncOpenAI:
     tried once, since a request that was cut off may have been paid for already. Certificates are checked
     against the operating system's store, as the library does by default.
     """
-    key = settings.openai_api_key
-    client = openai.AsyncOpenAI(
-        api_key=key.get_secret_value() if key else "not-set",
-        base_url=str(settings.openai_base_url),
-        timeout=settings.openai_timeout,
-        max_retries=0,
-    )
+    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else "not-set"
+    url, limit = str(settings.openai_base_url), settings.openai_timeout
+    client = openai.AsyncOpenAI(api_key=key, base_url=url, timeout=limit, max_retries=0)
     # These import a few hundred modules when first used; not while a request waits.
     _ = client.chat.completions, client.models, client.embeddings
     return client
@@ -114,16 +110,14 @@ class Call:
         count = genai_prices.Usage(input_tokens=used.prompt_tokens, output_tokens=used.completion_tokens)
         priced_as = self.settings.openai_priced_as or self.model
         try:
-            cost = float(genai_prices.calc_price(count, priced_as, provider_id="openai").total_price)
+            price = genai_prices.calc_price(count, priced_as, provider_id="openai").total_price
+            cost = round(price, 10)  # the places that the ledger has, so that the log says the same
         except LookupError:
             cost = None
+        took = round((time.perf_counter() - self.started) * 1000, 1)
+        estimated = self.counted is None
         return Entry(
-            model=self.model,
-            outcome=outcome,
-            **used.model_dump(),
-            estimated=self.counted is None,
-            cost_usd=cost,
-            duration_ms=round((time.perf_counter() - self.started) * 1000, 1),
+            self.model, outcome, **used.model_dump(), estimated=estimated, cost_usd=cost, duration_ms=took
         )
 
 

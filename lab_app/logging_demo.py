@@ -21,9 +21,8 @@ def chat(number: int) -> None:
     try:
         if failed := number % 4 == 0:
             raise TimeoutError("no answer in time")
-        prompt, completion = 100 * number, 40 + number
-        call |= {"event_type": "llm_call", "prompt_tokens": prompt, "completion_tokens": completion}
-        cost = round(prompt * 0.15e-6 + completion * 0.6e-6, 9)
+        cost = round((100 * number * 0.15 + (40 + number) * 0.6) / 1e6, 9)
+        call |= {"event_type": "llm_call", "prompt_tokens": 100 * number, "completion_tokens": 40 + number}
         logger.info("the language model answered", extra=call | {"cost_usd": cost})
     except TimeoutError as error:
         call |= {"event_type": "llm_error", "error": str(error)}

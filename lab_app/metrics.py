@@ -14,6 +14,7 @@ llm = Histogram("app_llm_seconds", "Calls of the language model", ["model", "out
 tokens = Counter("app_llm_tokens", "Tokens sent and received", ["model", "kind"])
 cost = Counter("app_llm_cost_usd", "What the calls cost, in dollars", ["model"])
 unrecorded = Counter("app_ledger_rows_lost", "Calls that the ledger could not take")
+budget = Gauge("app_daily_budget_usd", "What the calls of a day may cost, in dollars")
 health = Gauge("app_component_healthy", "1: it is well, 0: it is not", ["component"])
 
 router = APIRouter()
@@ -24,7 +25,7 @@ def count_call(entry: Entry) -> None:
     llm.labels(entry.model, entry.outcome).observe(entry.duration_ms / 1000)
     tokens.labels(entry.model, "prompt").inc(entry.prompt_tokens)
     tokens.labels(entry.model, "completion").inc(entry.completion_tokens)
-    cost.labels(entry.model).inc(entry.cost_usd or 0)
+    cost.labels(entry.model).inc(float(entry.cost_usd or 0))
 
 
 @router.get("/metrics", include_in_schema=False)

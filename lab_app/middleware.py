@@ -15,7 +15,7 @@ from secrets import token_hex
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lab_app import metrics
+from lab_app import errors, metrics
 from lab_app.json_logs import request_id
 from lab_app.problems import Problem
 
@@ -74,6 +74,7 @@ def around_each_request(app: ASGIApp) -> ASGIApp:
                 await app(scope, receive_bounded, send_with_id)
         except Exception as error:
             logger.exception("unhandled error", extra={"event_type": "error", "error": type(error).__name__})
+            errors.report(error, scope)
             if not status:  # else the server cuts the connection, which the client can see
                 wrong = Problem(500, "internal_error", "Something went wrong here; it has been logged.")
                 await wrong.response()(scope, receive, send_with_id)
@@ -87,14 +88,10 @@ def around_each_request(app: ASGIApp) -> ASGIApp:
 
 def log_request(scope: Scope, status: int, seconds: float) -> None:
     level = logging.ERROR if status >= 500 else logging.WARNING if status >= 400 else logging.INFO
-    fields = {
-        "event_type": "request",
-        "ip_address": scope["client"][0] if scope.get("client") else None,
-        "method": scope["method"],
-        "path": scope["path"][:500],  # without the query, where people put secrets
-        "status_code": status,
-        "duration_ms": round(seconds * 1000, 1),
-    }
+    client = scope["client"][0] if scope.get("client") else None
+    # The path is without the query, where people put secrets.
+    asked = {"ip_address": client, "method": scope["method"], "path": scope["path"][:500]}
+    fields = {**asked, "event_type": "request", "status_code": status, "duration_ms": round(seconds * 1e3, 1)}
     logger.log(level, "request", extra=fields)
     # The route's template, not the path: a number that grows with what people type would fill the memory.
     route = getattr(scope.get("route"), "path", "none")

@@ -19,13 +19,8 @@ class Problem(HTTPException):
         self.reason = reason
 
     def body(self) -> dict[str, object]:
-        return {
-            "title": HTTPStatus(self.status_code).phrase,
-            "status": self.status_code,
-            "reason": self.reason,
-            "detail": self.detail,
-            "request_id": request_id.get(),
-        }
+        told = {"reason": self.reason, "detail": self.detail, "request_id": request_id.get()}
+        return {"title": HTTPStatus(self.status_code).phrase, "status": self.status_code, **told}
 
     def response(self) -> Response:
         return JSONResponse(self.body(), self.status_code, self.headers, "application/problem+json")

@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     api_keys: Annotated[dict[str, ApiKey], NoDecode, BeforeValidator(split_keys)] = {}
     chat_limit: Annotated[int, Field(gt=0)] = 10  # questions a minute, for each client
     cache_seconds: Annotated[int, Field(ge=0)] = 3600  # how long an answer is given again; 0: never
+    # Where errors go that nobody expected: https://key@host/project.
+    sentry_dsn: Secret[str] | None = None
+    daily_budget_usd: Annotated[float, Field(gt=0)] = 100  # what is above it is told, and not refused
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_dir: Path | None = None  # for the log files; without it the log goes to standard output
     # Off unless asked for: a setting that was forgotten on a server must not publish the whole interface.

@@ -7,16 +7,13 @@ revision, down_revision = "0001", None
 
 
 def upgrade() -> None:
+    texts = {"request_id": 64, "user_id": 200, "model": 200, "outcome": 20}
     op.create_table(
         "usage",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
         sa.Column("asked_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
-        sa.Column("request_id", sa.String(64), nullable=False),
-        sa.Column("user_id", sa.String(200), nullable=False),
-        sa.Column("model", sa.String(200), nullable=False),
-        sa.Column("outcome", sa.String(20), nullable=False),
-        sa.Column("prompt_tokens", sa.Integer, nullable=False),
-        sa.Column("completion_tokens", sa.Integer, nullable=False),
+        *(sa.Column(name, sa.String(size), nullable=False) for name, size in texts.items()),
+        *(sa.Column(f"{kind}_tokens", sa.Integer, nullable=False) for kind in ("prompt", "completion")),
         sa.Column("estimated", sa.Boolean, nullable=False),
         sa.Column("cost_usd", sa.Numeric(16, 10)),
         sa.Column("duration_ms", sa.Float, nullable=False),

@@ -90,8 +90,8 @@ class Chat:
             entry = call.entry(outcome)
             with anyio.CancelScope(shield=True):  # whoever asked may have left
                 await self.account(entry, error)
-        told = {"documents": named, "usage": call.usage(), "cost_usd": entry.cost_usd}
-        answer = Answer.model_validate(told | {"answer": call.text, "model": call.model})
+        known = {"documents": named, "usage": call.usage(), "cost_usd": entry.cost_usd}
+        answer = Answer.model_validate(known | {"answer": call.text, "model": call.model})
         if seconds := self.settings.cache_seconds:
             await self.shared.ask(lambda redis: redis.set(key, answer.model_dump_json(), ex=seconds))
         yield "done", answer.model_dump()

@@ -74,9 +74,11 @@ def parse(data: Mapping[str, Any], path: Path) -> Config:
     vantage = _table(data, "vantage", ("host", "name", "reference"), path)
     chat = _table(data, "chat", ("path", "key_from"), path)
     alerts = _table(data, "alerts", ("received",), path)
+    errors = _table(data, "errors", ("send", "event"), path)
+    cost = _table(data, "cost", ("budget",), path)
     lab = _table(data, "lab", ("tool", "machine", "marker"), path)
-    if unknown := set(data) - {"target", "vantage", "chat", "alerts", "lab"}:
-        tables = "target, vantage, chat, alerts, lab"
+    if unknown := set(data) - {"target", "vantage", "chat", "alerts", "errors", "cost", "lab"}:
+        tables = "target, vantage, chat, alerts, errors, cost, lab"
         raise ConfigError(f"{path}: [{min(unknown)}] is not a table of it; those are {tables}")
     host = target.get("host")
     if not host:
@@ -98,6 +100,9 @@ def parse(data: Mapping[str, Any], path: Path) -> Config:
             chat_path=chat.get("path", "/api/chat"),
             chat_key=_secret(chat.get("key_from", ""), path),
             alerts_received=alerts.get("received", ""),
+            send_error=errors.get("send", Target.send_error),
+            event=errors.get("event", ""),
+            budget=float(cost.get("budget", Target.budget)),
         ),
         server=server,
         vantage=Connection(looked_from, config=config) if looked_from else None,
@@ -114,7 +119,7 @@ def _secret(variable: str, path: Path) -> str:
     return os.environ[variable] if variable else ""
 
 
-_KINDS: Mapping[str, type] = {"app_port": int, "tool": list}
+_KINDS: Mapping[str, type] = {"app_port": int, "budget": int, "tool": list}
 
 
 def _table(data: Mapping[str, Any], name: str, keys: tuple[str, ...], path: Path) -> Mapping[str, Any]:

@@ -454,6 +454,7 @@ class Machine:
             "[vantage]", 'host = "internet"', 'name = "the stand-in internet"',
             f"reference = {json.dumps(settings['LAB_REFERENCE_NAME'])}", "",
             "[alerts]", f"received = {json.dumps(received)}", "",
+            "[errors]", 'event = "/srv/errors/event"', "",
             "[lab]", f"tool = {json.dumps(tool)}", f"machine = {json.dumps(self.name)}",
             f"marker = {json.dumps(settings['LAB_MARKER'])}",
         ]  # fmt: skip

@@ -23,6 +23,7 @@ packages=(
   git nftables
   python3 python3-dnspython                               # to look from here
   python3-starlette python3-uvicorn python3-asgiref       # the OpenAI-compatible endpoint
+  python3-venv                                            # the error collector, which add-collector.sh fetches
 )
 
 work=$(mktemp -d)
@@ -57,6 +58,7 @@ mmdebstrap --variant=minbase --format=null \
   --include="$(IFS=,; echo "${packages[*]}")" \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+  --customize-hook="$(printf '%q' "$(dirname "$(realpath "$0")")/add-collector.sh") \"\$1\"" \
   --customize-hook="unshare --mount $(printf '%q ' "$work/make-disk") \"\$1\" $(printf '%q ' "$part" "$size" "$work")" \
   bookworm /dev/null "deb [signed-by=$keyring] $mirror bookworm main"
 mv -f "$part" "$out"

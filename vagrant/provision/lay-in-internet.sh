@@ -38,6 +38,7 @@ install -d $inside/srv/llm $inside/srv/alerts $inside/srv/reference $inside/srv/
 fill knot.conf etc/knot/knot.conf
 fill unbound.conf etc/unbound/unbound.conf
 fill Caddyfile etc/caddy/Caddyfile
+fill errors.service etc/systemd/system/errors.service
 fill sshd.conf etc/ssh/sshd_config.d/lab.conf
 fill llm.service etc/systemd/system/llm.service
 fill alerts.service etc/systemd/system/alerts.service
@@ -104,6 +105,10 @@ if ! [ -e $inside$authority/intermediate.crt ]; then
     rm -f request root.srl
     chown -R caddy:caddy /var/lib/caddy"
 fi
+
+# The collector of errors came with the disk; it is started by the chapter that needs it.
+install -m 644 "$source"/errors/*.py $inside/srv/errors
+install -m 755 "$source/errors/event" "$source/errors/issues" $inside/srv/errors
 
 # What is running has read the old configuration.
 systemctl try-restart shipshape-wire shipshape-internet shipshape-reference

@@ -27,6 +27,8 @@ class Target:
     every port; `vantage` names the place that is looked from, in words; `lab` says that it is the lab's.
     `chat_path` is where requests are limited, and `chat_key` a user's key for it, if one is needed.
     `alerts_received` is a command on the server that prints what the receiver of its alerts has received.
+    `send_error` is a command of the application that sends a test error, and `event` one of the vantage that
+    prints what the collector has of an error; `budget` is what the calls of a day may cost, in dollars.
     """
 
     host: str
@@ -39,6 +41,9 @@ class Target:
     chat_path: str = "/api/chat"
     chat_key: str = field(default="", repr=False)
     alerts_received: str = ""
+    send_error: str = "python -m lab_app.send_test_error"
+    event: str = ""
+    budget: float = 100.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,113 @@
+"""Facts that insider.py finds out on the server: where errors go, and what was spent."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from labkit.connection import AS_ROOT, Connection, Result
+from labkit.facts import Fact, Unreadable
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A process that was told of a collector of errors: `status` is what that answers to its key, and `error`
+    why it does not."""
+
+    pid: int
+    collector: str
+    project: str
+    status: int | None
+    error: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one process counts, before and after the ledger was asked: numbers of /metrics by name."""
+
+    pid: int
+    port: int
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """`since_first` and `since_last` are what the ledger holds since the first and the last of the processes
+    was started: the truth about what they count lies between. `calls` that used tokens since then, `unpriced`
+    without a cost among them. `log` and `costs` are what each request cost, by the log and by the ledger.
+    """
+
+    processes: tuple[Counts, ...]
+    since_first: Decimal
+    since_last: Decimal
+    calls: int
+    unpriced: int
+    log: Mapping[str, Decimal]
+    costs: Mapping[str, Decimal]
+
+
+def told(result: Result, what: str) -> Any:
+    """The JSON that insider.py printed. Raises Unreadable."""
+    if result.exit_status == 127:
+        raise Unreadable("python3 is not installed on the server")
+    if result.exit_status != 0:
+        said = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise Unreadable(f"the look at {what} ended with status {result.exit_status}: {said}")
+    try:
+        return json.loads(result.stdout)
+    except ValueError:
+        raise Unreadable(f"what the look at {what} says is not understood") from None
+
+
+def parse_tracked(result: Result) -> tuple[Tracked, ...]:
+    try:
+        return tuple(Tracked(**it) for it in told(result, "where errors go"))
+    except TypeError:
+        raise Unreadable("what the look at where errors go says is not understood") from None
+
+
+def parse_spent(result: Result) -> Spent:
+    found = told(result, "what is spent")
+    try:
+        if found["error"]:
+            raise Unreadable(found["error"])
+        ledger = found["ledger"]
+        return Spent(
+            tuple(Counts(**it) for it in found["processes"]),
+            Decimal(ledger["since_first"]),
+            Decimal(ledger["since_last"]),
+            ledger["calls"],
+            ledger["unpriced"],
+            {number: Decimal(cost) for number, cost in found["log"].items()},
+            {number: Decimal(cost) for number, cost in found["costs"].items()},
+        )
+    except (TypeError, KeyError, InvalidOperation):
+        raise Unreadable("what the look at what is spent says is not understood") from None
+
+
+def program(what: str, *given: Any) -> str:
+    """insider.py, with the call that has it do this."""
+    source = Path(__file__).parents[1].joinpath("insider.py").read_text(encoding="utf-8")
+    return f"{source}\nmain({', '.join(map(repr, (what, *given)))})\n"
+
+
+def command(what: str) -> str:
+    return "python3 -IS -c " + shlex.quote(program(what))
+
+
+def ask(server: Connection, what: str, *given: Any) -> Any:
+    """What insider.py finds out as root. What is given to it is in no command line. Raises Unreadable."""
+    mark = secrets.token_hex(8)
+    script = f"exec python3 -IS - <<'{mark}'\n{program(what, *given)}{mark}\n"
+    return told(server.run(AS_ROOT, stdin=script, timeout=120), "the application's processes")
+
+
+tracking = Fact("tracking", command("tracked"), parse_tracked, sudo=True, timeout=30)
+spending = Fact("spending", command("spent"), parse_spent, sudo=True, timeout=30, late=True)

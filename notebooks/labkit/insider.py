@@ -25,7 +25,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 PATIENCE = 5.0  # seconds for one answer
 TAIL = 128 * 1024  # bytes of a log's end
 NUMBERS = re.compile(
-    r"(app_llm_cost_usd_total|app_daily_budget_usd|app_ledger_rows_lost_total|process_start_time_seconds)"
+    r"(?m)^(app_llm_cost_usd_total|app_daily_budget_usd|app_ledger_rows_lost_total|process_start_time_seconds)"
     r"(?:\{[^}]*\})? (\S+)"
 )
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|DSN|_URL$")
@@ -194,7 +194,7 @@ def ask(database: str, query: str) -> str:
         input=query, env=told, capture_output=True, text=True, timeout=15, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise OSError((done.stderr.strip().splitlines() or ["psql said nothing"])[-1])
+        raise OSError((done.stderr.strip().splitlines() or ["psql said nothing"])[0])
     return done.stdout
 
 

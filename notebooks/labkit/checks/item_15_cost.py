@@ -138,18 +138,25 @@ def a_rule_knows_the_budget(alerts: CostAlerts, spent: Spent, target: Target) ->
             next="restart them: supervisorctl restart 'aiapp:*'",
         )
         return
-    limits = {limit for rule in alerts.rules if (limit := _limit(rule, budgets)) is not None}
+    limits = {limit for rule in alerts.rules if (limit := _limit(rule, budgets))}
     if not limits:
         yield unknown(
             f"from which sum on {alerts.rules[0].name} fires could not be read",
             next=f"its expression should end with > {target.budget:g} or > max({_BUDGET})",
         )
-    elif not 0 < max(limits) <= target.budget:
+    elif max(limits) > target.budget:
         yield failed(
             f"the budget in effect is ${max(limits):,.10g} a day",
             expected=f"at most ${target.budget:g} (another one is named in labcheck.toml: [cost] budget)",
             why="an alert that cannot fire is no alert",
             next="set DAILY_BUDGET_USD, and restart the application",
+        )
+    elif min(limits) > 0.9 * max(limits):
+        yield failed(
+            f"it is told that a day has cost ${max(limits):g}, and not before",
+            expected="an alert at the budget, and one at 80 % of it",
+            why="the first that you hear of it is that the money is gone",
+            next="add a rule with the same expression, and 0.8 times the budget",
         )
     else:
         told = " and ".join(f"${limit:g}" for limit in sorted(limits))

@@ -1,0 +1,126 @@
+"""labcheck's program for the server, and the application itself: what it is told, and what it counts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import httpx2
+import pytest
+from labkit import insider
+
+from .conftest import KEY, ROOT, wait_until
+from .services import free_port
+from .test_errors import PUBLIC, Collector, collector
+from .test_ledger import as_typed, migrations
+
+__all__ = ["collector"]
+USERS_KEY = "key-of-the-first-user"
+
+
+@dataclass
+class Running:
+    pid: int
+    url: str
+    log: Path
+
+
+@pytest.fixture
+def running(
+    model: str, postgres_url: str, collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Running]:
+    """An application as on a server, and the only one that is looked at."""
+    assert migrations(as_typed(postgres_url)).returncode == 0
+    port = free_port()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "OPENAI_API_KEY": KEY,
+        "OPENAI_BASE_URL": model,
+        "OPENAI_MODEL": "lab-small",
+        "OPENAI_PRICED_AS": "gpt-4o-mini",
+        "DATABASE_URL": as_typed(postgres_url),
+        "API_KEYS": f"user_1:{USERS_KEY}",
+        "LOG_DIR": str(tmp_path / "log"),
+        "DAILY_BUDGET_USD": "7.5",
+        "SENTRY_DSN": collector.dsn,
+    }
+    command = [sys.executable, "-m", "uvicorn", "lab_app.main:app", "--port", str(port)]
+    every = insider.environments
+    with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(url), "the application")
+
+        def own(wanted: str) -> Iterator[tuple[int, dict[str, str]]]:
+            return (each for each in every(wanted) if each[0] == process.pid)
+
+        monkeypatch.setattr(insider, "environments", own)
+        yield Running(process.pid, url, tmp_path / "log")
+        process.terminate()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/health/live", timeout=2).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+def test_a_process_is_told_of_its_collector_and_that_takes_its_key(
+    running: Running, collector: Collector
+) -> None:
+    (found,) = insider.tracked()
+    assert found == {"pid": running.pid, "collector": "127.0.0.1", "project": "7", "status": 200, "error": ""}
+    assert not collector.events  # an empty envelope is no event
+
+
+def test_a_wrong_key_a_wrong_name_and_nobody_are_told_apart(collector: Collector, nobody: str) -> None:
+    wrong = collector.dsn.replace(PUBLIC, PUBLIC[::-1])
+    assert insider.knock(insider.urlsplit(wrong), None)["status"] == 403
+    address = nobody.removesuffix("/v1").removeprefix("http://")
+    assert (
+        insider.knock(insider.urlsplit(f"http://{PUBLIC}@{address}/1"), None)["error"]
+        == "nobody listens there"
+    )
+    assert "no address" in insider.knock(insider.urlsplit("errors.example/1"), None)["error"]
+
+
+def test_a_test_error_is_sent_as_the_process_would(running: Running, collector: Collector) -> None:
+    done = insider.send(running.pid, ["python", "-m", "lab_app.send_test_error"])
+    assert done["status"] == 0, done["said"]
+    (event,) = collector.events
+    assert event["event_id"] in done["said"]
+
+
+def test_secrets_are_found_in_a_text_and_named_alone(running: Running) -> None:
+    assert insider.leaked(running.pid, "nothing of the kind, at /api/chat") == []
+    assert insider.leaked(running.pid, f'{{"a": "{USERS_KEY}"}}') == ["API_KEYS"]
+    assert insider.leaked(running.pid, f"{KEY} {PUBLIC}") == ["OPENAI_API_KEY", "SENTRY_DSN"]
+    assert insider.leaked(running.pid, "of a-password-of-the-tests") == ["DATABASE_URL"]
+
+
+def test_a_question_costs_the_same_in_ledger_log_and_metric(running: Running) -> None:
+    seen = insider.question("/api/chat", "What does it cost?", "labcheck-1")
+    assert (seen["status"], seen["error"]) == (200, "")
+    assert Decimal(seen["ledger"]) == Decimal(seen["log"]) > 0
+    assert abs(seen["metric"] - float(seen["log"])) < 1e-15
+    headers = {"Authorization": f"Bearer {USERS_KEY}"}
+    httpx2.post(f"{running.url}/api/chat", json={"message": "What does it cost?"}, headers=headers)  # cached
+    spent = insider.spent()
+    assert (spent["error"], spent["ledger"]["calls"], spent["ledger"]["unpriced"]) == ("", 1, 0)
+    assert spent["ledger"]["since_first"] == spent["ledger"]["since_last"] == seen["ledger"]
+    (process,) = spent["processes"]
+    assert process["after"]["app_daily_budget_usd"] == 7.5
+    assert process["after"]["app_llm_cost_usd_total"] == float(seen["log"])
+
+
+def test_a_database_that_cannot_be_asked_says_why(running: Running) -> None:
+    with pytest.raises(OSError, match="sqlite"):
+        insider.ask("sqlite:///x.db", "SELECT 1")
+    with pytest.raises(OSError, match="refused"):
+        insider.ask(f"postgresql://a:b@127.0.0.1:{free_port()}/c", "SELECT 1")

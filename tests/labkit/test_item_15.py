@@ -1,0 +1,234 @@
+"""Item 15 as pure functions: what was counted where, and which alerts are loaded, in; findings out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from labkit.checks import Target
+from labkit.checks import item_15_cost as item
+from labkit.connection import Result
+from labkit.facts import Unreadable
+from labkit.facts.cost_rules import CostAlerts, CostRule
+from labkit.facts.insider import Counts, Spent, spending
+from labkit.verdict import Finding, overall
+
+TARGET = Target(host="server", domain="app.lab.example")
+METRIC, BUDGET = "app_llm_cost_usd_total", "app_daily_budget_usd"
+
+
+def counts(number: int, cost: float, budget: float = 100, later: float | None = None) -> Counts:
+    now = {METRIC: cost, BUDGET: budget}
+    return Counts(800 + number, 8000 + number, now, now if later is None else now | {METRIC: later})
+
+
+SPENT = Spent(
+    (counts(0, 0.0000108), counts(1, 0.0000454), counts(2, 0.0)),
+    Decimal("0.0000562"),
+    Decimal("0.0000562"),
+    2,
+    0,
+    {"one": Decimal("0.0000108"), "two": Decimal("0.0000454")},
+    {"one": Decimal("0.0000108000"), "two": Decimal("0.0000454000")},
+)
+
+
+def verdict(findings: Iterable[Finding]) -> str:
+    return overall(findings).value
+
+
+def said(findings: Iterable[Finding]) -> str:
+    return "\n".join(finding.saw for finding in findings)
+
+
+def prices(**changes: Any) -> list[Finding]:
+    return list(item.calls_have_a_price(replace(SPENT, **changes)))
+
+
+def sums(**changes: Any) -> list[Finding]:
+    return list(item.the_processes_count_what_the_ledger_holds(replace(SPENT, **changes)))
+
+
+def log(**changes: Any) -> list[Finding]:
+    return list(item.the_log_says_the_same(replace(SPENT, **changes)))
+
+
+def test_calls_with_a_price_pass_and_none_at_all_are_left_to_the_exercise() -> None:
+    assert verdict(prices()) == "PASS"
+    (finding,) = prices(calls=0)
+    assert finding.verdict.value == "UNKNOWN" and finding.until_exercised
+
+
+def test_a_price_of_nothing_fails() -> None:
+    assert verdict(prices(unpriced=1)) == "FAIL" and "with no cost" in said(prices(unpriced=1))
+
+
+def test_a_sum_that_is_the_same_in_both_passes() -> None:
+    assert verdict(sums()) == "PASS"
+
+
+def test_what_is_asked_meanwhile_does_not_matter() -> None:
+    """A call between the first look at /metrics and the ledger is in the ledger and in the second look."""
+    later = (counts(0, 0.0000108, later=0.0000208), *SPENT.processes[1:])
+    assert (
+        verdict(sums(processes=later, since_first=Decimal("0.0000662"), since_last=Decimal("0.0000662")))
+        == "PASS"
+    )
+
+
+def test_a_process_that_was_started_later_knows_less_and_that_is_right() -> None:
+    """One of three was restarted: the ledger since then has less than they all, since the first one more."""
+    assert verdict(sums(since_first=Decimal("0.0001"), since_last=Decimal("0.00001"))) == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "says"),
+    [
+        ("0.0000563", "0.0000563", "holds more"),
+        ("0.0000561", "0.0000561", "have counted more"),
+        ("0", "0", "more"),
+    ],
+)
+def test_sums_that_differ_fail(first: str, last: str, says: str) -> None:
+    findings = sums(since_first=Decimal(first), since_last=Decimal(last))
+    assert verdict(findings) == "FAIL" and says in said(findings)
+
+
+def test_rows_that_were_lost_are_named() -> None:
+    lost = replace(
+        SPENT.processes[0], after=dict(SPENT.processes[0].after) | {"app_ledger_rows_lost_total": 1.0}
+    )
+    findings = sums(processes=(lost, *SPENT.processes[1:]), since_first=Decimal(0), since_last=Decimal(0))
+    assert "it lost rows" in said(findings)
+
+
+def test_a_process_that_does_not_count_fails() -> None:
+    assert verdict(sums(processes=(Counts(800, 8000, {BUDGET: 100}, {BUDGET: 100}),))) == "FAIL"
+
+
+def test_the_log_is_compared_to_the_last_digit() -> None:
+    assert verdict(log()) == "PASS"
+    off = {"one": Decimal("0.0000108001"), "two": Decimal("0.0000454")}
+    assert verdict(log(costs=off)) == "FAIL"
+    assert verdict(log(costs={"two": Decimal("0.0000454")})) == "FAIL"
+    assert verdict(log(log={})) == "UNKNOWN"
+
+
+# ---- the alerts --------------------------------------------------------------------------------
+
+NEAR = CostRule("CostNearBudget", "day > 0.8 * max(app_daily_budget_usd)", "ok", BUDGET, 0.8)
+ABOVE = CostRule("CostAboveBudget", "day > max(app_daily_budget_usd)", "ok", BUDGET, 1.0)
+ALERTS = CostAlerts(True, (NEAR, ABOVE), True, True, 1, frozenset())
+
+
+def rules(*given: CostRule, budgets: tuple[float, ...] = (100, 100, 100), **changes: Any) -> list[Finding]:
+    processes = tuple(counts(number, 0.0, budget) for number, budget in enumerate(budgets))
+    alerts = replace(ALERTS, rules=given or ALERTS.rules, **changes)
+    return list(item.a_rule_knows_the_budget(alerts, replace(SPENT, processes=processes), target=TARGET))
+
+
+def test_an_alert_at_the_budget_and_one_before_pass() -> None:
+    assert verdict(rules()) == "PASS"
+    assert said(rules()) == "it is told when a day costs more than $80 and $100"
+    plain = (CostRule("Cost", "day > 100", "ok", "", 100.0), CostRule("Soon", "day > 80", "ok", "", 80.0))
+    assert verdict(rules(*plain)) == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("findings", "expected", "says"),
+    [
+        (rules(prometheus=False), "FAIL", "does not answer"),
+        (rules(replace(NEAR, health="err"), ABOVE), "FAIL", "cannot be evaluated"),
+        (rules(ABOVE), "FAIL", "and not before"),
+        (rules(budgets=(1e9, 1e9, 1e9)), "FAIL", "budget in effect is $1,000,000,000 a day"),
+        (rules(CostRule("Cost", "day > 1e9", "ok", "", 1e9)), "FAIL", "budget in effect is $1,000,000,000"),
+        (rules(budgets=(100, 100, 1)), "FAIL", "do not have the same budget"),
+        (rules(CostRule("Odd", "day > other", "ok", "", None)), "UNKNOWN", "could not be read"),
+    ],
+)
+def test_what_is_wrong_with_the_rules_is_said(findings: list[Finding], expected: str, says: str) -> None:
+    assert verdict(findings) == expected and says in said(findings)
+
+
+def test_no_rule_about_cost_fails() -> None:
+    found = list(item.a_rule_knows_the_budget(replace(ALERTS, rules=()), SPENT, target=TARGET))
+    assert verdict(found) == "FAIL" and "no alert about cost" in said(found)
+
+
+def test_a_budget_of_one_s_own_is_named_in_labcheck_toml() -> None:
+    processes = tuple(counts(number, 0.0, 500) for number in range(3))
+    spent = replace(SPENT, processes=processes)
+    assert verdict(item.a_rule_knows_the_budget(ALERTS, spent, target=TARGET)) == "FAIL"
+    assert verdict(item.a_rule_knows_the_budget(ALERTS, spent, target=replace(TARGET, budget=500))) == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "says"),
+    [
+        ({}, "PASS", "has a way to a receiver"),
+        ({"connected": False}, "FAIL", "knows no Alertmanager"),
+        ({"alertmanager": False}, "FAIL", "does not answer"),
+        ({"receivers": 0}, "FAIL", "tells nobody"),
+        ({"silenced": frozenset({"CostAboveBudget"})}, "FAIL", "a silence keeps back CostAboveBudget"),
+        ({"silenced": frozenset({"DiskFull"})}, "PASS", "has a way"),
+    ],
+)
+def test_an_alert_needs_a_way_out(changes: dict[str, Any], expected: str, says: str) -> None:
+    findings = list(item.it_would_reach_somebody(replace(ALERTS, **changes)))
+    assert verdict(findings) == expected and says in said(findings)
+
+
+# ---- exercise ----------------------------------------------------------------------------------
+
+SEEN = {"status": 200, "metric": 0.0000108, "ledger": "0.0000108000", "log": "0.0000108000", "error": ""}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "says"),
+    [
+        ({}, "PASS", "the same in ledger, log and metric"),
+        ({"ledger": None}, "FAIL", "no row of it"),
+        ({"ledger": "0", "log": "0", "metric": 0.0}, "FAIL", "it for nothing"),
+        ({"log": "0.0000108001"}, "FAIL", "not the same cost"),
+        ({"log": None}, "FAIL", "not the same cost"),
+        ({"metric": 0.0}, "FAIL", "not the same cost"),
+        ({"status": 429}, "UNKNOWN", "status 429"),
+    ],
+)
+def test_one_question_is_followed(changes: dict[str, Any], expected: str, says: str) -> None:
+    findings = list(item.one_question(SEEN | changes))
+    assert verdict(findings) == expected and says in said(findings)
+
+
+def test_what_cannot_be_followed_is_unreadable() -> None:
+    with pytest.raises(Unreadable, match="psql"):
+        list(item.one_question(SEEN | {"error": "psql is not there"}))
+
+
+# ---- the fact ----------------------------------------------------------------------------------
+
+
+def test_what_the_server_prints_is_read() -> None:
+    printed = {
+        "processes": [{"pid": 1, "port": 8000, "before": {METRIC: 1.0}, "after": {METRIC: 1.0}}],
+        "ledger": {"since_first": "1.0000000000", "since_last": "0.5", "calls": 3, "unpriced": 0},
+        "log": {"one": "0.1"}, "costs": {"one": "0.10"}, "error": "",
+    }  # fmt: skip
+    found = spending.parse(Result(json.dumps(printed), "", 0))
+    assert (found.since_first, found.log, found.costs) == (
+        1,
+        {"one": Decimal("0.1")},
+        {"one": Decimal("0.1")},
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ['{"error": "no process tells"}', "{}", "[", '{"error": "", "ledger": null}']
+)
+def test_what_it_does_not_print_is_unreadable(text: str) -> None:
+    with pytest.raises(Unreadable):
+        spending.parse(Result(text, "", 0))

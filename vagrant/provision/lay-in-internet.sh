@@ -108,7 +108,7 @@ fi
 
 # The collector of errors came with the disk; it is started by the chapter that needs it.
 install -m 644 "$source"/errors/*.py $inside/srv/errors
-install -m 755 "$source/errors/event" "$source/errors/issues" $inside/srv/errors
+install -m 755 "$source/errors/event" "$source/errors/issues" "$source/errors/latest" $inside/srv/errors
 
 # What is running has read the old configuration.
 systemctl try-restart shipshape-wire shipshape-internet shipshape-reference

@@ -5,7 +5,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import sentry_sdk
 from fastapi import FastAPI
 
 from lab_app import __version__, chat, health, limits, llm, metrics, middleware, migrations, problems
@@ -49,7 +48,6 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         # The server comes here when the last request in flight has been answered.
         first_looks.cancel()
-        sentry_sdk.flush(2.0)  # the last errors are the ones of interest
         await ledger.engine.dispose()
         logger.info("everything in flight has finished: stopped", extra={"event_type": "shutdown"})
 

@@ -14,16 +14,13 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, StringConstraints
 
-from lab_app import metrics
+from lab_app import limits, llm, metrics, users
 from lab_app.documents import Documents
 from lab_app.ledger import FAILURES, Entry, Ledger
-from lab_app.limits import Limit
-from lab_app.llm import Call, Failure, Usage
 from lab_app.problems import Problem
 from lab_app.reasons import why
 from lab_app.settings import Settings
 from lab_app.shared import Shared
-from lab_app.users import address_of, user_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +37,7 @@ class Answer(BaseModel):
     answer: str
     model: str
     documents: list[str]
-    usage: Usage
+    usage: llm.Usage
     cost_usd: float | None
     cached: bool = False
 
@@ -70,20 +67,20 @@ class Chat:
             return
         try:
             passages = await self.documents.near(message) if self.documents else []
-        except Failure as failure:
+        except llm.Failure as failure:
             await self.account(Entry(self.settings.openai_embedding_model, "failed"), failure.detail)
             raise
         named = list(dict.fromkeys(passage.document for passage in passages))
         logger.debug("passages were found", extra={"operation": "chat", "documents": named})
         told = [{"role": "system", "content": passage.text} for passage in passages]
-        call = Call(self.client, self.settings, [*told, {"role": "user", "content": message}])
+        call = llm.Call(self.client, self.settings, [*told, {"role": "user", "content": message}])
         outcome, error = "cancelled", "nobody waits for the answer any longer"
         try:
             async with aclosing(call.pieces()) as pieces:
                 async for piece in pieces:
                     yield "piece", {"text": piece}
             outcome, error = "answered", ""
-        except Failure as failure:
+        except llm.Failure as failure:
             outcome, error = "failed", failure.detail
             raise
         finally:
@@ -111,14 +108,14 @@ class Chat:
             logger.error("a row of the ledger is lost: it is in the log line before", extra=fields)
 
 
-def router(chat: Chat, limit: Limit) -> APIRouter:
+def router(chat: Chat, limit: limits.Limit) -> APIRouter:
     routes = APIRouter()
 
     async def admit(request: Request) -> None:
         """Find out who asks, and where that leaves the limit. Raises Problem."""
-        user = user_of(request, chat.settings)
+        user = users.user_of(request, chat.settings)
         # Wrong keys count as well: so that they cannot be guessed at full speed.
-        request.state.headers = await limit.count(f"user {user}" if user else address_of(request))
+        request.state.headers = await limit.count(f"user {user}" if user else users.address_of(request))
         if chat.settings.api_keys and not user:
             detail = "Send your key as a header: Authorization: Bearer KEY."
             headers = request.state.headers | {"WWW-Authenticate": "Bearer"}

@@ -15,9 +15,7 @@ from typing import Any
 import httpx2
 import openai
 
-from lab_app import llm
-from lab_app.problems import Problem
-from lab_app.reasons import why
+from lab_app import llm, problems, reasons
 from lab_app.settings import Settings, load_settings
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
@@ -49,7 +47,8 @@ class Documents:
             answer = await self.http.post(f"{COLLECTIONS}/{collection}/{path}", json=body)
             return answer.raise_for_status().json()
         except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
-            raise Problem(503, "no_documents", f"The documents cannot be searched: {why(error)}.") from error
+            words = f"The documents cannot be searched: {reasons.why(error)}."
+            raise problems.Problem(503, "no_documents", words) from error
 
     async def near(self, question: str) -> list[Passage]:
         """The passages that are nearest to the question. Raises Problem."""
@@ -97,7 +96,7 @@ async def main(folder: Path) -> None:
         raise SystemExit(f"documents: OPENAI_API_KEY, CHROMA_URL, or texts in {folder} are missing")
     try:
         new = await Documents(settings, llm.connect(settings)).take_in(passages)
-    except Problem as error:
+    except problems.Problem as error:
         raise SystemExit(f"documents: {error.detail}") from None
     documents = len({passage.document for passage in passages})
     print(f"{documents} documents, {len(passages)} passages, {new} of them new")

@@ -23,13 +23,10 @@ SENT = {"event_id", "timestamp", "platform", "level", "release", "tags", "except
 
 def start(settings: Settings) -> None:
     """From now on `report` sends; without SENTRY_DSN it does nothing."""
-    sentry_sdk.init(
-        settings.sentry_dsn.get_secret_value() if settings.sentry_dsn else "",
-        release=__version__,
-        default_integrations=False,  # they would send log lines, requests, the command line
-        include_local_variables=False,
-        before_send=reduced,
-    )
+    dsn = settings.sentry_dsn.get_secret_value() if settings.sentry_dsn else ""
+    # By itself it would send the values of variables, log lines, requests, the command line.
+    quiet: Any = {"default_integrations": False, "include_local_variables": False}
+    sentry_sdk.init(dsn, release=__version__, before_send=reduced, **quiet)
 
 
 def reduced(event: Any, _: object) -> Any:

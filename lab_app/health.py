@@ -15,8 +15,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from lab_app import metrics
-from lab_app.reasons import why
+from lab_app import metrics, reasons
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ class Probe:
                 await look()
             reason = None
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not well
-            reason = why(error)
+            reason = reasons.why(error)
         self.note(reason if time.monotonic() - self.started < DEADLINE else LATE)
 
     def note(self, reason: str | None) -> None:

@@ -54,12 +54,11 @@ class JsonFormatter(OrjsonFormatter):
         source = "server" if str(record.name).startswith("uvicorn") else "application"
         # Always six digits and UTC, so that the order of the text is the order of time.
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
-        log_data["timestamp"] = moment.removesuffix("+00:00") + "Z"
-        log_data |= {"level": record.levelname, "message": record.message}
-        log_data["event_type"] = getattr(record, "event_type", source)
-        log_data |= {"logger": record.name, "request_id": request_id.get()}
-        if (user := user_id.get()) is not None:
-            log_data["user_id"] = user
+        head = {"timestamp": moment.removesuffix("+00:00") + "Z", "level": record.levelname}
+        kind = getattr(record, "event_type", source)
+        log_data |= head | {"message": record.message, "event_type": kind, "logger": record.name}
+        log_data["request_id"] = request_id.get()
+        log_data |= {} if (user := user_id.get()) is None else {"user_id": user}
         log_data |= {NAMES.get(key, key): value for key, value in message_dict.items() if key not in OWN}
         log_data |= {key: value for key, value in vars(record).items() if key not in self.reserved_attrs}
 

@@ -10,9 +10,7 @@ import genai_prices
 import openai
 from pydantic import BaseModel, NonNegativeInt
 
-from lab_app.ledger import Entry
-from lab_app.problems import Problem
-from lab_app.reasons import status_of, why
+from lab_app import ledger, problems, reasons
 from lab_app.settings import Settings
 
 # The library does not validate: an address may send anything, and the last four are what comes of that.
@@ -21,7 +19,7 @@ FAILURES = (openai.OpenAIError, TimeoutError, ValueError, KeyError, TypeError, A
 IN_PIECES: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
-class Failure(Problem):
+class Failure(problems.Problem):
     """The model did not answer, or not in full."""
 
 
@@ -104,7 +102,7 @@ class Call:
         sent = sum(len(message["content"]) for message in self.messages)
         return Usage(prompt_tokens=-(-sent // 4), completion_tokens=-(-len(self.text) // 4))
 
-    def entry(self, outcome: str) -> Entry:
+    def entry(self, outcome: str) -> ledger.Entry:
         """What it came to."""
         used = self.usage()
         count = genai_prices.Usage(input_tokens=used.prompt_tokens, output_tokens=used.completion_tokens)
@@ -114,11 +112,9 @@ class Call:
             cost = round(price, 10)  # the places that the ledger has, so that the log says the same
         except LookupError:
             cost = None
+        told = used.model_dump() | {"estimated": self.counted is None, "cost_usd": cost}
         took = round((time.perf_counter() - self.started) * 1000, 1)
-        estimated = self.counted is None
-        return Entry(
-            self.model, outcome, **used.model_dump(), estimated=estimated, cost_usd=cost, duration_ms=took
-        )
+        return ledger.Entry(self.model, outcome, **told, duration_ms=took)
 
 
 async def embed(client: openai.AsyncOpenAI, texts: list[str], settings: Settings) -> list[list[float]]:
@@ -135,7 +131,7 @@ async def embed(client: openai.AsyncOpenAI, texts: list[str], settings: Settings
 
 def explain(error: Exception) -> Failure:
     """What went wrong, for whoever asked, in words without an address or a secret."""
-    words, status = why(error), status_of(error)
+    words, status = reasons.why(error), reasons.status_of(error)
     if status is not None:
         refused = {401: "llm_key_refused", 403: "llm_key_refused", 429: "llm_busy"}
         return Failure(503 if status == 429 else 502, refused.get(status, "llm_error"), words)

@@ -5,17 +5,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lab_app.json_logs import configure_logging, request_id, user_id
-from lab_app.middleware import log_request
-from lab_app.settings import load_settings
+from lab_app import json_logs, middleware, settings
 
 logger = logging.getLogger("lab_app.demo")
 
 
 def chat(number: int) -> None:
     """What one question leaves in the log: one in four fails."""
-    request_id.set(f"req_{number:03}")
-    user_id.set(f"user_{123 + number % 3}")
+    json_logs.request_id.set(f"req_{number:03}")
+    json_logs.user_id.set(f"user_{123 + number % 3}")
     logger.debug("processing a request", extra={"operation": "chat"})
     call: dict[str, object] = {"operation": "chat", "model": "gpt-4o-mini", "duration_ms": 550.5 * number}
     try:
@@ -28,13 +26,14 @@ def chat(number: int) -> None:
         call |= {"event_type": "llm_error", "error": str(error)}
         logger.exception("the language model gave no answer", extra=call)
     scope = {"client": ("203.0.113.42", 443), "method": "POST", "path": "/api/chat"}
-    log_request(scope, 504 if failed else 200, 0.551 * number)
+    middleware.log_request(scope, 504 if failed else 200, 0.551 * number)
 
 
 if __name__ == "__main__":
     # By default a new name each time: one that is known beforehand may be somebody else's link by then.
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="aiapp_logs_"))
-    configure_logging(load_settings().model_copy(update={"log_dir": folder, "log_level": "DEBUG"}))
+    chosen = {"log_dir": folder, "log_level": "DEBUG"}
+    json_logs.configure_logging(settings.load_settings().model_copy(update=chosen))
     logger.warning("the disk is 85 % full", extra={"event_type": "disk"})
     logger.critical("the disk is full", extra={"event_type": "disk"})
     for number in range(1, 13):

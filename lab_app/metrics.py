@@ -3,8 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
-from lab_app.ledger import Entry
-from lab_app.problems import Problem
+from lab_app import ledger, problems
 
 # Up to the minutes that an answer of a language model may take.
 SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -20,7 +19,7 @@ health = Gauge("app_component_healthy", "1: it is well, 0: it is not", ["compone
 router = APIRouter()
 
 
-def count_call(entry: Entry) -> None:
+def count_call(entry: ledger.Entry) -> None:
     """A question that was answered, or paid for."""
     llm.labels(entry.model, entry.outcome).observe(entry.duration_ms / 1000)
     tokens.labels(entry.model, "prompt").inc(entry.prompt_tokens)
@@ -32,5 +31,5 @@ def count_call(entry: Entry) -> None:
 async def metrics(request: Request) -> Response:
     # A proxy says for whom it asks; Prometheus, on this server, asks without one.
     if {"x-forwarded-for", "forwarded", "via"} & set(request.headers):
-        raise Problem(404, "not_found", "Not Found")
+        raise problems.Problem(404, "not_found", "Not Found")
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -15,9 +15,8 @@ from secrets import token_hex
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lab_app import errors, metrics
+from lab_app import errors, metrics, problems
 from lab_app.json_logs import request_id
-from lab_app.problems import Problem
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +50,10 @@ def around_each_request(app: ASGIApp) -> ASGIApp:
                 async with asyncio.timeout(None if watch else started + SLOWEST - time.perf_counter()):
                     message = await receive()
             except TimeoutError:
-                raise Problem(408, "slow_body", "The body did not arrive in time.", CLOSE) from None
+                raise problems.Problem(408, "slow_body", "The body did not arrive in time.", CLOSE) from None
             received += len(message.get("body", b""))
             if received > LARGEST:
-                raise Problem(413, "too_large", f"At most {LARGEST} bytes are taken.", CLOSE)
+                raise problems.Problem(413, "too_large", f"At most {LARGEST} bytes are taken.", CLOSE)
             if work and not status and message["type"] == "http.disconnect":
                 status = 499  # nginx's number for: nobody waited for the answer
                 work.cancel()
@@ -76,7 +75,8 @@ def around_each_request(app: ASGIApp) -> ASGIApp:
             logger.exception("unhandled error", extra={"event_type": "error", "error": type(error).__name__})
             errors.report(error, scope)
             if not status:  # else the server cuts the connection, which the client can see
-                wrong = Problem(500, "internal_error", "Something went wrong here; it has been logged.")
+                words = "Something went wrong here; it has been logged."
+                wrong = problems.Problem(500, "internal_error", words)
                 await wrong.response()(scope, receive, send_with_id)
         finally:
             if watch:

@@ -6,23 +6,20 @@ from typing import Any, cast
 
 import sentry_sdk
 
-from lab_app import __version__, errors
-from lab_app.json_logs import request_id
-from lab_app.settings import load_settings
+from lab_app import __version__, errors, json_logs, settings
 
-errors.start(load_settings())
+errors.start(settings.load_settings())
 if not (transport := cast(Any, sentry_sdk.get_client().transport)):
     raise SystemExit("SENTRY_DSN is not set: errors go nowhere")
 lost: list[str] = []
 transport.on_dropped_event = lost.append
-request_id.set(f"test-{token_hex(8)}")
-private = f"private-{request_id.get()}"  # must not be found there
+json_logs.request_id.set(f"test-{token_hex(8)}")
 try:
-    raise RuntimeError(private)
+    raise RuntimeError(f"private-{json_logs.request_id.get()}")  # must not be found there
 except RuntimeError as error:
     event = errors.report(error, {})
 started = time.monotonic()
 sentry_sdk.flush(20.0)
 if lost or time.monotonic() - started >= 20:
     raise SystemExit(f"the collector did not take it: {lost[0] if lost else 'no answer in time'}")
-print(f"event {event}, request_id {request_id.get()}, release {__version__}")
+print(f"event {event}, request_id {json_logs.request_id.get()}, release {__version__}")

@@ -24,13 +24,10 @@ def split_keys(given: str) -> dict[str, str]:
 class Settings(BaseSettings):
     """Each field is a variable of the same name in capitals. Nothing is needed to start on a laptop."""
 
-    model_config = SettingsConfigDict(
-        env_file=".env",
-        env_ignore_empty=True,  # OPENAI_API_KEY= means "none", not "the empty key"
-        extra="ignore",  # the file may hold variables of other programs
-        hide_input_in_errors=True,  # what is refused may be a secret
-        frozen=True,
-        validate_default=False,  # they are right, and not in the form that is read here
+    # OPENAI_API_KEY= means "none", not "the empty key"; .env may hold variables of other programs; what is
+    # refused may be a secret; the defaults are right, and not in the form that is read here.
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore") | (
+        SettingsConfigDict(hide_input_in_errors=True, validate_default=False, frozen=True)
     )
 
     openai_api_key: ApiKey | None = None

@@ -127,8 +127,8 @@ def code_lines(path: Path) -> int:
 
 
 def test_the_application_can_be_read_in_an_hour() -> None:
-    """At most 1,000 lines; what is left of them is for the releases that the course makes of it."""
-    assert sum(code_lines(path) for path in python_in("lab_app")) <= 985
+    """At most 1,000 lines."""
+    assert sum(code_lines(path) for path in python_in("lab_app")) <= 1000
 
 
 @pytest.mark.parametrize("path", python_in("notebooks/labkit"), ids=name)

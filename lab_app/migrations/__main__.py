@@ -2,12 +2,9 @@
 
 import asyncio
 
-from lab_app.ledger import FAILURES, Ledger
-from lab_app.migrations import migrate
-from lab_app.reasons import why
-from lab_app.settings import load_settings
+from lab_app import ledger, migrations, reasons, settings
 
 try:
-    asyncio.run(migrate(Ledger(load_settings()).engine))
-except FAILURES as error:
-    raise SystemExit(f"migrations: the database does not serve: {why(error)}") from None
+    asyncio.run(migrations.migrate(ledger.Ledger(settings.load_settings()).engine))
+except ledger.FAILURES as error:
+    raise SystemExit(f"migrations: the database does not serve: {reasons.why(error)}") from None

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+from decimal import Decimal
 from typing import Any
 
 import httpx2
@@ -67,6 +68,28 @@ def test_a_message_that_is_a_dictionary_becomes_fields_but_not_another_kind_of_e
 
 def test_a_number_stays_a_number_beside_what_json_cannot_hold() -> None:
     assert line("x", cost_usd=0.0023, beside="half \ud800")["cost_usd"] == 0.0023
+
+
+def written(cost: object) -> str:
+    """How a cost is written in a line."""
+    record = logging.makeLogRecord({"msg": "x", "cost_usd": cost})
+    found = re.search(r'"cost_usd":([^,}]*)', JsonFormatter().format(record))
+    assert found
+    return found[1]
+
+
+@pytest.mark.parametrize("digits", ["0.0000454500", "0.0000000001", "123456.7890123456", "0"])
+def test_a_decimal_is_a_number_with_all_of_its_digits(digits: str) -> None:
+    assert written(Decimal(digits)) == digits
+
+
+def test_a_decimal_that_is_no_number_is_text() -> None:
+    assert written(Decimal("NaN")) == '"NaN"'
+
+
+def test_a_decimal_keeps_its_digits_beside_what_json_cannot_hold() -> None:
+    record = logging.makeLogRecord({"msg": "x", "cost_usd": Decimal("0.10"), "beside": "half \ud800"})
+    assert '"cost_usd":0.10' in JsonFormatter().format(record)
 
 
 def test_what_ends_a_line_or_commands_a_terminal_elsewhere_is_escaped_and_comes_back() -> None:

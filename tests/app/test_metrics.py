@@ -50,6 +50,14 @@ async def test_what_happens_is_counted(model: str, start_endpoint: StartEndpoint
     )
 
 
+async def test_the_budget_is_told_and_a_model_s_cost_begins_with_nothing() -> None:
+    """What begins with its first call hides that call's cost: Prometheus sees no increase."""
+    async with client_of(settings(daily_budget_usd=12.5, openai_model="never-asked")) as client:
+        found = numbers((await client.get("/metrics")).text)
+    assert found["app_daily_budget_usd{}"] == 12.5
+    assert found['app_llm_cost_usd_total{model="never-asked"}'] == 0
+
+
 async def test_what_people_type_does_not_become_a_label() -> None:
     async with client_of(settings()) as client:
         for number in range(5):

@@ -7,7 +7,7 @@
 # also: none
 set -euo pipefail
 file=/home/aiapp/app/lab_app/errors.py
-sed -i 's/include_local_variables=False/include_local_variables=True/' "$file"
-grep -q 'include_local_variables=True' "$file"
+sed -i 's/"include_local_variables": False/"include_local_variables": True/' "$file"
+grep -q '"include_local_variables": True' "$file"
 supervisorctl restart 'aiapp:*'
 soon app_is_well

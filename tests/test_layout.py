@@ -221,6 +221,7 @@ def test_no_file_names_the_machine_it_was_written_on() -> None:
         "lab_app/pip.lock",
         "lab_app/requirements.lock",
         "vagrant/internet/repository/chroma/requirements.lock",
+        "vagrant/internet/errors/requirements.lock",
     ],
 )
 def test_a_lock_has_hashes_and_no_addresses(lock: str) -> None:

@@ -14,11 +14,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, StringConstraints
 
-from lab_app import limits, llm, metrics, users
+from lab_app import limits, llm, metrics, problems, reasons, users
 from lab_app.documents import Documents
 from lab_app.ledger import FAILURES, Entry, Ledger
-from lab_app.problems import Problem
-from lab_app.reasons import why
 from lab_app.settings import Settings
 from lab_app.shared import Shared
 
@@ -55,7 +53,7 @@ class Chat:
     async def ask(self, message: str) -> AsyncGenerator[Event, None]:
         """The answer in pieces as it comes, and then all that is known of it. Raises Problem."""
         if self.settings.openai_api_key is None:
-            raise Problem(503, "llm_not_configured", "No language model: OPENAI_API_KEY is not set.")
+            raise problems.Problem(503, "llm_not_configured", "No language model: OPENAI_API_KEY is not set.")
         # Hashed: whoever can list Redis's keys shall not read there what people ask.
         key = f"answer:{sha256(f'{self.settings.openai_model}:{message}'.encode()).hexdigest()}"
         if stored := await self.shared.ask(lambda redis: redis.get(key)):
@@ -104,7 +102,7 @@ class Chat:
             await self.ledger.add(entry)
         except FAILURES as problem:
             metrics.unrecorded.inc()
-            fields = {"event_type": "ledger_error", "error": why(problem)}
+            fields = {"event_type": "ledger_error", "error": reasons.why(problem)}
             logger.error("a row of the ledger is lost: it is in the log line before", extra=fields)
 
 
@@ -119,7 +117,7 @@ def router(chat: Chat, limit: limits.Limit) -> APIRouter:
         if chat.settings.api_keys and not user:
             detail = "Send your key as a header: Authorization: Bearer KEY."
             headers = request.state.headers | {"WWW-Authenticate": "Bearer"}
-            raise Problem(401, "not_authenticated", detail, headers)
+            raise problems.Problem(401, "not_authenticated", detail, headers)
 
     # Before the body is looked at: who may not ask is told nothing about it.
     @routes.post("/api/chat", response_model=Answer, dependencies=[Depends(admit)])
@@ -147,5 +145,5 @@ async def sent(first: Event, rest: AsyncGenerator[Event, None]) -> AsyncIterator
         try:
             async for event in rest:
                 yield line(*event)
-        except Problem as problem:
+        except problems.Problem as problem:
             yield line("error", problem.body())

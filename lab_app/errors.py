@@ -12,8 +12,7 @@ from typing import Any
 
 import sentry_sdk
 
-from lab_app import __version__
-from lab_app.json_logs import request_id
+from lab_app import __version__, json_logs
 from lab_app.settings import Settings
 
 latest = [float("-inf")] * 20  # when they were sent: so many a minute are enough to see what a storm is of
@@ -45,4 +44,5 @@ def reduced(event: Any, _: object) -> Any:
 def report(error: BaseException, scope: Mapping[str, Any]) -> str | None:
     """Hand over an error of a request; its id, if it is sent."""
     route = getattr(scope.get("route"), "path", "none")
-    return sentry_sdk.capture_exception(error, tags={"request_id": request_id.get(), "route": route})
+    tags = {"request_id": json_logs.request_id.get(), "route": route}
+    return sentry_sdk.capture_exception(error, tags=tags)

@@ -15,8 +15,7 @@ from secrets import token_hex
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lab_app import errors, metrics, problems
-from lab_app.json_logs import request_id
+from lab_app import errors, json_logs, metrics, problems
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +36,7 @@ def around_each_request(app: ASGIApp) -> ASGIApp:
             return
         given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
         this_id = given if SANE_ID.fullmatch(given) else token_hex(16)
-        request_id.set(this_id)
+        json_logs.request_id.set(this_id)
         started = time.perf_counter()
         status, received = 0, 0
         # What may take long, and so ends when nobody waits for it any longer. The rest has no body either.

@@ -15,13 +15,14 @@ from labkit.checks.item_09_supervisor import ITEM as SUPERVISOR
 from labkit.checks.item_10_monitoring import ITEM as MONITORING
 from labkit.checks.item_12_ssh import ITEM as SSH
 from labkit.checks.item_13_limits import ITEM as LIMITS
+from labkit.checks.item_14_errors import ITEM as ERRORS
+from labkit.checks.item_15_cost import ITEM as COST
 
-_LATER = (
-    Item(11, "Backups configured (if stateful)", "Backups", "09_backups", "Backups"),
-    Item(14, "Error tracking set up", "Error tracking", "08_errors_and_cost", "Errors"),
-    Item(15, "Cost alerts configured", "Cost alerts", "08_errors_and_cost", "Cost"),
-)
-_NOW = (DOMAIN, HTTPS, HEALTH, LOGS, ROTATION, FIREWALL, ACCOUNT, SECRETS, SUPERVISOR, MONITORING, SSH, LIMITS)
+_LATER = (Item(11, "Backups configured (if stateful)", "Backups", "09_backups", "Backups"),)
+_NOW = (
+    DOMAIN, HTTPS, HEALTH, LOGS, ROTATION, FIREWALL, ACCOUNT, SECRETS, SUPERVISOR,
+    MONITORING, SSH, LIMITS, ERRORS, COST,
+)  # fmt: skip
 
 ITEMS: tuple[Item, ...] = tuple(sorted((*_NOW, *_LATER), key=lambda item: item.number))
 

@@ -1,0 +1,305 @@
+"""Item 11 as pure functions: what makes backups, what the store says, and who is told, in; findings out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from labkit.checks import Target
+from labkit.checks import item_11_backups as item
+from labkit.facts import Unreadable
+from labkit.facts.accounts import Account, Accounts
+from labkit.facts.backups import Backups, Held, Job, Password, Rule, Store, Told
+from labkit.facts.network import Socket
+from labkit.facts.processes import Process, Processes
+from labkit.verdict import Finding, overall
+
+NOW = 1_800_000_000.0
+HOUR = 3600
+TARGET = Target(host="server", domain="app.lab.example")
+KNOWN = Accounts((Account("aiapp", 1001, frozenset({"aiapp"}), "/home/aiapp", "/bin/bash"),), {})
+LINE = "/home/aiapp/app/.venv/bin/python uvicorn lab_app.main:app --port 8000"
+RUNNING = Processes((Process(800, 700, "uvicorn", frozenset({1001}), frozenset({1001}), 0, LINE, False),))
+SOCKETS = (Socket("tcp", "127.0.0.1", 8000, "uvicorn", (800,)),)
+
+JOB = Job(
+    "backup", "timer", "aiapp-backup.timer", "aiapp-backup.service", True, True, int(NOW) - HOUR, int(NOW) - HOUR,
+    "success", ("pg_dump", "restic"),
+)  # fmt: skip
+DRILL = replace(JOB, kind="drill", name="aiapp-restore-drill.timer", unit="aiapp-restore-drill.service")
+STORE = Store(
+    job="aiapp-backup.timer", where="rclone:store", place="elsewhere", host="store.lab.example", problem="", count=3,
+    newest=NOW - HOUR, size=5_000_000, dumps=(Held("/var/lib/aiapp-backup/copy/aiapp.dump", 40_000),),
+    passwords=(Password("server", True), Password("internet", False)), shell=False, delete="refused", open=(),
+)  # fmt: skip
+TOO_OLD = Rule(
+    "BackupTooOld", "time() - aiapp_backup_last_success_timestamp_seconds > 26 * 3600", "ok", "inactive"
+)
+NUMBERS = {
+    "aiapp_backup_last_success_timestamp_seconds": NOW - HOUR,
+    "aiapp_restore_drill_last_success_timestamp_seconds": NOW - 48 * HOUR,
+}
+FOUND = Backups(
+    NOW,
+    "server",
+    ("Chroma", "PostgreSQL"),
+    (),
+    (JOB, DRILL),
+    (STORE,),
+    (),
+    Told(True, "", (TOO_OLD,), NUMBERS),
+)
+
+
+def verdict(findings: Iterable[Finding]) -> str:
+    return overall(findings).value
+
+
+def said(findings: Iterable[Finding]) -> str:
+    return "\n".join(finding.saw for finding in findings)
+
+
+def made(found: Backups, running: Processes = RUNNING) -> list[Finding]:
+    return list(item.they_are_made(found, running, SOCKETS, KNOWN, target=TARGET))
+
+
+def with_store(**changes: object) -> Backups:
+    return replace(FOUND, stores=(replace(STORE, **changes),))  # type: ignore[arg-type]
+
+
+def with_job(**changes: object) -> Backups:
+    return replace(FOUND, jobs=(replace(JOB, **changes), DRILL))  # type: ignore[arg-type]
+
+
+def with_drill(**changes: object) -> Backups:
+    told = replace(FOUND.told, numbers={})
+    return replace(FOUND, jobs=(JOB, replace(DRILL, **changes)), told=told)  # type: ignore[arg-type]
+
+
+def with_told(**changes: object) -> Backups:
+    return replace(FOUND, told=replace(FOUND.told, **changes))  # type: ignore[arg-type]
+
+
+def test_a_server_as_it_should_be_passes_in_every_aspect() -> None:
+    assert verdict(made(FOUND)) == "PASS"
+    for aspect in item.ITEM.aspects[1:]:
+        findings = list(aspect(FOUND))
+        assert all(finding.verdict.value == "PASS" for finding in findings), (aspect.name, said(findings))
+
+
+# ---- made --------------------------------------------------------------------------------------
+
+
+def test_without_any_job_it_fails_once_and_names_what_would_be_lost() -> None:
+    bare = replace(FOUND, jobs=(), stores=())
+    (finding,) = made(bare)
+    assert finding.verdict.value == "FAIL" and finding.saw.endswith("and there is Chroma, PostgreSQL")
+    assert not [
+        finding
+        for aspect in item.ITEM.aspects[1:7]
+        if aspect is not item.somebody_is_told
+        for finding in aspect(bare)
+    ]
+
+
+def test_a_bare_server_fails_and_one_without_state_is_skipped() -> None:
+    nothing = replace(FOUND, here=(), jobs=(), stores=())
+    assert verdict(made(nothing, Processes(()))) == "FAIL"
+    assert verdict(made(nothing)) == "SKIP"
+
+
+def test_data_on_another_machine_is_unknown() -> None:
+    with pytest.raises(Unreadable, match=r"db\.example"):
+        made(replace(FOUND, here=(), elsewhere=("db.example",), jobs=(), stores=()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"active": False, "enabled": False}, "aiapp-backup.timer is off"),
+        ({"active": False}, "is not running"),
+        ({"enabled": False}, "is not enabled"),
+        ({"result": "exit-code"}, "the last run of aiapp-backup.service failed (exit-code)"),
+        ({"by": "cron", "name": "/etc/crontab", "active": False, "enabled": False}, "no cron runs"),
+    ],
+)
+def test_a_job_that_does_not_run_or_failed_fails(changes: dict[str, object], says: str) -> None:
+    findings = made(with_job(**changes))
+    assert verdict(findings) == "FAIL" and says in said(findings)
+
+
+def test_a_job_that_has_not_run_since_the_boot_is_no_fault() -> None:
+    assert verdict(made(with_job(result="", ended=None))) == "PASS"
+
+
+# ---- elsewhere, fresh, full --------------------------------------------------------------------
+
+
+def test_a_store_on_this_server_fails() -> None:
+    findings = list(
+        item.they_are_elsewhere(with_store(place="here", where="/var/backups", host="/var/backups"))
+    )
+    assert verdict(findings) == "FAIL" and "/var/backups is on this server" in said(findings)
+    assert verdict(item.they_are_elsewhere(with_store(place="unknown"))) == "UNKNOWN"
+
+
+def test_dumps_that_nothing_takes_away_fail_and_a_tool_that_is_not_known_is_unknown() -> None:
+    dumps = replace(FOUND, jobs=(replace(JOB, tools=("pg_dump",)),), stores=())
+    assert verdict(item.they_are_elsewhere(dumps)) == "FAIL"
+    with pytest.raises(Unreadable, match="borg"):
+        list(item.they_are_elsewhere(replace(dumps, jobs=(replace(JOB, tools=("borg",)),))))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "says"),
+    [
+        ({"newest": NOW - 25 * HOUR}, "PASS", "of the last day"),
+        ({"newest": NOW - 27 * HOUR}, "FAIL", "older than a day"),
+        ({"newest": NOW + 2 * HOUR}, "FAIL", "from the future"),
+        ({"newest": None, "size": None}, "FAIL", "the store is empty"),
+        ({"dumps": (Held("/copy/aiapp.dump", 20),)}, "FAIL", "holds aiapp.dump, empty"),
+        ({"dumps": (), "size": 0}, "FAIL", "holds nothing"),
+        ({"problem": "wrong password or no key found"}, "UNKNOWN", "wrong password"),
+    ],
+)
+def test_the_newest_copy(changes: dict[str, object], expected: str, says: str) -> None:
+    findings = list(item.the_newest_is_fresh_and_full(with_store(**changes)))
+    assert verdict(findings) == expected and says in said(findings)
+
+
+def test_nothing_that_varies_is_in_what_is_compared() -> None:
+    one, two = (list(item.the_newest_is_fresh_and_full(with_store(newest=NOW - age))) for age in (100, 9000))
+    assert said(one) == said(two)
+
+
+# ---- keys and passwords ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "says"),
+    [
+        ({"shell": True}, "FAIL", "opens a shell on store.lab.example"),
+        ({"delete": "allowed"}, "FAIL", "would delete copies"),
+        ({"shell": None, "delete": "unknown"}, "UNKNOWN", "cannot be seen"),
+    ],
+)
+def test_a_key_that_may_more_than_append(changes: dict[str, object], expected: str, says: str) -> None:
+    findings = list(item.the_server_cannot_delete_them(with_store(**changes)))
+    assert verdict(findings) == expected and says in said(findings)
+
+
+@pytest.mark.parametrize(
+    ("passwords", "expected"),
+    [
+        ((Password("server", True),), "UNKNOWN"),
+        ((Password("server", True), Password("server", False)), "UNKNOWN"),
+        ((Password("server", True), Password("laptop", False)), "PASS"),
+    ],
+)
+def test_a_second_password_counts_if_it_was_made_elsewhere(
+    passwords: tuple[Password, ...], expected: str
+) -> None:
+    assert verdict(item.they_can_be_opened_without_the_server(with_store(passwords=passwords))) == expected
+
+
+def test_a_password_that_everybody_may_read_fails() -> None:
+    findings = list(
+        item.they_can_be_opened_without_the_server(with_store(open=("/etc/aiapp-backup/password",)))
+    )
+    assert verdict(findings) == "FAIL" and "everybody on this server may read" in said(findings)
+
+
+def test_a_dump_that_lies_open_fails_also_where_nothing_makes_backups() -> None:
+    findings = list(item.no_dump_lies_open(replace(FOUND, jobs=(), dumps=("/var/tmp/ledger.sql",))))
+    assert verdict(findings) == "FAIL" and "/var/tmp/ledger.sql" in said(findings)
+
+
+# ---- told --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"rules": ()}, "no rule about the age"),
+        (
+            {"rules": (replace(TOO_OLD, query="aiapp_backup_last_run_succeeded == 0"),)},
+            "no rule about the age",
+        ),
+        ({"numbers": {}}, "compares a number that nobody reports"),
+        ({"rules": (replace(TOO_OLD, health="err"),)}, "cannot be evaluated"),
+        ({"rules": (replace(TOO_OLD, state="firing"),)}, "BackupTooOld is firing"),
+    ],
+)
+def test_where_nobody_is_told_it_fails(changes: dict[str, object], says: str) -> None:
+    findings = list(item.somebody_is_told(with_told(**changes)))
+    assert verdict(findings) == "FAIL" and says in said(findings)
+
+
+@pytest.mark.parametrize("changes", [{"prometheus": False}, {"problem": "URLError"}])
+def test_a_monitoring_that_cannot_be_asked_is_unknown(changes: dict[str, object]) -> None:
+    with pytest.raises(Unreadable):
+        list(item.somebody_is_told(with_told(**changes)))
+
+
+# ---- brought back ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "says"),
+    [
+        ({}, "PASS", "within a month"),
+        ({"active": False}, "FAIL", "is off"),
+        ({"result": "exit-code"}, "FAIL", "the last drill failed"),
+        ({"ended": None, "result": "", "triggered": None}, "FAIL", "has never run"),
+        ({"ended": None, "result": ""}, "UNKNOWN", "has run, and how that ended is not told"),
+        ({"ended": int(NOW) - 40 * 86400}, "FAIL", "more than a month ago"),
+    ],
+)
+def test_a_drill(changes: dict[str, object], expected: str, says: str) -> None:
+    findings = list(item.one_was_brought_back(with_drill(**changes)))
+    assert verdict(findings) == expected and says in said(findings)
+
+
+def test_after_a_boot_the_drill_s_own_number_tells() -> None:
+    drill = replace(DRILL, ended=None, result="", triggered=None)
+    assert verdict(item.one_was_brought_back(replace(FOUND, jobs=(JOB, drill)))) == "PASS"
+    old = NUMBERS | {"aiapp_restore_drill_last_success_timestamp_seconds": NOW - 40 * 86400}
+    late = replace(FOUND, jobs=(JOB, drill), told=replace(FOUND.told, numbers=old))
+    assert verdict(item.one_was_brought_back(late)) == "FAIL"
+
+
+def test_without_a_drill_it_fails() -> None:
+    assert verdict(item.one_was_brought_back(replace(FOUND, jobs=(JOB,)))) == "FAIL"
+
+
+# ---- exercise ----------------------------------------------------------------------------------
+
+TABLE = item.Table("aiapp: usage", 500, 0, 0)
+OUTCOME = item.Outcome("", "aiapp-backup.service", "success", True, True, 1, (TABLE,))
+
+
+def test_a_backup_that_came_back_with_the_same_rows_passes() -> None:
+    assert verdict(item.what_came_back(OUTCOME)) == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"ended_well": False, "result": "exit-code"}, "was started, and failed (exit-code)"),
+        ({"new": False}, "the store has no new copy"),
+        ({"tables": (replace(TABLE, missing=3),)}, "lacks rows that are here"),
+        ({"tables": (replace(TABLE, strange=1),)}, "has rows that were never here"),
+        ({"tables": (replace(TABLE, rows=0),)}, "no row in any table"),
+        ({"tables": ()}, "no row in any table"),
+    ],
+)
+def test_a_backup_that_does_not_come_back_fails(changes: dict[str, object], says: str) -> None:
+    findings = list(item.what_came_back(replace(OUTCOME, **changes)))  # type: ignore[arg-type]
+    assert verdict(findings) == "FAIL" and says in said(findings)
+
+
+def test_what_cannot_be_made_or_compared_is_unknown() -> None:
+    assert verdict(item.what_came_back(replace(OUTCOME, dumps=0, tables=()))) == "UNKNOWN"
+    with pytest.raises(Unreadable, match="no space"):
+        list(item.what_came_back(item.Outcome(refused="no space left")))

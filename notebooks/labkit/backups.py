@@ -1,8 +1,8 @@
 """The program that looks for backups, and that brings one back: it runs on the server, as root.
 
-It needs Python 3.9, nothing of labkit, and of other programs what the server's own backups use. A look changes
-nothing: it reads what starts backups, asks the store as they do, without taking a lock, and asks it to delete
-something that does not exist, to hear whether it would. Passwords and keys are in no answer.
+It needs Python 3.9, nothing of labkit, and of other programs what the server's own backups use. A look
+changes nothing: it reads what starts backups, asks the store as they do, without taking a lock, and asks it
+to delete something that does not exist, to hear whether it would. Passwords and keys are in no answer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 Json = dict[str, Any]
 
@@ -51,7 +51,7 @@ DUMP = re.compile(rb"PGDMP|-- *\r?\n-- PostgreSQL database|-- MySQL dump|-- Mari
 NAMED = re.compile(r"\.(dump|pgdump|sql|bak|backup)(\.(gz|xz|zst|bz2))?$")
 
 
-def run(*command: str, seconds: float = ASK, **more: Any) -> Optional[subprocess.CompletedProcess[str]]:
+def run(*command: str, seconds: float = ASK, **more: Any) -> subprocess.CompletedProcess[str] | None:
     """What a command printed, or None if it is not there or takes too long."""
     try:
         return subprocess.run(
@@ -65,8 +65,9 @@ def run(*command: str, seconds: float = ASK, **more: Any) -> Optional[subprocess
 def text_of(path: str) -> str:
     """A small text file, or nothing."""
     try:
-        if os.path.isfile(path) and os.path.getsize(path) < 256 * 1024:
-            return Path(path).read_text(encoding="utf-8", errors="replace")
+        file = Path(path)
+        if file.is_file() and file.stat().st_size < 256 * 1024:
+            return file.read_text(encoding="utf-8", errors="replace")
     except OSError:
         pass
     return ""
@@ -78,6 +79,10 @@ def text_of_process(path: str) -> str:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def matching(pattern: str) -> list[str]:
+    return glob.glob(pattern)  # noqa: PTH207  pathlib's falls over a process that ends meanwhile
 
 
 # ---- what makes backups ------------------------------------------------------------------------
@@ -133,12 +138,14 @@ def by_timers() -> list[Json]:
     names = [name for name in names if not name.endswith("@.timer")]
     timers = properties(names, "Id Unit ActiveState UnitFileState")
     timers = [timer for timer in timers if timer.get("Unit")]
-    services = properties(
+    said = properties(
         [timer["Unit"] for timer in timers],
-        "Id ExecStart Environment EnvironmentFiles Result ExecMainExitTimestampMonotonic ExecMainStatus User",
+        "Id ExecStart Environment EnvironmentFiles Result ExecMainExitTimestampMonotonic",
     )
+    services = {service["Id"]: service for service in said}
     jobs = []
-    for timer, service in zip(timers, services):
+    for timer in timers:
+        service = services.get(timer["Unit"], {})
         words = " ".join(re.findall(r"argv\[\]=(.*?) ; ignore_errors", service.get("ExecStart", "")))
         found = scripts(shlex.split(words) if words.count('"') % 2 == 0 else words.split())
         if not (what := kind(words, found)):
@@ -148,7 +155,7 @@ def by_timers() -> list[Json]:
         stamp = Path(f"/var/lib/systemd/timers/stamp-{timer['Id']}")
         files = re.findall(r"(/\S+) \(ignore_errors", service.get("EnvironmentFiles", ""))
         jobs.append({
-            "kind": what, "by": "timer", "name": timer["Id"], "unit": service["Id"],
+            "kind": what, "by": "timer", "name": timer["Id"], "unit": timer["Unit"],
             "enabled": timer.get("UnitFileState") in ("enabled", "enabled-runtime", "static"),
             "active": timer.get("ActiveState") == "active",
             "ended": round(time.time() - up + ended) if ended else None,
@@ -162,10 +169,10 @@ def by_timers() -> list[Json]:
 
 def by_cron() -> list[Json]:
     jobs = []
-    places = ["/etc/crontab", *glob.glob("/etc/cron.d/*"), *glob.glob("/var/spool/cron/crontabs/*")]
+    places = ["/etc/crontab", *matching("/etc/cron.d/*"), *matching("/var/spool/cron/crontabs/*")]
     lines = [(place, line) for place in places for line in code(text_of(place)).splitlines()]
-    lines += [(path, path) for path in glob.glob("/etc/cron.*ly/*")]
-    runs = any(text_of_process(path).strip() in ("cron", "crond") for path in glob.glob("/proc/[0-9]*/comm"))
+    lines += [(path, path) for path in matching("/etc/cron.*ly/*")]
+    runs = any(text_of_process(path).strip() in ("cron", "crond") for path in matching("/proc/[0-9]*/comm"))
     for place, line in lines:
         found = scripts(line.split())
         if what := kind(line, found):
@@ -290,7 +297,7 @@ def own_addresses() -> set[str]:
 
 def addresses(host: str) -> set[str]:
     try:
-        return {entry[4][0] for entry in socket.getaddrinfo(host, None)}
+        return {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
     except OSError:
         return set()
 
@@ -339,8 +346,8 @@ def deleting(words: list[str], store: Store) -> str:
             listening.listen(1)
             listening.settimeout(10)
             curl = subprocess.Popen(
-                ["curl", "-s", "--max-time", "15", "--http2-prior-knowledge", "--unix-socket", path, "-o", os.devnull,
-                 "-w", "%{http_code}", "-X", "DELETE", f"http://localhost/snapshots/{NOBODY}"],
+                ["curl", "-s", "--max-time", "15", "--http2-prior-knowledge", "--unix-socket", path,
+                 "-X", "DELETE", "-o", os.devnull, "-w", "%{http_code}", f"http://localhost/snapshots/{NOBODY}"],
                 stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
             other, _ = listening.accept()
@@ -397,7 +404,7 @@ def files(store: Store, snapshot: str) -> list[Json]:
     ]
 
 
-def described(job: Json) -> Optional[Json]:
+def described(job: Json) -> Json | None:
     """What a job's store says; None where this program does not know how to ask it."""
     if "restic" not in job["tools"]:
         return None
@@ -437,58 +444,45 @@ def secret_files(store: Store) -> list[str]:
         found += re.findall(r"(?m)^identityfile (.+)$", asked.stdout) if asked else []
     if "RESTIC_PASSWORD" in store.told:
         found += list(store.job["_scripts"])
-    return [os.path.expanduser(path) for path in found if path and os.path.exists(os.path.expanduser(path))]
+    paths = [Path(path).expanduser() for path in found if path]
+    return [str(path) for path in paths if path.exists()]
 
 
 # ---- what lies about ---------------------------------------------------------------------------
 
 
 def everybody_reads(path: str) -> bool:
-    status = os.stat(path)
+    status = Path(path).stat()
     above = [folder.stat().st_mode for folder in Path(path).resolve().parents]
     return bool(status.st_mode & stat.S_IROTH) and all(mode & stat.S_IXOTH for mode in above)
+
+
+PLACES = (
+    "/var/backups", "/var/tmp", "/tmp", "/srv", "/opt", "/home", "/backup", "/backups", "/mnt", "/data", "/var/lib",
+)  # fmt: skip
 
 
 def open_dumps() -> list[str]:
     """Dumps of databases that every account of this server may read."""
     found: list[str] = []
     seen = 0
-    for place in (
-        "/var/backups",
-        "/var/tmp",
-        "/tmp",
-        "/srv",
-        "/opt",
-        "/home",
-        "/backup",
-        "/backups",
-        "/mnt",
-        "/data",
-        "/var/lib",
-    ):
+    for place in PLACES:
         for folder, inside, names in os.walk(place):
-            deep = folder.count("/") - place.count("/")
-            inside[:] = (
-                [] if deep >= 3 else [name for name in inside if not os.path.islink(f"{folder}/{name}")]
-            )
+            if len(Path(folder).relative_to(place).parts) >= 3:
+                inside.clear()
             for name in names:
                 seen += 1
                 if seen > ENTRIES:
                     return found
-                path = f"{folder}/{name}"
+                path = Path(folder, name)
                 with contextlib.suppress(OSError, EOFError):
-                    if (
-                        os.path.isfile(path)
-                        and not os.path.islink(path)
-                        and everybody_reads(path)
-                        and is_dump(path)
-                    ):
-                        found.append(path)
+                    if stat.S_ISREG(path.lstat().st_mode) and everybody_reads(str(path)) and is_dump(path):
+                        found.append(str(path))
     return found
 
 
-def is_dump(path: str) -> bool:
-    with open(path, "rb") as file:
+def is_dump(path: Path) -> bool:
+    with path.open("rb") as file:
         head = file.read(64)
     if head.startswith(b"\x1f\x8b"):
         with gzip.open(path) as file:
@@ -497,20 +491,20 @@ def is_dump(path: str) -> bool:
 
 
 def state() -> Json:
-    """What remembers: database servers and SQLite files here, and database servers elsewhere that are used."""
+    """What remembers: database servers and SQLite files here, and database servers elsewhere."""
     here, elsewhere = set(), set()
-    for comm in glob.glob("/proc/[0-9]*/comm"):
+    for comm in matching("/proc/[0-9]*/comm"):
         name = text_of_process(comm).strip()
         if name in SERVERS:
             here.add(SERVERS[name])
         elif name == "chroma" or "chromadb" in text_of_process(comm.replace("/comm", "/cmdline")):
             here.add("Chroma")
-    for link in glob.glob("/proc/[0-9]*/fd/*"):
+    for link in matching("/proc/[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
-            target = os.readlink(link)
+            target = str(Path(link).readlink())
             if re.match(r"/(home|srv|opt|data|var/www)/.*\.(db|sqlite3?)$", target):
                 here.add(target)
-    for environ in glob.glob("/proc/[0-9]*/environ"):
+    for environ in matching("/proc/[0-9]*/environ"):
         for host in USED.findall(text_of_process(environ)):
             if not re.match(r"localhost$|127\.|::1$", host) and not addresses(host) & own_addresses():
                 elsewhere.add(host)
@@ -522,7 +516,7 @@ def state() -> Json:
 
 def prometheus() -> str:
     """Where the server's own Prometheus answers, "" if there is none."""
-    for comm in glob.glob("/proc/[0-9]*/comm"):
+    for comm in matching("/proc/[0-9]*/comm"):
         if text_of_process(comm).strip() == "prometheus":
             line = text_of_process(comm.replace("/comm", "/cmdline"))
             at = re.search(r"web\.listen-address[=\0]([^\0]*):(\d+)", line)
@@ -580,7 +574,7 @@ def look() -> Json:
         "host": socket.gethostname(),
         "state": state(),
         "jobs": [public(job) for job in found],
-        "stores": [told for job in makers if (told := described(job))],
+        "stores": [it for it in map(described, makers) if it],
         "dumps": open_dumps(),
         "told": told(),
     }
@@ -589,10 +583,12 @@ def look() -> Json:
 # ---- bringing one back -------------------------------------------------------------------------
 
 
+AS_POSTGRES = ("runuser", "-u", "postgres", "--", "env", "-C", "/")
+
+
 def psql(database: str, command: str) -> list[str]:
     done = run(
-        "runuser", "-u", "postgres", "--", "env", "-C", "/", "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", command,
-        "--", database, seconds=120,
+        *AS_POSTGRES, "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", command, "--", database, seconds=120,
     )  # fmt: skip
     if done is None or done.returncode != 0:
         raise Problem(
@@ -603,7 +599,8 @@ def psql(database: str, command: str) -> list[str]:
 
 def tables(database: str) -> dict[str, set[str]]:
     """Each table's rows, as sums: what is the same has the same."""
-    named = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+    named = """SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+        WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"""
     found: dict[str, set[str]] = {}
     for name in psql(database, named):
         # Rows that are the same twice count twice.
@@ -661,27 +658,26 @@ def exercise() -> Json:
     except Problem as problem:
         return {"refused": str(problem)}
     finally:
-        run("runuser", "-u", "postgres", "--", "env", "-C", "/", "dropdb", "--if-exists", scratch)
+        run(*AS_POSTGRES, "dropdb", "--if-exists", scratch)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def brought_back(path: str, scratch: str) -> Optional[tuple[str, dict[str, set[str]]]]:
-    """A dump of PostgreSQL in a scratch database: of which database it is, and its rows. None for other files."""
-    with open(path, "rb") as file:
+def brought_back(path: str, scratch: str) -> tuple[str, dict[str, set[str]]] | None:
+    """A dump of PostgreSQL in a scratch database: of which one it is, and its rows. None for other files."""
+    with Path(path).open("rb") as file:
         if file.read(5) != b"PGDMP":
             return None
     contents = run("pg_restore", "--list", path)
     named = re.search(r"(?m)^;\s+dbname: (.+)$", contents.stdout) if contents else None
     if named is None:
         raise Problem(f"{path.rpartition('/')[2]} came back, and pg_restore cannot read it")
-    as_postgres = ("runuser", "-u", "postgres", "--", "env", "-C", "/")
-    run(*as_postgres, "dropdb", "--if-exists", scratch)
-    made = run(*as_postgres, "createdb", scratch)
+    run(*AS_POSTGRES, "dropdb", "--if-exists", scratch)
+    made = run(*AS_POSTGRES, "createdb", scratch)
     if made is None or made.returncode != 0:
         raise Problem("a scratch database could not be made")
-    with open(path, "rb") as dump:
+    with Path(path).open("rb") as dump:
         done = subprocess.run(
-            [*as_postgres, "pg_restore", "--exit-on-error", "--no-owner", "--no-acl", "--dbname", scratch],
+            [*AS_POSTGRES, "pg_restore", "--exit-on-error", "--no-owner", "--no-acl", "--dbname", scratch],
             stdin=dump, capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
     if done.returncode != 0:
@@ -692,7 +688,7 @@ def brought_back(path: str, scratch: str) -> Optional[tuple[str, dict[str, set[s
 def compared(
     database: str, copy: dict[str, set[str]], before: dict[str, set[str]], after: dict[str, set[str]]
 ) -> list[Json]:
-    """Of each table: rows that were here all the time and are not in the copy, and rows that never were here."""
+    """Of each table: rows that were here all the time and are not in the copy, and those that never were."""
     return [
         {
             "name": f"{database}: {name.removeprefix('public.')}",

@@ -1,4 +1,4 @@
-"""The alert rules that chapter 09 puts in place, by promtool: the very file, just below and just above each limit."""
+"""The alert rules of chapter 09, by promtool: the very file, just below and just above each limit."""
 
 from __future__ import annotations
 
@@ -50,10 +50,18 @@ def cases() -> list[tuple[str, list[dict[str, str]], int, list[str]]]:
         ("a backup that just failed", [*GOOD[:2], series(RUN, "1x10 0x100")], 15, []),
         ("one that failed five minutes ago", [*GOOD[:2], series(RUN, "1x10 0x100")], 16, ["BackupFailed"]),
         ("one that failed and was made again", [*GOOD[:2], series(RUN, "1x10 0x3 1x100")], 30, []),
-        ("a server that starts: no number for some minutes", [series(BACKUP, "_x10 0x100"), *GOOD[1:]], 12, []),
+        (
+            "a server that starts, without a number at first",
+            [series(BACKUP, "_x10 0x100"), *GOOD[1:]],
+            12,
+            [],
+        ),
+        ("no number for 14 minutes", GOOD[1:], 14, []),
         ("no number for a quarter of an hour", GOOD[1:], 16, ["BackupUnknown"]),
         ("a drill of eight days ago", GOOD, 8 * DAY, ["BackupTooOld"]),
-        ("an older one, for a quarter of an hour", GOOD, 8 * DAY + 16, ["BackupTooOld", "RestoreDrillTooOld"]),
+        ("an older one, for 15 minutes", GOOD, 8 * DAY + 16, ["BackupTooOld", "RestoreDrillTooOld"]),
+        ("an older one, for 14 minutes", GOOD, 8 * DAY + 15, ["BackupTooOld"]),
+        ("no drill, for 14 minutes", no_drill, 14, []),
         ("no drill ever", no_drill, 16, ["RestoreDrillTooOld"]),
     ]
 
@@ -95,5 +103,5 @@ def test_each_rule_fires_when_it_should_and_not_before(promtool: str, tmp_path: 
 
 
 def test_every_rule_says_what_happened_and_where_to_look() -> None:
-    text = rules()
-    assert text.count("- alert:") == text.count("summary:") == text.count("do:") == text.count("severity:") == 4
+    counts = {word: rules().count(word) for word in ("- alert:", "summary:", "do:", "severity:")}
+    assert set(counts.values()) == {4}, counts

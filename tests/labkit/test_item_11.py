@@ -24,14 +24,16 @@ RUNNING = Processes((Process(800, 700, "uvicorn", frozenset({1001}), frozenset({
 SOCKETS = (Socket("tcp", "127.0.0.1", 8000, "uvicorn", (800,)),)
 
 JOB = Job(
-    "backup", "timer", "aiapp-backup.timer", "aiapp-backup.service", True, True, int(NOW) - HOUR, int(NOW) - HOUR,
-    "success", ("pg_dump", "restic"),
+    "backup", "timer", "aiapp-backup.timer", "aiapp-backup.service", True, True,
+    int(NOW) - HOUR, int(NOW) - HOUR, "success", ("pg_dump", "restic"),
 )  # fmt: skip
 DRILL = replace(JOB, kind="drill", name="aiapp-restore-drill.timer", unit="aiapp-restore-drill.service")
 STORE = Store(
-    job="aiapp-backup.timer", where="rclone:store", place="elsewhere", host="store.lab.example", problem="", count=3,
-    newest=NOW - HOUR, size=5_000_000, dumps=(Held("/var/lib/aiapp-backup/copy/aiapp.dump", 40_000),),
-    passwords=(Password("server", True), Password("internet", False)), shell=False, delete="refused", open=(),
+    job="aiapp-backup.timer", where="rclone:store", place="elsewhere", host="store.lab.example", problem="",
+    count=3, newest=NOW - HOUR, size=5_000_000,
+    dumps=(Held("/var/lib/aiapp-backup/copy/aiapp.dump", 40_000),),
+    passwords=(Password("server", True), Password("internet", False)),
+    shell=False, delete="refused", open=(),
 )  # fmt: skip
 TOO_OLD = Rule(
     "BackupTooOld", "time() - aiapp_backup_last_success_timestamp_seconds > 26 * 3600", "ok", "inactive"

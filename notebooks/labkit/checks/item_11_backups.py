@@ -53,7 +53,7 @@ def they_are_made(
         if not found.here and processes_of_app(running, sockets, known, target):
             if found.elsewhere:
                 raise Unreadable(
-                    f"the data is on {', '.join(found.elsewhere)}: its backups cannot be seen from this server"
+                    f"the data is on {', '.join(found.elsewhere)}: its backups cannot be seen from here"
                 )
             yield skipped("no state: no database server here, and no database file that is open")
             return
@@ -62,7 +62,7 @@ def they_are_made(
             f"nothing makes backups{has}",
             expected="a timer that copies what happened here to another machine",
             why=_WHY,
-            next="write down what cannot be made again; then a script with pg_dump and restic, and a timer for it",
+            next="write down what cannot be made again; then pg_dump and restic, and a timer for both",
         )
         return
     good = [job for job in jobs if job.active and job.enabled and job.result in ("", "success")]
@@ -105,7 +105,7 @@ def they_are_elsewhere(found: Backups) -> Iterator[Finding]:
         tools = sorted({tool for job in found.of("backup") for tool in job.tools})
         if set(tools) <= {"pg_dump", "pg_dumpall", "mysqldump", "mariadb-dump", "mongodump", "pg_basebackup"}:
             yield failed(
-                f"{', '.join(tools)} makes them, and nothing is seen to take them off this server, or to encrypt them",
+                f"{', '.join(tools)} makes them, and nothing is seen to encrypt them and take them away",
                 expected="copies on another machine, encrypted before they leave",
                 why=_WHY,
                 next="send the dumps with restic",
@@ -182,7 +182,7 @@ def _fresh_and_full(found: Backups, store: Store, newest: float) -> Iterator[Fin
 
 @backup_aspect
 def the_server_cannot_delete_them(found: Backups) -> Iterator[Finding]:
-    """The key that the server has lets it add copies, and neither delete them nor get a shell at the store."""
+    """The server's key lets it add copies, and neither delete them nor get a shell at the store."""
     for store in found.stores:
         if store.shell:
             yield failed(
@@ -196,7 +196,7 @@ def the_server_cannot_delete_them(found: Backups) -> Iterator[Finding]:
                 f"the store at {store.host} would delete copies for the server",
                 expected="a key that can only append (403 Forbidden)",
                 why="whoever breaks in here deletes the copies first, and then asks for money",
-                next="--append-only in the forced command of this key, and a second key elsewhere for retention",
+                next="--append-only in this key's forced command, and a second key elsewhere for retention",
             )
         elif store.delete == "refused":
             yield passed("the server's key can add copies, and not delete them")
@@ -352,8 +352,8 @@ def one_was_brought_back(found: Backups) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a copy that was brought back: rows in it, rows that were there all the time and are missing, and
-    rows that were never there."""
+    """A table that was brought back: the rows in it, those that are missing although they were there all the
+    time, and those that were never there."""
 
     name: str
     rows: int

@@ -18,8 +18,8 @@ from labkit.facts import Fact, Unreadable
 
 @dataclass(frozen=True)
 class Job:
-    """What starts a backup, or a drill of restoring. `ended` and `triggered` are seconds since 1970, None where
-    that is not known; `result` is systemd's word for the last run since the boot."""
+    """What starts a backup, or a drill of restoring. `ended` and `triggered` are seconds since 1970, None
+    where that is not known; `result` is systemd's word for the last run since the boot."""
 
     kind: str  # backup or drill
     by: str  # timer or cron
@@ -51,9 +51,9 @@ class Held:
 class Store:
     """Where a job's copies are, as the store itself says it. `problem`: why it does not say more.
 
-    `place` is elsewhere, here or unknown; `delete` is refused, allowed or unknown; `shell` says that the server's
-    key opens one there, None where there is no SSH. `size` is the newest copy's, in bytes, `dumps` the databases'
-    dumps in it, and `open` are files here with a password or key of it that everybody may read.
+    `place` is elsewhere, here or unknown; `delete` is refused, allowed or unknown; `shell` says that the
+    server's key opens one there, None where there is no SSH. `size` is the newest copy's, in bytes, `dumps` are
+    the dumps of databases in it, and `open` files here with a password or key that everybody may read.
     """
 
     job: str

@@ -458,7 +458,8 @@ def everybody_reads(path: str) -> bool:
 
 
 PLACES = (
-    "/var/backups", "/var/tmp", "/tmp", "/srv", "/opt", "/home", "/backup", "/backups", "/mnt", "/data", "/var/lib",
+    "/var/backups", "/var/tmp", "/tmp", "/srv", "/opt", "/home", "/backup", "/backups", "/mnt", "/data",
+    "/var/lib",
 )  # fmt: skip
 
 

@@ -1,0 +1,318 @@
+"""What looks for backups: what it makes of units and scripts, and of a real store behind a real sshd."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labkit import backups as program
+from labkit.connection import Result
+from labkit.facts import Unreadable
+from labkit.facts.backups import parse_backups
+
+from tests.labkit.sshd import MAY, Sshd, free_port, shell
+
+SCRIPT = """\
+#!/bin/bash
+# restic forget is not what this does
+set -euo pipefail
+pg_dump --format=custom aiapp > copy/aiapp.dump
+{folder}/with-restic backup copy
+"""
+WRAPPER = """\
+#!/bin/bash
+set -a
+. {folder}/environment
+exec restic -o rclone.program='ssh -F {folder}/ssh_config store' "$@"
+"""
+ENVIRONMENT = "RESTIC_REPOSITORY=rclone:store\nRESTIC_PASSWORD_FILE={folder}/password\n"
+SYSTEMCTL = """\
+#!/bin/bash
+case "$*" in
+list-unit-files*) printf '%s enabled enabled\\n' backup.timer fstrim.timer drill.timer never@.timer ;;
+show*.timer*) cat {folder}/timers ;;
+show*) cat {folder}/services ;;
+esac
+"""
+TIMERS = """\
+Unit=backup.service
+Id=backup.timer
+ActiveState=active
+UnitFileState=enabled
+
+Unit=fstrim.service
+Id=fstrim.timer
+ActiveState=active
+UnitFileState=enabled
+
+Unit=drill.service
+Id=drill.timer
+ActiveState=inactive
+UnitFileState=disabled
+"""
+SERVICES = """\
+ExecStart={{ path=/sbin/fstrim ; argv[]=/sbin/fstrim -a ; ignore_errors=no ; pid=0 }}
+Id=fstrim.service
+
+Result=exit-code
+ExecStart={{ path={folder}/backup ; argv[]={folder}/backup ; ignore_errors=no ; pid=0 }}
+ExecMainExitTimestampMonotonic=1000000
+Environment=
+Id=backup.service
+
+Result=success
+ExecStart={{ path=/bin/sh ; argv[]=/bin/sh -c restic restore latest ; ignore_errors=no ; pid=0 }}
+ExecMainExitTimestampMonotonic=0
+Id=drill.service
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that counts as a server's own, with a job's scripts in it."""
+    for name, text in {"backup": SCRIPT, "with-restic": WRAPPER, "environment": ENVIRONMENT}.items():
+        (tmp_path / name).write_text(text.format(folder=tmp_path))
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(program, "OWN", re.compile(re.escape(str(tmp_path))))
+    return tmp_path
+
+
+def job(folder: Path) -> dict[str, Any]:
+    words = str(folder / "backup")
+    found = program.scripts([words])
+    return {
+        "kind": "backup", "name": "backup.timer", "unit": "backup.service",
+        "tools": program.tools(words, found), "_words": words, "_scripts": found, "_settings": program.settings([], found),
+    }  # fmt: skip
+
+
+# ---- units and scripts -------------------------------------------------------------------------
+
+
+def test_a_timer_is_known_by_what_its_script_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in {"systemctl": SYSTEMCTL, "timers": TIMERS, "services": SERVICES}.items():
+        (folder / name).write_text(text.format(folder=folder))
+    (folder / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    backup, drill = program.by_timers()
+    assert (backup["kind"], backup["name"], backup["unit"]) == ("backup", "backup.timer", "backup.service")
+    assert backup["enabled"] and backup["active"] and backup["tools"] == ["pg_dump", "restic"]
+    assert backup["result"] == "exit-code" and backup["ended"] > 0
+    assert (drill["kind"], drill["enabled"], drill["active"]) == ("drill", False, False)
+    assert drill["result"] == "" and drill["ended"] is None  # it has not run since the boot
+    assert not [name for name in program.public(backup) if name.startswith("_")]
+
+
+def test_what_a_script_calls_and_reads_is_read_as_well_and_its_comments_are_not(folder: Path) -> None:
+    found = program.scripts([str(folder / "backup")])
+    assert set(found) == {str(folder / "backup"), str(folder / "with-restic")}
+    assert program.settings([], found)["RESTIC_REPOSITORY"] == "rclone:store"
+    assert program.kind("# restic backup", {}) == "backup"  # a command line has no comments
+    assert program.kind("", {"/usr/local/sbin/x": "#!/bin/sh\n# restic backup\ntrue\n"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("restic backup /home", "backup"),
+        ("restic -r sftp:store:repo backup /home", "backup"),
+        ("pg_dump aiapp | gzip > /var/backups/aiapp.sql.gz", "backup"),
+        ("borgmatic --verbosity 1", "backup"),
+        ("restic restore latest --target /var/tmp/back", "drill"),
+        ("restic forget --prune", ""),
+        ("dpkg-db-backup", ""),
+        ("pg_restore --list aiapp.dump", ""),
+    ],
+)
+def test_kinds(words: str, kind: str) -> None:
+    assert program.kind(words, {}) == kind
+
+
+def test_a_command_that_only_knows_where_is_used_as_it_is(folder: Path) -> None:
+    told = program.Store(job(folder))
+    assert told.command == [str(folder / "with-restic")]
+    assert told.where == "rclone:store" and told.password == str(folder / "password")
+    assert told.ssh() == ["ssh", "-F", str(folder / "ssh_config"), "store"]
+
+
+@pytest.mark.parametrize(
+    ("where", "host"),
+    [
+        ("sftp:me@store.example:/srv/repo", "store.example"),
+        ("rest:https://me:pass@store.example:8000/me", "store.example"),
+        ("s3:https://s3.example.com/bucket", "s3.example.com"),
+        ("b2:bucket:path", "b2"),
+        ("/var/backups/repo", ""),
+        ("rclone:remote:path", "?"),
+    ],
+)
+def test_where_a_repository_is(where: str, host: str) -> None:
+    told = store(f"restic -r {where} -p /etc/password backup /home")
+    assert (told.where, told.host(), told.password) == (where, host, "/etc/password")
+
+
+def store(words: str, **settings: str) -> program.Store:
+    return program.Store({"_words": words, "_scripts": {}, "_settings": settings, "name": "backup.timer"})
+
+
+def test_a_password_in_an_address_is_masked() -> None:
+    masked = store("", RESTIC_PASSWORD="hunter2hunter2").masked(
+        "rest:https://me:pass@host/ and hunter2hunter2"
+    )
+    assert masked == "rest:https://••••@host/ and ••••••"
+
+
+def test_a_folder_of_this_server_is_here(tmp_path: Path) -> None:
+    told = program.place(store(f"restic -r {tmp_path} backup /home"))
+    assert told == {"place": "here", "host": str(tmp_path)}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-11-26T18:57:04.377983285Z", 1795719424.0),
+        ("2026-11-26T20:57:04+02:00", 1795719424.0),
+        ("2026-11-26T13:27:04.5-05:30", 1795719424.0),
+    ],
+)
+def test_restic_s_times(text: str, seconds: float) -> None:
+    assert program.seconds(text) == seconds
+
+
+# ---- dumps that lie about ----------------------------------------------------------------------
+
+
+def test_a_dump_is_found_by_what_is_in_it_and_counts_if_everybody_may_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "PLACES", (str(tmp_path),))
+    monkeypatch.setattr(program, "everybody_reads", lambda path: bool(Path(path).stat().st_mode & 0o004))
+    text = b"--\n-- PostgreSQL database dump\n--\n\nSELECT 1;\n"
+    contents = {
+        "custom": b"PGDMP\x01\x0e\x00", "plain.txt": text, "packed.gz": gzip.compress(text),
+        "closed.sql": text, "notes.sql": b"SELECT 1;\n", "broken.gz": b"\x1f\x8b\x08", "empty.sql": b"",
+    }  # fmt: skip
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).chmod(0o600 if name == "closed.sql" else 0o644)
+    (tmp_path / "link").symlink_to(tmp_path / "custom")
+    deep = tmp_path / "1" / "2" / "3" / "4"
+    deep.mkdir(parents=True)
+    (deep / "too-deep.sql").write_bytes(text)
+    assert {Path(path).name for path in program.open_dumps()} == {"custom", "plain.txt", "packed.gz"}
+
+
+def test_a_closed_folder_keeps_everybody_out(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "dump").write_text("x")
+    (closed / "dump").chmod(0o644)
+    assert not program.everybody_reads(str(closed / "dump"))
+
+
+# ---- comparing ---------------------------------------------------------------------------------
+
+
+def test_rows_that_came_meanwhile_are_neither_missing_nor_strange() -> None:
+    before, after = {"public.usage": {"a", "b", "old"}}, {"public.usage": {"a", "b", "new"}}
+    (table,) = program.compared("aiapp", {"public.usage": {"a", "b", "old"}}, before, after)
+    assert table == {"name": "aiapp: usage", "rows": 3, "missing": 0, "strange": 0}
+    (table,) = program.compared("aiapp", {"public.usage": {"a", "x"}}, before, after)
+    assert (table["missing"], table["strange"]) == (1, 1)
+    (table,) = program.compared("aiapp", {}, before, after)
+    assert (table["rows"], table["missing"]) == (0, 2)
+
+
+# ---- a real store ------------------------------------------------------------------------------
+
+Authorize = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture
+def store_of(folder: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> Iterator[Authorize]:
+    """What the program finds out about a store whose key has this forced command."""
+    for name in ("restic", "rclone"):
+        if not (found := shutil.which(name)):
+            pytest.skip(f"{name} is not installed: sudo apt-get install {name}")
+        # Neither sshd nor the program goes by this process's own PATH.
+        monkeypatch.setattr(program, "PATH", f"{Path(found).parent}:{program.PATH}")
+    authorized = sshd.folder / "authorized"
+    as_it_was = authorized.read_text()
+    config = sshd.config(IdentityFile=str(sshd.folder / "other")).read_text()
+    (folder / "ssh_config").write_text(config.replace("Host server", "Host store"))
+    (folder / "password").write_text("a password of the tests\n")
+    (folder / "password").chmod(0o600)
+    home = Path(f"~{MAY}").expanduser() / f"store-{free_port()}"
+
+    def ask(command: str) -> dict[str, Any]:
+        forced = command.format(rclone=shutil.which("rclone"), home=home)
+        options = f'restrict,command="{forced}" ' if forced else ""
+        authorized.write_text(f"{as_it_was}{options}{(sshd.folder / 'other.pub').read_text()}")
+        if command:
+            shell(str(folder / "with-restic"), "init")
+            (folder / "copy").mkdir(exist_ok=True)
+            (folder / "copy" / "aiapp.dump").write_bytes(b"")
+            shell(str(folder / "with-restic"), "backup", str(folder / "copy"))
+        told = program.described(job(folder))
+        assert told is not None
+        return told
+
+    yield ask
+    authorized.write_text(as_it_was)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def test_a_key_that_can_only_append_is_told_from_one_that_can_delete(store_of: Authorize) -> None:
+    told = store_of("{rclone} -q serve restic --stdio --append-only {home}")
+    assert (told["delete"], told["shell"], told["problem"]) == ("refused", False, "")
+    assert told["count"] == 1 and told["place"] == "here"  # this sshd is on this computer
+    assert [Path(held["path"]).name for held in told["dumps"]] == ["aiapp.dump"] and told["size"] == 0
+    assert [password["ours"] for password in told["passwords"]] == [True]
+
+
+def test_a_key_that_can_delete(store_of: Authorize) -> None:
+    told = store_of("{rclone} -q serve restic --stdio {home}")
+    assert (told["delete"], told["shell"], told["problem"]) == ("allowed", False, "")
+
+
+def test_a_key_that_opens_a_shell(store_of: Authorize) -> None:
+    assert store_of("")["shell"] is True
+
+
+def test_a_look_leaves_no_lock_and_no_copy(store_of: Authorize, folder: Path) -> None:
+    store_of("{rclone} -q serve restic --stdio --append-only {home}")
+    program.described(job(folder))
+    locks = subprocess.run(
+        [folder / "with-restic", "list", "locks", "--no-lock"], capture_output=True, text=True, timeout=60
+    )
+    assert (locks.returncode, locks.stdout) == (0, "")
+
+
+# ---- what comes back ---------------------------------------------------------------------------
+
+
+def test_the_whole_look_is_understood() -> None:
+    answer = json.dumps(program.look())
+    found = parse_backups(Result(answer, "", 0))
+    assert found.host and found.now > 1.7e9
+
+
+@pytest.mark.parametrize(
+    ("result", "says"),
+    [
+        (Result("", "bash: python3: command not found", 127), "python3 is not installed"),
+        (Result("", "Traceback\nOSError: it broke", 1), "OSError: it broke"),
+        (Result("{}", "", 0), "not understood"),
+        (Result("", "", 0), "not understood"),
+    ],
+)
+def test_what_cannot_be_read_says_why(result: Result, says: str) -> None:
+    with pytest.raises(Unreadable, match=says):
+        parse_backups(result)

@@ -89,7 +89,8 @@ def job(folder: Path) -> dict[str, Any]:
     found = program.scripts([words])
     return {
         "kind": "backup", "name": "backup.timer", "unit": "backup.service",
-        "tools": program.tools(words, found), "_words": words, "_scripts": found, "_settings": program.settings([], found),
+        "tools": program.tools(words, found), "_words": words,
+        "_scripts": found, "_settings": program.settings([], found),
     }  # fmt: skip
 
 

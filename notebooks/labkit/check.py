@@ -14,7 +14,7 @@ from labkit.connection import Result, Unreachable
 from labkit.facts import Fact, Unreadable
 from labkit.gather import Look, gather
 from labkit.outside import Answers
-from labkit.verdict import Depth, Finding, Verdict, overall, skipped, unknown
+from labkit.verdict import Depth, Finding, Verdict, overall, unknown
 
 
 def _was_exercised(findings: Iterable[Finding]) -> bool:
@@ -120,8 +120,6 @@ def run(
 
 def judge(item: Item, look: Look, answers: Answers, target: Target) -> tuple[Finding, ...]:
     """The findings of each aspect by itself: a blind spot in one hides nothing that another one sees."""
-    if not item.aspects:
-        return (skipped("not built yet"),)
     findings = [finding for aspect in item.aspects for finding in _said(aspect, look, answers, target)]
     return tuple(dict.fromkeys(findings))
 

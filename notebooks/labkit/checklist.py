@@ -13,18 +13,16 @@ from labkit.checks.item_07_account import ITEM as ACCOUNT
 from labkit.checks.item_08_secrets import ITEM as SECRETS
 from labkit.checks.item_09_supervisor import ITEM as SUPERVISOR
 from labkit.checks.item_10_monitoring import ITEM as MONITORING
+from labkit.checks.item_11_backups import ITEM as BACKUPS
 from labkit.checks.item_12_ssh import ITEM as SSH
 from labkit.checks.item_13_limits import ITEM as LIMITS
 from labkit.checks.item_14_errors import ITEM as ERRORS
 from labkit.checks.item_15_cost import ITEM as COST
 
-_LATER = (Item(11, "Backups configured (if stateful)", "Backups", "09_backups", "Backups"),)
-_NOW = (
+ITEMS: tuple[Item, ...] = (
     DOMAIN, HTTPS, HEALTH, LOGS, ROTATION, FIREWALL, ACCOUNT, SECRETS, SUPERVISOR,
-    MONITORING, SSH, LIMITS, ERRORS, COST,
+    MONITORING, BACKUPS, SSH, LIMITS, ERRORS, COST,
 )  # fmt: skip
-
-ITEMS: tuple[Item, ...] = tuple(sorted((*_NOW, *_LATER), key=lambda item: item.number))
 
 
 def items(numbers: list[int]) -> tuple[Item, ...]:

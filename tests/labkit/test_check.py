@@ -13,7 +13,7 @@ from labkit.connection import Connection, Result, Unreachable
 from labkit.facts import Fact, Unreadable
 from labkit.gather import Look
 from labkit.outside import Answers, Questions
-from labkit.verdict import Depth, Finding, Verdict, failed, passed, unknown
+from labkit.verdict import Depth, Finding, Verdict, failed, passed, skipped, unknown
 
 from tests.labkit.sshd import MAY_NOT, Sshd, free_port
 
@@ -69,11 +69,6 @@ def test_a_fault_in_a_check_is_not_a_verdict_on_the_server() -> None:
     (finding,) = judge(item(has_a_fault), Look({"open": Result("x", "", 0)}))
     assert finding.verdict is Verdict.UNKNOWN
     assert "a fault in labcheck itself, in has_a_fault: ZeroDivisionError" in finding.saw
-
-
-def test_an_item_without_aspects_is_skipped() -> None:
-    (finding,) = judge(item(), Look())
-    assert (finding.verdict, finding.saw) == (Verdict.SKIP, "not built yet")
 
 
 def run(server: Connection, *items: Item, exercise: bool = False) -> check.Report:
@@ -209,7 +204,7 @@ def test_the_exit_status_follows_from_the_verdicts() -> None:
         return report.exit_status(strict=strict)
 
     bad, good, blind = failed("x", expected="y", why="z"), passed("x"), unknown("x")
-    skip = Finding(Verdict.SKIP, "not built yet")
+    skip = skipped("no state")
     assert (status(good, skip), status(good, blind), status(blind, bad, good)) == (0, 2, 1)
     assert (status(good, skip, strict=True), status(good, strict=True)) == (2, 0)
 

@@ -44,16 +44,6 @@ def test_a_wrong_command_line_is_64_with_a_sentence() -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_items_that_are_not_built_are_skipped_and_strict_minds(sshd: Sshd, tmp_path: Path) -> None:
-    settings = f'[target]\nhost = "server"\nssh_config = "{sshd.config()}"\ndomain = "app.example"\n'
-    (tmp_path / "labcheck.toml").write_text(settings)
-    done = labcheck("--item", "11", folder=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert " 11  SKIP  Backups  not built yet\n" in done.stdout
-    assert "0 of 1 pass · 1 skipped" in done.stdout
-    assert labcheck("--item", "11", "--strict", folder=tmp_path).returncode == 2
-
-
 def test_json_is_all_that_is_printed(sshd: Sshd) -> None:
     done = labcheck("server", "-F", str(sshd.config()), "--domain", "app.invalid", "--item", "7", "--json")
     data = json.loads(done.stdout)

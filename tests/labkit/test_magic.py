@@ -288,8 +288,7 @@ def test_where_there_is_no_bash_a_sentence_says_so(cell: Cell, monkeypatch: pyte
     assert "there is no bash on this computer" in failure(cell, "%%laptop", "true")
 
 
-def test_an_item_that_is_not_built_is_skipped_in_stable_words(cell: Cell) -> None:
-    assert cell("%check 11") == "11  SKIP  Backups configured (if stateful)\n      not built yet\n"
+def test_a_number_that_is_not_on_the_checklist_is_a_sentence(cell: Cell) -> None:
     assert failure(cell, "%check 16") == "there is no item 16: the checklist has 1 to 15"
     assert "usage" in failure(cell, "%check")
 
@@ -318,7 +317,6 @@ def test_in_a_notebook_a_failure_is_one_line_without_a_traceback(settings: Path,
         cells=[
             new("%load_ext labkit"),
             new("%%vm\necho a\nsleep 3\necho b >&2"),
-            new("%check 11"),
             new("%check 7"),
             new("%%vm\nfalse"),
         ]
@@ -328,9 +326,9 @@ def test_in_a_notebook_a_failure_is_one_line_without_a_traceback(settings: Path,
         NotebookClient(book, timeout=60, kernel_name="python3").execute()
     said = ["".join(o.text for o in c.outputs if o.output_type == "stream") for c in book.cells]
     # What a cell says while it is silent, and what the look at item 7 does, is gone when they have ended.
-    assert said.pop(3).startswith("7  ")
-    assert said == ["", "a\nb\n", "11  SKIP  Backups configured (if stateful)\n      not built yet\n", ""]
-    (error,) = book.cells[4].outputs
+    assert said.pop(2).startswith("7  ")
+    assert said == ["", "a\nb\n", ""]
+    (error,) = book.cells[3].outputs
     assert error.traceback == ["CellFailed: exit status 1 from line 1: false"]
 
 

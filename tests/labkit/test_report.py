@@ -13,7 +13,7 @@ from labkit.check import Judged, Report
 from labkit.checks import Item, Target
 from labkit.connection import Result
 from labkit.facts import Fact
-from labkit.verdict import Finding, Verdict, failed, passed, unknown
+from labkit.verdict import failed, passed, skipped, unknown
 from rich.console import Console
 
 FAIL = failed(
@@ -26,7 +26,7 @@ FAIL = failed(
 
 
 def item(number: int, short: str) -> Item:
-    return Item(number, f"{short} configured", short, "01_vm_setup", "Firewall")
+    return Item(number, f"{short} configured", short, "01_vm_setup", "Firewall", ())
 
 
 def made(*judged: Judged) -> Report:
@@ -44,7 +44,7 @@ REPORT = made(
     Judged(item(1, "Domain"), (passed("A 198.51.100.10 is this server", detail="TTL 60 s"),)),
     Judged(item(6, "Firewall"), (passed("rules persist"), FAIL, unknown("no IPv6 here"))),
     Judged(item(7, "Account"), (unknown("sudo asks for a password", next="add NOPASSWD"),)),
-    Judged(item(15, "Cost"), (Finding(Verdict.SKIP, "not built yet"),)),
+    Judged(item(15, "Cost"), (skipped("no state"),)),
 )
 
 
@@ -71,7 +71,7 @@ def test_piped_it_is_one_plain_line_where_all_is_well_and_the_reasons_where_it_i
         '           taught in  01_vm_setup, "Firewall"\n'
         "  7   ??   Account   could not look: sudo asks for a password\n"
         "           next       add NOPASSWD\n"
-        " 15  SKIP  Cost      not built yet\n"
+        " 15  SKIP  Cost      no state\n"
         "\n"
         "1 of 4 pass · 1 fails · 1 could not be looked at · 1 skipped" + " " * 15 + "2.4 s\n"
     )

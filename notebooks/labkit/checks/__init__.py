@@ -107,7 +107,7 @@ class Item:
     """One line of the deployment checklist.
 
     `title` is the checklist's own wording, `short` the name in a table. `chapter` is a notebook's name
-    without .ipynb, and `section` the heading in it. An item without aspects is not built yet.
+    without .ipynb, and `section` the heading in it.
     """
 
     number: int
@@ -115,5 +115,5 @@ class Item:
     short: str
     chapter: str
     section: str
-    aspects: tuple[Aspect, ...] = ()
+    aspects: tuple[Aspect, ...]
     exercise: Exercise | None = None

@@ -1,7 +1,4 @@
-"""Real PostgreSQL, Redis and Chroma on 127.0.0.1, for the tests of what speaks to them.
-
-Where one cannot be had, its tests are skipped with the reason; with LAB_SERVICES=required they fail.
-"""
+"""Real PostgreSQL, Redis and Chroma on 127.0.0.1, for the tests of what speaks to them."""
 
 from __future__ import annotations
 
@@ -18,10 +15,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import httpx2
-import pytest
+
+from tests.needed import absent, program
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LOCK = CHECKOUT / "vagrant" / "internet" / "repository" / "chroma" / "requirements.lock"
@@ -49,23 +47,6 @@ if runs "$1"; then
 fi
 [ "$folder_is" = kept ] || rm -rf "$2"
 """
-
-
-def absent(reason: str) -> NoReturn:
-    """Skips the test, or fails it where everything has to be there."""
-    if os.environ.get("LAB_SERVICES") == "required":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
-
-
-def program(name: str, package: str) -> Path:
-    """Where it is: the newest of Debian's PostgreSQLs, which are not in the PATH, else what the PATH has."""
-    packaged = Path("/usr/lib/postgresql").glob(f"*/bin/{name}")
-    versions = sorted(packaged, key=lambda path: float(path.parts[-3]), reverse=True)
-    found = versions[0] if versions else shutil.which(name)
-    if found is None:
-        absent(f"{name} is not installed: sudo apt-get install {package}")
-    return Path(found)
 
 
 def free_port() -> int:

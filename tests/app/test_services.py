@@ -19,8 +19,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from tests.needed import program
+
 from .conftest import ROOT, wait_until
-from .services import ChromaServer, PostgresServer, RedisServer, Service, program
+from .services import ChromaServer, PostgresServer, RedisServer, Service
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 

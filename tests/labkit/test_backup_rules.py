@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from tests.needed import program
 
 CHAPTER = Path(__file__).resolve().parents[2] / "notebooks" / "09_backups.ipynb"
 BACKUP = "aiapp_backup_last_success_timestamp_seconds"
@@ -66,15 +65,8 @@ def cases() -> list[tuple[str, list[dict[str, str]], int, list[str]]]:
     ]
 
 
-@pytest.fixture
-def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
-        pytest.skip("promtool is not installed: sudo apt-get install prometheus")
-    return found
-
-
-def test_each_rule_fires_when_it_should_and_not_before(promtool: str, tmp_path: Path) -> None:
+def test_each_rule_fires_when_it_should_and_not_before(tmp_path: Path) -> None:
+    promtool = program("promtool", "prometheus")
     (tmp_path / "backup.yml").write_text(rules(), encoding="utf-8")
     names = ("BackupTooOld", "BackupFailed", "BackupUnknown", "RestoreDrillTooOld")
     tests = [

@@ -17,6 +17,7 @@ from labkit.connection import Result
 from labkit.facts import Unreadable
 from labkit.facts.backups import parse_backups
 
+from tests import needed
 from tests.labkit.sshd import MAY, Sshd, free_port, shell
 
 SCRIPT = """\
@@ -240,10 +241,9 @@ Authorize = Callable[[str], dict[str, Any]]
 def store_of(folder: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> Iterator[Authorize]:
     """What the program finds out about a store whose key has this forced command."""
     for name in ("restic", "rclone"):
-        if not (found := shutil.which(name)):
-            pytest.skip(f"{name} is not installed: sudo apt-get install {name}")
+        found = needed.program(name, name)
         # Neither sshd nor the program goes by this process's own PATH.
-        monkeypatch.setattr(program, "PATH", f"{Path(found).parent}:{program.PATH}")
+        monkeypatch.setattr(program, "PATH", f"{found.parent}:{program.PATH}")
     authorized = sshd.folder / "authorized"
     as_it_was = authorized.read_text()
     config = sshd.config(IdentityFile=str(sshd.folder / "other")).read_text()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import nbformat
 import pytest
+
+from tests.needed import program
 
 CHAPTER = Path(__file__).parents[2] / "notebooks" / "08_errors_and_cost.ipynb"
 
@@ -21,8 +22,7 @@ def files() -> dict[str, str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    if not shutil.which("promtool"):
-        pytest.skip("promtool is not installed: sudo apt-get install prometheus")
+    program("promtool", "prometheus")
     for path, text in files().items():
         if path.startswith("/etc/prometheus/rules/"):
             file = tmp_path / path.removeprefix("/etc/prometheus/")

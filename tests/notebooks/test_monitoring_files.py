@@ -9,6 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.needed import program
+
 CHAPTER = Path(__file__).resolve().parents[2] / "notebooks" / "07_monitoring.ipynb"
 ETC = "/etc/prometheus/"
 
@@ -66,21 +68,16 @@ def test_the_health_alert_is_the_module_s() -> None:
     assert all(f"> {limit}\n" in rules for limit in ("0.05", "5", "0.8", "100"))
 
 
-promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed here")
-
-
 def rules_pass(etc: Path) -> bool:
     """Whether the rules pass their tests."""
-    command = ["promtool", "test", "rules", "aiapp.yml", "cost.yml"]
+    command = [program("promtool", "prometheus"), "test", "rules", "aiapp.yml", "cost.yml"]
     return subprocess.run(command, cwd=etc / "rules" / "tests", capture_output=True).returncode == 0
 
 
-@promtool
 def test_the_rules_pass_their_tests(etc: Path) -> None:
     assert rules_pass(etc)
 
 
-@promtool
 @pytest.mark.parametrize(
     ("old", "new"),
     [

@@ -128,7 +128,8 @@ ALERTS = CostAlerts(True, (NEAR, ABOVE), True, True, 1, frozenset())
 def rules(*given: CostRule, budgets: tuple[float, ...] = (100, 100, 100), **changes: Any) -> list[Finding]:
     processes = tuple(counts(number, 0.0, budget) for number, budget in enumerate(budgets))
     alerts = replace(ALERTS, rules=given or ALERTS.rules, **changes)
-    return list(item.a_rule_knows_the_budget(alerts, replace(SPENT, processes=processes), target=TARGET))
+    knows = item.a_rule_knows_the_budget(alerts, replace(SPENT, processes=processes), target=TARGET)
+    return [*item.an_alert_is_evaluated(alerts, target=TARGET), *knows]
 
 
 def test_an_alert_at_the_budget_and_one_before_pass() -> None:
@@ -155,7 +156,7 @@ def test_what_is_wrong_with_the_rules_is_said(findings: list[Finding], expected:
 
 
 def test_no_rule_about_cost_fails() -> None:
-    found = list(item.a_rule_knows_the_budget(replace(ALERTS, rules=()), SPENT, target=TARGET))
+    found = list(item.an_alert_is_evaluated(replace(ALERTS, rules=()), target=TARGET))
     assert verdict(found) == "FAIL" and "no alert about cost" in said(found)
 
 

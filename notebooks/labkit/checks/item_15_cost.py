@@ -102,9 +102,9 @@ def the_log_says_the_same(spent: Spent) -> Iterator[Finding]:
         yield passed("the log says the same, to the last digit", detail=f"{len(known)} requests")
 
 
-@aspect(alerts=cost_alerts, spent=spending)
-def a_rule_knows_the_budget(alerts: CostAlerts, spent: Spent, target: Target) -> Iterator[Finding]:
-    """Prometheus evaluates an alert that fires when a day costs more than a budget that makes sense."""
+@aspect(alerts=cost_alerts)
+def an_alert_is_evaluated(alerts: CostAlerts, target: Target) -> Iterator[Finding]:
+    """Prometheus is there, has alerts about cost, and can evaluate each."""
     if not alerts.prometheus:
         yield failed(
             "nobody evaluates rules here: Prometheus does not answer on 127.0.0.1:9090",
@@ -112,15 +112,13 @@ def a_rule_knows_the_budget(alerts: CostAlerts, spent: Spent, target: Target) ->
             why="a loop that asks a model all night is found on the bill",
             next="see 07_monitoring, and then this chapter",
         )
-        return
-    if not alerts.rules:
+    elif not alerts.rules:
         yield failed(
             "Prometheus has no alert about cost",
             expected=f"one that fires when a day costs more than ${target.budget:g}",
             why="a loop that asks a model all night is found on the bill",
             next="put the rules into /etc/prometheus/rules, and reload Prometheus",
         )
-        return
     for rule in alerts.rules:
         if rule.health != "ok":
             yield failed(
@@ -129,6 +127,13 @@ def a_rule_knows_the_budget(alerts: CostAlerts, spent: Spent, target: Target) ->
                 why="it never fires",
                 next="Prometheus's page /rules says what is wrong with it",
             )
+
+
+@aspect(alerts=cost_alerts, spent=spending)
+def a_rule_knows_the_budget(alerts: CostAlerts, spent: Spent, target: Target) -> Iterator[Finding]:
+    """An alert fires when a day costs more than a budget that makes sense, and one before that."""
+    if not alerts.rules:
+        return  # said above
     budgets = {process.after[_BUDGET] for process in spent.processes if _BUDGET in process.after}
     if len(budgets) > 1:
         yield failed(
@@ -173,7 +178,7 @@ def _limit(rule: CostRule, budgets: set[float]) -> float | None:
 @aspect(alerts=cost_alerts)
 def it_would_reach_somebody(alerts: CostAlerts) -> Iterator[Finding]:
     """Prometheus knows an Alertmanager, and that one has somebody to tell and does not keep it to itself."""
-    if not alerts.prometheus or not alerts.rules:
+    if not alerts.rules:
         return  # said above
     if not alerts.connected or not alerts.alertmanager:
         saw = "Prometheus knows no Alertmanager" if not alerts.connected else "Alertmanager does not answer"
@@ -248,6 +253,7 @@ ITEM = Item(
         calls_have_a_price,
         the_processes_count_what_the_ledger_holds,
         the_log_says_the_same,
+        an_alert_is_evaluated,
         a_rule_knows_the_budget,
         it_would_reach_somebody,
     ),

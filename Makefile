@@ -5,8 +5,8 @@ PYTHON ?= python3
 
 help:      ; @$(PYTHON) vagrant/lab.py help
 lab:       ; @$(PYTHON) vagrant/lab.py lab
-test:      ; @$(PYTHON) vagrant/lab.py test
-test-all:  ; @$(PYTHON) vagrant/lab.py test --all
+test:      ; @$(PYTHON) vagrant/lab.py test $(PART)
+test-all:  ; @$(PYTHON) vagrant/lab.py test --all $(PART)
 test-fast: ; @$(PYTHON) vagrant/lab.py test-fast
 ssh:       ; @$(PYTHON) vagrant/lab.py ssh $(HOST)
 check:     ; @$(PYTHON) vagrant/lab.py check $(ARGS)

@@ -11,6 +11,7 @@ import pytest
 from tests.notebooks.conftest import Writer, code, prose, write_notebook
 from vagrant.host import chapters, proof
 from vagrant.host.proof import Stage
+from vagrant.host.say import Problem
 
 __all__ = ["write_notebook"]
 
@@ -32,11 +33,26 @@ def test_every_test_that_needs_the_machine_is_in_a_stage() -> None:
 
 def test_the_chapters_run_on_a_bare_server_and_make_what_the_others_start_from() -> None:
     stages = proof.stages(ROOT, every=False)
-    (needed,) = (stage for stage in stages if stage.needed)
+    (needed,) = (stage for stage in stages if stage.makes)
     assert needed.afresh and needed.start == "bare" and "--lab-run=again" not in needed.arguments
-    assert {stage.start for stage in stages[stages.index(needed) + 1 :]} == {
-        f"after-{chapters.chapters(ROOT)[-1]}"
-    }
+    assert needed.makes == f"after-{chapters.chapters(ROOT)[-1]}"
+    assert {stage.start for stage in stages[stages.index(needed) + 1 :]} == {needed.makes}
+
+
+def test_a_part_alone_begins_with_what_makes_its_server_unless_there_is_one() -> None:
+    stages = proof.stages(ROOT, every=True)
+    finished = f"after-{chapters.chapters(ROOT)[-1]}"
+
+    def names(*wanted: str, saved: tuple[str, ...]) -> list[str]:
+        return [stage.name for stage in proof.chosen(stages, wanted, saved)]
+
+    assert names(saved=()) == [stage.name for stage in stages]
+    assert names("mutants", saved=("bare",)) == ["chapters", "mutants"]
+    assert names("off", "mutants", saved=("bare", finished)) == ["mutants", "off"]
+    assert names("bare", saved=("bare",)) == ["bare"]
+    with pytest.raises(Problem, match="no part mutant") as mistyped:
+        names("mutant", saved=())
+    assert "mutants" in mistyped.value.next_steps[0]
 
 
 def test_all_mutants_are_for_who_asks_for_all() -> None:

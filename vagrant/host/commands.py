@@ -43,6 +43,7 @@ The lab: a real server on this computer, and notebooks that lead through a first
   make destroy          remove the server with its snapshots
   make test             prove everything, on a machine of its own
   make test-all         the same, with every wrong server (else one for each item) and every cell twice
+                        (both: PART="mutants off", these parts alone; on the server that was tested last)
   make test-fast        prove what needs no machine, in two to four minutes
 
 Without make (Windows): python vagrant/lab.py lab, python vagrant/lab.py check --item 6, and so on.
@@ -398,8 +399,11 @@ def self_installs(lab: Lab) -> bool:
 
 
 def test_command(lab: Lab, arguments: list[str]) -> int:
-    """Everything, on a machine of its own that is switched off at the end."""
+    """Everything, or the parts that are named, on a machine of its own that is switched off at the end."""
     started = time.monotonic()
+    every = "--all" in arguments
+    names = [argument for argument in arguments if argument != "--all"]
+    stages = proof.chosen(proof.stages(CHECKOUT, every), names, [])  # who mistyped a name hears of it at once
     machine = lab.machine
     if machine.name == "lab":
         raise Problem(
@@ -412,18 +416,19 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
         checks: list[proof.Checked] = []
 
         def without_a_machine(stopped: threading.Event) -> None:
-            checks.extend(proof.fast(CHECKOUT, lab.environment, lab.log / "test-fast.log", stopped))
+            if not names:
+                checks.extend(proof.fast(CHECKOUT, lab.environment, lab.log / "test-fast.log", stopped))
 
         try:
             lab.up(None, beside=without_a_machine)
-            if not fresh:
+            if names:
+                stages = proof.chosen(proof.stages(CHECKOUT, every), names, chapters.saved(machine))
+            if not fresh and stages[0].start == chapters.BARE:
                 chapters.restore(machine, chapters.BARE)
             status = proof.say(checks)
-            title = "the bare machine, and beside it what needs none"
+            title = "the bare machine" + ("" if names else ", and beside it what needs none")
             took = [proof.Took(title, time.monotonic() - started, status == 0)]
-            took += proof.on_the_machine(
-                machine, lab.environment, chapters.context(machine), lab.log, every=arguments == ["--all"]
-            )
+            took += proof.on_the_machine(machine, lab.environment, chapters.context(machine), lab.log, stages)
         finally:
             if machine.identity():
                 machine.hang_up()

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from types import TracebackType
 from . import chapters, children
 from .environment import Environment
 from .machine import Machine
-from .say import Step, line, seconds, step
+from .say import Problem, Step, line, seconds, step
 
 STAGE_LIMIT = 7200.0  # seconds; the longest takes three quarters of an hour on an emulated machine
 
@@ -111,8 +112,8 @@ def say(checks: list[Checked]) -> int:
 class Stage:
     """One run of pytest on the server in the state of the snapshot `start`.
 
-    The stage before leaves that state, unless it failed, or this one is to begin `afresh`. `needed`: it makes
-    the state that all later ones start from.
+    The stage before leaves that state, unless it failed, or this one is to begin `afresh`. `makes`: the state
+    that it leaves, and that all later ones start from.
     """
 
     name: str
@@ -120,7 +121,7 @@ class Stage:
     arguments: tuple[str, ...]
     start: str
     afresh: bool = False
-    needed: bool = False
+    makes: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,38 +144,52 @@ def stages(checkout: Path, every: bool) -> list[Stage]:
     tests = ("-m", "vm", "--tb=short", "--durations=10")
     cells = ("--nbval", "-p", "tests.notebooks.nbval_guard")
     return [
-        Stage("1-bare", "the bare server, and the internet beside it",
+        Stage("bare", "the bare server, and the internet beside it",
               (*tests, "tests/vm/test_1_bare.py", "tests/provision"), start=chapters.BARE),
-        Stage("2-chapters", "the chapters, every output compared",
-              (*cells, *notebooks), start=chapters.BARE, afresh=True, needed=True),
-        Stage("3-again", "the chapters' steps again, on the finished server",
+        Stage("chapters", "the chapters, every output compared",
+              (*cells, *notebooks), start=chapters.BARE, afresh=True, makes=finished),
+        Stage("again", "the chapters' steps again, on the finished server",
               (*cells, f"--lab-run={'again' if every else 'steps'}", *notebooks), start=finished),
-        Stage("4-finished", "the finished server, and what cannot be seen of it",
+        Stage("finished", "the finished server, and what cannot be seen of it",
               (*tests, "tests/vm/test_2_finished.py"), start=finished),
-        Stage("5-rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished),
-        Stage("6-mutants", "servers that look right and are wrong",
+        Stage("rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished),
+        Stage("mutants", "servers that look right and are wrong",
               (*tests, *(["--all-mutants"] if every else []), "tests/vm/test_4_mutants.py"), start=finished),
-        Stage("7-off", "a server that is off", (*tests, "tests/vm/test_5_off.py"), start=finished),
+        Stage("off", "a server that is off", (*tests, "tests/vm/test_5_off.py"), start=finished),
     ]  # fmt: skip
 
 
+def chosen(every: list[Stage], names: Sequence[str], saved: Sequence[str]) -> list[Stage]:
+    """The stages of these names, all if there is none. Before them, what makes a state that is not saved yet.
+
+    Raises Problem for a name that no stage has.
+    """
+    known = [stage.name for stage in every]
+    if wrong := [name for name in names if name not in known]:
+        raise Problem(f"there is no part {wrong[0]}", f"the parts are: {', '.join(known)}")
+    wanted = [stage for stage in every if not names or stage.name in names]
+    missing = {stage.start for stage in wanted} - set(saved)
+    return [stage for stage in every if stage in wanted or (stage.makes and stage.makes in missing)]
+
+
 def on_the_machine(
-    machine: Machine, environment: Environment, context: dict[str, str], logs: Path, every: bool
+    machine: Machine, environment: Environment, context: dict[str, str], logs: Path, wanted: list[Stage]
 ) -> list[Took]:
     """The stages on a bare machine, as far as they can be run; how long each took. Raises Problem.
 
     Each leaves its whole output and a JUnit report in `logs`.
     """
     took: list[Took] = []
-    passed = True
-    for stage in stages(machine.checkout, every):
+    state = chapters.BARE
+    for stage in wanted:
         started = time.monotonic()
         line(f"{stage.title}:")
-        if stage.afresh or not passed:
+        if stage.afresh or state != stage.start:
             chapters.restore(machine, stage.start)
         passed = run(stage, machine.checkout, environment.python, context, logs)
         took.append(Took(stage.title, time.monotonic() - started, passed))
-        if stage.needed and not passed:
+        state = (stage.makes or stage.start) if passed else ""
+        if stage.makes and not passed:
             line("  --  what follows starts from the server that this makes: not run")
             break
     return took

@@ -452,9 +452,15 @@ def secret_files(store: Store) -> list[str]:
 
 
 def everybody_reads(path: str) -> bool:
-    status = Path(path).stat()
-    above = [folder.stat().st_mode for folder in Path(path).resolve().parents]
-    return bool(status.st_mode & stat.S_IROTH) and all(mode & stat.S_IXOTH for mode in above)
+    return bool(Path(path).stat().st_mode & stat.S_IROTH) and everybody_enters(
+        str(Path(path).resolve().parent)
+    )
+
+
+def everybody_enters(place: str) -> bool:
+    """Whether no folder on the way keeps other accounts out."""
+    folder = Path(place).resolve()
+    return folder.is_dir() and all(each.stat().st_mode & stat.S_IXOTH for each in (folder, *folder.parents))
 
 
 PLACES = (
@@ -467,19 +473,28 @@ def open_dumps() -> list[str]:
     """Dumps of databases that every account of this server may read."""
     found: list[str] = []
     seen = 0
-    for place in PLACES:
+    for place in filter(everybody_enters, PLACES):
         for folder, inside, names in os.walk(place):
-            if len(Path(folder).relative_to(place).parts) >= 3:
-                inside.clear()
+            deepest = len(Path(folder).relative_to(place).parts) >= 3
+            inside[:] = [] if deepest else [name for name in inside if mode(folder, name) & stat.S_IXOTH]
             for name in names:
                 seen += 1
                 if seen > ENTRIES:
                     return found
                 path = Path(folder, name)
+                readable = mode(folder, name)
                 with contextlib.suppress(OSError, EOFError):
-                    if stat.S_ISREG(path.lstat().st_mode) and everybody_reads(str(path)) and is_dump(path):
+                    if stat.S_ISREG(readable) and readable & stat.S_IROTH and is_dump(path):
                         found.append(str(path))
     return found
+
+
+def mode(folder: str, name: str) -> int:
+    """Of a file itself, not of where it points; 0 where it has gone."""
+    try:
+        return Path(folder, name).lstat().st_mode
+    except OSError:
+        return 0
 
 
 def is_dump(path: Path) -> bool:

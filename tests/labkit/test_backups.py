@@ -195,7 +195,7 @@ def test_a_dump_is_found_by_what_is_in_it_and_counts_if_everybody_may_read_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(program, "PLACES", (str(tmp_path),))
-    monkeypatch.setattr(program, "everybody_reads", lambda path: bool(Path(path).stat().st_mode & 0o004))
+    monkeypatch.setattr(program, "everybody_enters", lambda place: True)
     text = b"--\n-- PostgreSQL database dump\n--\n\nSELECT 1;\n"
     contents = {
         "custom": b"PGDMP\x01\x0e\x00", "plain.txt": text, "packed.gz": gzip.compress(text),
@@ -208,15 +208,20 @@ def test_a_dump_is_found_by_what_is_in_it_and_counts_if_everybody_may_read_it(
     deep = tmp_path / "1" / "2" / "3" / "4"
     deep.mkdir(parents=True)
     (deep / "too-deep.sql").write_bytes(text)
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "shut" / "away.sql").write_bytes(text)
+    (tmp_path / "shut").chmod(0o700)
     assert {Path(path).name for path in program.open_dumps()} == {"custom", "plain.txt", "packed.gz"}
 
 
 def test_a_closed_folder_keeps_everybody_out(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)
-    (closed / "dump").write_text("x")
-    (closed / "dump").chmod(0o644)
-    assert not program.everybody_reads(str(closed / "dump"))
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "password").touch(mode=0o644)
+    tmp_path.chmod(0o700)
+    assert program.everybody_reads("/etc/passwd") and program.everybody_enters("/usr/bin")
+    assert not program.everybody_reads(str(tmp_path / "inside" / "password"))
+    assert not program.everybody_enters(str(tmp_path / "inside"))
+    assert not program.everybody_enters("/usr/there-is-no-such-folder")
 
 
 # ---- comparing ---------------------------------------------------------------------------------

@@ -55,6 +55,15 @@ def test_a_part_alone_begins_with_what_makes_its_server_unless_there_is_one() ->
     assert "mutants" in mistyped.value.next_steps[0]
 
 
+def test_the_second_run_is_left_out_on_an_emulated_machine_unless_it_is_asked_for() -> None:
+    def again(*names: str, every: bool = False, emulated: bool = True) -> bool:
+        chosen = proof.chosen(proof.stages(ROOT, every), names, ["bare"], emulated)
+        return "again" in [stage.name for stage in chosen]
+
+    assert not again()
+    assert again(every=True) and again("again") and again(emulated=False)
+
+
 def test_all_mutants_are_for_who_asks_for_all() -> None:
     asked = [
         ["--all-mutants" in stage.arguments for stage in proof.stages(ROOT, every=every)]

@@ -403,7 +403,8 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
     started = time.monotonic()
     every = "--all" in arguments
     names = [argument for argument in arguments if argument != "--all"]
-    stages = proof.chosen(proof.stages(CHECKOUT, every), names, [])  # who mistyped a name hears of it at once
+    known = proof.stages(CHECKOUT, every)
+    proof.chosen(known, names)  # who mistyped a name hears of it at once
     machine = lab.machine
     if machine.name == "lab":
         raise Problem(
@@ -421,8 +422,10 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
 
         try:
             lab.up(None, beside=without_a_machine)
-            if names:
-                stages = proof.chosen(proof.stages(CHECKOUT, every), names, chapters.saved(machine))
+            choices = machine.choices()
+            emulated = choices is not None and choices.driver == "qemu"
+            saved = chapters.saved(machine) if names else []
+            stages = proof.chosen(known, names, saved, emulated)
             if not fresh and stages[0].start == chapters.BARE:
                 chapters.restore(machine, chapters.BARE)
             status = proof.say(checks)
@@ -437,6 +440,9 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
     for part in took:
         line(f"  {'ok' if part.passed else '!!'}  {seconds(part.seconds):>12}  {part.title}")
     passed = all(part.passed for part in took)
+    for stage in known:
+        if not names and stage not in stages:
+            line(f"  --  left out, as the processor is emulated: {stage.title} (make test PART={stage.name})")
     total = seconds(time.monotonic() - started)
     line(f"test: {'passed' if passed else 'failed'} ({total}); logs and JUnit reports: {lab.log}")
     return 0 if passed else 1

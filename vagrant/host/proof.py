@@ -113,7 +113,8 @@ class Stage:
     """One run of pytest on the server in the state of the snapshot `start`.
 
     The stage before leaves that state, unless it failed, or this one is to begin `afresh`. `makes`: the state
-    that it leaves, and that all later ones start from.
+    that it leaves, and that all later ones start from. `patient`: left out where the processor is emulated,
+    unless it is asked for.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Stage:
     start: str
     afresh: bool = False
     makes: str = ""
+    patient: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ def stages(checkout: Path, every: bool) -> list[Stage]:
         Stage("chapters", "the chapters, every output compared",
               (*cells, *notebooks), start=chapters.BARE, afresh=True, makes=finished),
         Stage("again", "the chapters' steps again, on the finished server",
-              (*cells, f"--lab-run={'again' if every else 'steps'}", *notebooks), start=finished),
+              (*cells, f"--lab-run={'again' if every else 'steps'}", *notebooks),
+              start=finished, patient=not every),
         Stage("finished", "the finished server, and what cannot be seen of it",
               (*tests, "tests/vm/test_2_finished.py"), start=finished),
         Stage("rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished),
@@ -159,15 +162,17 @@ def stages(checkout: Path, every: bool) -> list[Stage]:
     ]  # fmt: skip
 
 
-def chosen(every: list[Stage], names: Sequence[str], saved: Sequence[str]) -> list[Stage]:
-    """The stages of these names, all if there is none. Before them, what makes a state that is not saved yet.
+def chosen(
+    every: list[Stage], names: Sequence[str], saved: Sequence[str] = (), emulated: bool = False
+) -> list[Stage]:
+    """The stages of these names, or else all but what asks too much patience of an emulated machine.
 
-    Raises Problem for a name that no stage has.
+    Before them, what makes a state that is not saved yet. Raises Problem for a name that no stage has.
     """
     known = [stage.name for stage in every]
     if wrong := [name for name in names if name not in known]:
         raise Problem(f"there is no part {wrong[0]}", f"the parts are: {', '.join(known)}")
-    wanted = [stage for stage in every if not names or stage.name in names]
+    wanted = [stage for stage in every if stage.name in names or not (names or (emulated and stage.patient))]
     missing = {stage.start for stage in wanted} - set(saved)
     return [stage for stage in every if stage in wanted or (stage.makes and stage.makes in missing)]
 

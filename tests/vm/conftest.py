@@ -17,8 +17,8 @@ from labkit import config
 from labkit.connection import Connection
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-BUILT = tuple(range(1, 16))
-"""The items that this edition judges."""
+ITEMS = range(1, 16)
+"""The checklist's."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

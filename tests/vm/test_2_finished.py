@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from labkit.connection import Connection
 
-from .conftest import BUILT, Said, must, run_labcheck
+from .conftest import ITEMS, Said, must, run_labcheck
 
 pytestmark = pytest.mark.vm
 
@@ -25,14 +25,14 @@ def finished() -> Said:
     return run_labcheck("--exercise")
 
 
-@pytest.mark.parametrize("number", BUILT)
+@pytest.mark.parametrize("number", ITEMS)
 def test_the_item_passes_in_both_depths(finished: Said, number: int) -> None:
     assert finished.verdict(number) == "PASS", finished.words(number)
 
 
-def test_labcheck_ends_with_0_and_strict_counts_what_was_skipped(finished: Said) -> None:
+def test_labcheck_ends_with_0_and_has_skipped_nothing(finished: Said) -> None:
     assert finished.exit_status == 0
-    assert run_labcheck("--strict").exit_status == 2
+    assert run_labcheck("--strict").exit_status == 0
 
 
 @pytest.mark.parametrize("family", ["4", "6"])
@@ -77,7 +77,7 @@ def test_three_processes_of_the_released_version_take_turns(server: Connection, 
 # from standard input: in a command line they would be found.
 SECRETS = """\
 secrets=$(sudo grep -oE '[0-9a-f]{32,}' /home/aiapp/app/.env)
-test "$(wc -l <<< "$secrets")" = 4 || exit
+test "$(wc -l <<< "$secrets")" = 5 || exit
 sudo grep -rlF -f - /var/log /etc <<< "$secrets" || test $? = 1 || exit
 commands=$(ps axww -o args=)
 grep -F -f <(echo "$secrets") <<< "$commands" || test $? = 1
@@ -169,5 +169,6 @@ def test_where_the_vantage_has_no_network_the_outside_is_unknown_and_the_inside_
     assert said.exit_status == 2
     for number in (*OUTSIDE, 4, 6, 12, 13):
         assert said.verdict(number) == "UNKNOWN", said.words(number)
-    for number in (5, 7, 8, 9, 10, 11, 14, 15):
+    # The other half of 10, 11 and 14 is there, too: the pager, the store, the collector.
+    for number in (5, 7, 8, 9, 15):
         assert said.verdict(number) == "PASS", said.words(number)

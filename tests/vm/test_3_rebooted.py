@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from labkit.wait import NotYet, wait_until
 
-from .conftest import BUILT, Said, run_labcheck
+from .conftest import ITEMS, Said, run_labcheck
 
 pytestmark = pytest.mark.vm
 
@@ -21,7 +21,7 @@ def test_after_the_reboot_all_items_pass() -> None:
 
     def all_pass() -> Said:
         said = run_labcheck()
-        if others := {number for number in BUILT if said.verdict(number) != "PASS"}:
+        if others := {number for number in ITEMS if said.verdict(number) != "PASS"}:
             raise NotYet("\n".join(f"{number}: {said.words(number)}" for number in sorted(others)))
         return said
 

@@ -198,12 +198,14 @@ def ask(database: str, query: str) -> str:
     return done.stdout
 
 
-SUMS = """SELECT json_build_object(
+SUMS = """WITH used AS (SELECT asked_at, cost_usd FROM usage WHERE prompt_tokens + completion_tokens > 0),
+  since AS (SELECT least(to_timestamp({last}), max(asked_at)) AS moment FROM used)
+SELECT json_build_object(
   'since_first', (coalesce(sum(cost_usd) FILTER (WHERE asked_at >= to_timestamp({first})), 0))::text,
   'since_last', (coalesce(sum(cost_usd) FILTER (WHERE asked_at >= to_timestamp({last})), 0))::text,
-  'calls', count(*) FILTER (WHERE asked_at >= to_timestamp({last}) AND prompt_tokens + completion_tokens > 0),
-  'unpriced', count(*) FILTER (WHERE asked_at >= to_timestamp({last})
-    AND prompt_tokens + completion_tokens > 0 AND coalesce(cost_usd, 0) = 0)) FROM usage;"""
+  'calls', (SELECT count(*) FROM used, since WHERE asked_at >= moment),
+  'unpriced', (SELECT count(*) FROM used, since WHERE asked_at >= moment AND coalesce(cost_usd, 0) = 0)
+) FROM usage;"""
 COSTS = """SELECT coalesce(json_object_agg(request_id, cost), '{{}}') FROM (
   SELECT request_id, coalesce(sum(cost_usd), 0)::text AS cost FROM usage WHERE request_id IN ({ids})
   GROUP BY request_id) AS each;"""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -117,6 +119,10 @@ def test_a_question_costs_the_same_in_ledger_log_and_metric(running: Running) ->
     (process,) = spent["processes"]
     assert process["after"]["app_daily_budget_usd"] == 7.5
     assert process["after"]["app_llm_cost_usd_total"] == float(seen["log"])
+    (told,) = dict(insider.environments("DATABASE_URL")).values()
+    later = insider.SUMS.format(first=time.time() + 60, last=time.time() + 60)  # as when they start anew
+    ledger = json.loads(insider.ask(told["DATABASE_URL"], later))
+    assert (ledger["calls"], ledger["unpriced"], ledger["since_first"]) == (1, 0, "0")
 
 
 def test_a_database_that_cannot_be_asked_says_why(running: Running) -> None:

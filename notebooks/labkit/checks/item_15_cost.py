@@ -31,9 +31,9 @@ _WHY = "a wrong sum looks like a right one, and the bill comes at the end of the
 
 @aspect(spent=spending)
 def calls_have_a_price(spent: Spent) -> Iterator[Finding]:
-    """Every call that used tokens, since the processes were started, is in the ledger with what it cost."""
+    """Every call that used tokens since the processes were started, or the newest one, has its price."""
     if not spent.calls:
-        yield unknown("nobody has asked anything since the application was started", until_exercised=True)
+        yield unknown("nobody has asked anything yet", until_exercised=True)
     elif spent.unpriced:
         yield failed(
             "calls that used tokens are in the ledger with no cost",

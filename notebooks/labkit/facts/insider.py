@@ -40,8 +40,9 @@ class Counts:
 @dataclass(frozen=True)
 class Spent:
     """`since_first` and `since_last` are what the ledger holds since the first and the last of the processes
-    was started: the truth about what they count lies between. `calls` that used tokens since then, `unpriced`
-    without a cost among them. `log` and `costs` are what each request cost, by the log and by the ledger.
+    was started: the truth about what they count lies between. `calls` that used tokens since then, or the
+    newest one if there was none since; `unpriced` without a cost among them. `log` and `costs` are what each
+    request cost, by the log and by the ledger.
     """
 
     processes: tuple[Counts, ...]

@@ -70,7 +70,7 @@ def test_every_item_has_at_least_three_mutants() -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One mutant for each item, a quick one if there is one, or with --all-mutants every one."""
     if "mutant" in metafunc.fixturenames:
-        quick_first = sorted(MUTANTS, key=lambda mutant: mutant.restarts)
+        quick_first = sorted(MUTANTS, key=lambda mutant: (mutant.restarts, mutant.depth == "exercise"))
         first = {mutant.item: mutant for mutant in reversed(quick_first)}
         every = metafunc.config.getoption("--all-mutants", default=False)
         chosen = [mutant for mutant in MUTANTS if every or mutant is first[mutant.item]]

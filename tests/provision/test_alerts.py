@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +13,18 @@ import httpx2
 import pytest
 from labkit.wait import wait_until
 
-INTERNET = Path(__file__).parents[2] / "vagrant" / "internet"
+from tests.provision.served import INTERNET, served
+
 KEY = "a" * 32
 
 
-@contextmanager
-def served(database: Path) -> Iterator[str]:
-    """A running receiver's address. The listening socket is handed over: no port is guessed."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        server = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "alerts:app", "--fd", str(listener.fileno())],
-            cwd=INTERNET,
-            env=os.environ | {"ALERTS_DATABASE": str(database)},
-            pass_fds=[listener.fileno()],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                httpx2.get(f"http://127.0.0.1:{port}/", timeout=1)
-                break
-            except httpx2.TransportError:
-                assert server.poll() is None, server.communicate()[1]
-                assert time.monotonic() < deadline, "the receiver did not answer within 20 s"
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.communicate(timeout=10)
+def receiver(database: Path) -> AbstractContextManager[str]:
+    return served("alerts:app", ALERTS_DATABASE=str(database))
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with served(tmp_path_factory.mktemp("alerts") / "messages.sqlite") as address:
+    with receiver(tmp_path_factory.mktemp("alerts") / "messages.sqlite") as address:
         yield address
 
 
@@ -160,10 +133,10 @@ def test_a_heart_that_stops_is_told_once_and_so_is_one_that_beats_again(address:
 
 
 def test_messages_and_hearts_outlive_a_restart(tmp_path: Path) -> None:
-    with served(tmp_path / "kept.sqlite") as address, client(address) as mine:
+    with receiver(tmp_path / "kept.sqlite") as address, client(address) as mine:
         mine.post("/messages", json=webhook(alert("DiskFull", "/ is full")))
         mine.post("/heartbeat?within=2", json=webhook(alert("Heartbeat", "alive")))
-    with served(tmp_path / "kept.sqlite") as address, client(address) as mine:
+    with receiver(tmp_path / "kept.sqlite") as address, client(address) as mine:
         found = mine.get("/messages").json()
         assert [message["alerts"][0]["labels"]["alertname"] for message in found["messages"]] == ["DiskFull"]
         assert found["heartbeat"]["expected"] is True
@@ -172,7 +145,7 @@ def test_messages_and_hearts_outlive_a_restart(tmp_path: Path) -> None:
 
 
 def test_the_key_itself_is_kept_nowhere(tmp_path: Path) -> None:
-    with served(tmp_path / "kept.sqlite") as address, client(address, "1234567890" * 4) as mine:
+    with receiver(tmp_path / "kept.sqlite") as address, client(address, "1234567890" * 4) as mine:
         mine.post("/messages", json=webhook(alert("DiskFull", "/ is full")))
         mine.post("/heartbeat?within=60", json=webhook(alert("Heartbeat", "alive")))
     assert b"1234567890" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())

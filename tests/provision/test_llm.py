@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import re
-import socket
 import struct
 import subprocess
 import sys
@@ -22,35 +21,16 @@ import openai
 import pytest
 from labkit.wait import wait_until
 
-INTERNET = Path(__file__).parents[2] / "vagrant" / "internet"
+from tests.provision.served import INTERNET, served
+
 KEY = "sk-lab-0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
-    """A running endpoint's address, without /v1. The listening socket is handed over: no port is guessed."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        server = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "llm:app", "--fd", str(listener.fileno())],
-            cwd=INTERNET,
-            pass_fds=[listener.fileno()],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                httpx2.get(f"http://127.0.0.1:{port}/", timeout=1)
-                break
-            except httpx2.TransportError:
-                assert server.poll() is None, server.communicate()[1]
-                assert time.monotonic() < deadline, "the endpoint did not answer within 20 s"
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.communicate(timeout=10)
+    """A running endpoint's address, without /v1."""
+    with served("llm:app") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 from labkit.checks import Context, Item, Target, aspect
 from labkit.checks.application import servers
@@ -142,6 +143,10 @@ def the_alerts_are_in_effect(seen: Monitoring, target: Target) -> Iterator[Findi
         yield passed(f"{len(WANTED)} kinds of alerts are loaded and evaluated{lab}")
 
 
+Fault: TypeAlias = Callable[..., Finding]
+"""What is wrong with one rule, as a finding that names it."""
+
+
 def _wrong_with(wanted: str, prometheus: Prometheus, rule: Rule, target: Target) -> Iterator[Finding]:
     def fault(saw: str, expected: str, why: str, next: str = _TAUGHT) -> Finding:
         return failed(f"the alert {rule.name} {saw}", expected=expected, why=why, next=next)
@@ -180,7 +185,7 @@ def _number(text: str) -> float:
         raise Unreadable(f"an alert compares with {text!r}, which is no plain number") from None
 
 
-def _over(rule: Rule, split: tuple[str, str, str], most: float, fault, what: str) -> Iterator[Finding]:  # type: ignore[no-untyped-def]
+def _over(rule: Rule, split: tuple[str, str, str], most: float, fault: Fault, what: str) -> Iterator[Finding]:
     """It fires above a limit, and the limit is no higher than the module's."""
     left, operator, right = split
     if re.search(r"(\*\s*100\b|\b100\s*\*)", left):
@@ -193,7 +198,7 @@ def _over(rule: Rule, split: tuple[str, str, str], most: float, fault, what: str
         )
 
 
-def _errors(rule: Rule, split: tuple[str, str, str], fault) -> Iterator[Finding]:  # type: ignore[no-untyped-def]
+def _errors(rule: Rule, split: tuple[str, str, str], fault: Fault) -> Iterator[Finding]:
     yield from _over(rule, split, 0.05, fault, "the share of requests that fail")
     conditions = [
         condition
@@ -224,7 +229,7 @@ def _fits(text: str, condition: tuple[str, str]) -> bool:
         raise Unreadable(f"the pattern {value!r} in an alert is not understood") from None
 
 
-def _latency(rule: Rule, split: tuple[str, str, str], fault) -> Iterator[Finding]:  # type: ignore[no-untyped-def]
+def _latency(rule: Rule, split: tuple[str, str, str], fault: Fault) -> Iterator[Finding]:
     yield from _over(rule, split, 5, fault, "seconds, for the 95th percentile")
     if match := re.search(r"histogram_quantile\s*\(\s*([\d.]+)\s*,(.*)", split[0], re.S):
         if float(match[1]) < 0.95:
@@ -239,7 +244,7 @@ def _latency(rule: Rule, split: tuple[str, str, str], fault) -> Iterator[Finding
             )
 
 
-def _disk(rule: Rule, split: tuple[str, str, str], fault) -> Iterator[Finding]:  # type: ignore[no-untyped-def]
+def _disk(rule: Rule, split: tuple[str, str, str], fault: Fault) -> Iterator[Finding]:
     left, operator, right = split
     hundred = 100 if re.search(r"(\*\s*100\b|\b100\s*\*)", left) else 1
     limit = _number(right) / hundred
@@ -248,7 +253,7 @@ def _disk(rule: Rule, split: tuple[str, str, str], fault) -> Iterator[Finding]: 
         yield fault(f"fires for {operator} {right}", "more than 80 % in use", "a full disk stops everything")
 
 
-def _health_condition(rule: Rule, split: tuple[str, str, str], fault) -> Iterator[Finding]:  # type: ignore[no-untyped-def]
+def _health_condition(rule: Rule, split: tuple[str, str, str], fault: Fault) -> Iterator[Finding]:
     _, operator, right = split
     by_status = "probe_http_status_code" in rule.query
     good = (operator, right) in ((("!=", "200"),) if by_status else (("==", "0"), ("!=", "1"), ("<", "1")))
@@ -258,7 +263,7 @@ def _health_condition(rule: Rule, split: tuple[str, str, str], fault) -> Iterato
         )
 
 
-def _target_condition(rule: Rule, split: tuple[str, str, str], fault) -> Iterator[Finding]:  # type: ignore[no-untyped-def]
+def _target_condition(rule: Rule, split: tuple[str, str, str], fault: Fault) -> Iterator[Finding]:
     _, operator, right = split
     if (operator, right) not in (("==", "0"), ("!=", "1"), ("<", "1")):
         yield fault(
@@ -275,7 +280,7 @@ _CONDITIONS = {
 }
 
 
-def _health(rule: Rule, prometheus: Prometheus, target: Target, fault) -> Iterator[Finding]:  # type: ignore[no-untyped-def]
+def _health(rule: Rule, prometheus: Prometheus, target: Target, fault: Fault) -> Iterator[Finding]:
     if rule.labels.get("severity") != "critical":
         yield fault(
             f"has the severity {rule.labels.get('severity', 'none')}",

@@ -6,6 +6,7 @@
 # but: the AAAA record is another host's
 # says: 2001:db8:100::2 is another host
 # also: 2
+# apart: 2 3
 set -euo pipefail
 knsupdate -k /root/provider.key <<'ZONE'
 server 198.51.100.54

@@ -6,6 +6,7 @@
 # but: a second A record leads to an address where nobody is
 # says: nobody at 198.51.100.200
 # also: 2
+# apart: 2 3
 set -euo pipefail
 knsupdate -k /root/provider.key <<'ZONE'
 server 198.51.100.54

@@ -6,6 +6,7 @@
 # but: the world's resolver remembers the wrong one for another hour
 # says: the caching resolver still says A 198.51.100.2 and
 # also: 2
+# apart: 2 3
 set -euo pipefail
 change() {
   printf '%s\n' 'server 198.51.100.54' 'zone lab.example.' 'update delete app.lab.example. A' \

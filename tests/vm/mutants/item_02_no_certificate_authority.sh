@@ -5,6 +5,7 @@
 # but: Caddy signed the certificate itself (tls internal)
 # says: is not trusted
 # also: none
+# apart: 3
 set -euo pipefail
 sed -i '0,/^app\.lab\.example.*{/s//&\n\ttls internal/' /etc/caddy/Caddyfile
 caddy validate --config /etc/caddy/Caddyfile

@@ -5,6 +5,7 @@
 # but: http is not redirected any more: nobody is at port 80
 # says: http at .*80/tcp: refused
 # also: none
+# apart: 3
 set -euo pipefail
 sed -i '0,/^{/s//{\n\tauto_https disable_redirects/' /etc/caddy/Caddyfile
 caddy validate --config /etc/caddy/Caddyfile

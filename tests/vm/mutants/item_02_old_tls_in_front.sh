@@ -5,6 +5,7 @@
 # but: what really answers on 443 is an older proxy in front of it, which takes TLS 1.0
 # says: TLS 1.0 is accepted
 # also: 3, 4
+# apart: 3
 set -euo pipefail
 certificate=$(find /var/lib/caddy -name app.lab.example.crt)
 cat > /usr/local/sbin/old-proxy <<'THERE'

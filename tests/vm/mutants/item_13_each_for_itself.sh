@@ -5,6 +5,7 @@
 # but: no process knows of a store, so each of them counts for itself
 # says: has no store in its environment
 # also: none
+# apart: 3 14
 set -euo pipefail
 sed -i '/^REDIS_URL=/d' /home/aiapp/app/.env
 supervisorctl restart 'aiapp:*'

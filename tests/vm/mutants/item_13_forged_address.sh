@@ -5,6 +5,7 @@
 # but: Caddy hands on whatever a client says about its address
 # says: let in again with a forged X-Forwarded-For
 # also: none
+# apart: 3 14
 set -euo pipefail
 line='header_up X-Forwarded-For {http.request.header.X-Forwarded-For}'
 sed -i -E "/^[[:space:]]*reverse_proxy /{s/\{[[:space:]]*$/{\n\t\t$line/;t;s/$/ {\n\t\t$line\n\t}/}" /etc/caddy/Caddyfile

@@ -5,6 +5,7 @@
 # but: wrong keys are not counted, so that keys can be guessed at full speed
 # says: and none was refused
 # also: none
+# apart: 3 14
 set -euo pipefail
 file=/home/aiapp/app/lab_app/chat.py
 sed -i 's/limit\.count(f"user {user}" if user else address_of(request))$/limit.count(f"user {user}") if user else {}/' "$file"

@@ -5,5 +5,6 @@
 # but: nobody answers there, so that each process counts for itself
 # says: nobody listens at .*:6379
 # also: 3
+# apart: 3 14
 set -euo pipefail
 systemctl stop redis-server

@@ -5,6 +5,7 @@
 # but: nobody is ever refused
 # says: and none was refused
 # also: none
+# apart: 3 14
 set -euo pipefail
 file=/home/aiapp/app/lab_app/limits.py
 sed -i 's/^        if not allowed:$/        if allowed is None:/' "$file"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -82,37 +81,29 @@ def run(
     """Judge `items` on a target. With `exercise`, also make things happen where the look found no fault.
 
     Everything that is wanted of the server comes in one round trip, and everything from outside in another;
-    a third one is for facts about what the look from outside left behind. Beside these three goes one more,
-    for the facts that take long. `progress` gets a line before each step. Raises nothing for what is wrong
-    with the target.
+    a third one is for facts about what the look from outside left behind. `progress` gets a line before each
+    step. Raises nothing for what is wrong with the target.
     """
     started, clock = datetime.now(UTC), time.monotonic()
     needs = [need for item in items for aspect in item.aspects for need in aspect.needs.values()]
     asked = [need for need in needs if not isinstance(need, Fact)]
     facts = [need for need in needs if isinstance(need, Fact)]
-    first = [fact for question in asked for fact in (*outside.NEEDS, *question.needs)]
-    facts += first
+    facts += [fact for question in asked for fact in (*outside.NEEDS, *question.needs)]
     look, answers = Look(), Answers({}, "nothing was asked from outside")
     wanted = list({fact.name: fact for fact in [_system, *facts]}.values())
     late = [fact for fact in wanted if fact.late and asked]
-    slow = [fact for fact in wanted if fact.timeout > Fact.timeout and fact not in (*late, *first)]
-    root = any(fact.sudo for fact in wanted)
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        if needs:
-            progress(f"looking at {context.target.host}")
-            look = gather(context.server, [fact for fact in wanted if fact not in (*late, *slow)], root=root)
-        # Where nobody could log in, it is not tried again.
-        more = beside.submit(gather, context.server, slow if look.results else [], root=root)
-        if asked:
-            progress(f"looking from {context.target.vantage}")
-            answers = _look_from_outside(look, context, [question.part for question in asked])
-        if late and look.results:
-            progress(f"looking at what that left on {context.target.host}")
-            look |= gather(context.server, late)
-        look |= more.result()
-    if not look.results:  # who could not be asked before cannot be asked now
-        why = next(iter(look.reasons.values()), "")
-        look |= Look({}, {fact.name: why for fact in (*late, *slow)})
+    if needs:
+        progress(f"looking at {context.target.host}")
+        early = [fact for fact in wanted if fact not in late]
+        look = gather(context.server, early, root=any(fact.sudo for fact in late))
+    if asked:
+        progress(f"looking from {context.target.vantage}")
+        answers = _look_from_outside(look, context, [question.part for question in asked])
+    if late and look.results:
+        progress(f"looking at what that left on {context.target.host}")
+        look |= gather(context.server, late)
+    elif late:  # who could not be asked before cannot be asked now
+        look |= Look({}, {fact.name: next(iter(look.reasons.values())) for fact in late})
     judged = tuple(Judged(item, judge(item, look, answers, context.target)) for item in items)
     if exercise:
         judged = tuple(_exercised(one, context, progress) for one in judged)

@@ -6,14 +6,13 @@ What is asked, and how, is in labkit's backups.py, which runs on the server. No 
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from labkit.connection import Result
 from labkit.facts import Fact, Unreadable
+from labkit.facts.carried import command, printed
 
 
 @dataclass(frozen=True)
@@ -107,13 +106,8 @@ class Backups:
 
 
 def parse_backups(result: Result) -> Backups:
-    if result.exit_status == 127:
-        raise Unreadable("python3 is not installed on the server")
-    if result.exit_status != 0:
-        said = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise Unreadable(f"the look for backups ended with status {result.exit_status}: {said}")
     try:
-        return _backups(json.loads(result.stdout))
+        return _backups(json.loads(printed(result, "the look for backups")))
     except (ValueError, TypeError, KeyError) as error:
         raise Unreadable(
             f"what the look for backups says is not understood ({type(error).__name__})"
@@ -153,8 +147,7 @@ def _store(it: dict[str, Any]) -> Store:
 
 def program(what: str) -> str:
     """The command that looks for backups ("look"), or makes one and brings it back ("exercise")."""
-    source = Path(__file__).parents[1].joinpath("backups.py").read_text(encoding="utf-8")
-    return "python3 -IS -c " + shlex.quote(f"{source}\nmain({what!r})\n")
+    return command("backups.py", f"main({what!r})")
 
 
 backups = Fact("backups", program("look"), parse_backups, sudo=True, timeout=120)

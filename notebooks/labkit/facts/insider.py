@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Any
 
 from labkit.connection import AS_ROOT, Connection, Result
-from labkit.facts import Fact, Unreadable
+from labkit.facts import Fact, Unreadable, carried
 
 
 @dataclass(frozen=True)
@@ -56,13 +54,8 @@ class Spent:
 
 def told(result: Result, what: str) -> Any:
     """The JSON that insider.py printed. Raises Unreadable."""
-    if result.exit_status == 127:
-        raise Unreadable("python3 is not installed on the server")
-    if result.exit_status != 0:
-        said = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise Unreadable(f"the look at {what} ended with status {result.exit_status}: {said}")
     try:
-        return json.loads(result.stdout)
+        return json.loads(carried.printed(result, f"the look at {what}"))
     except ValueError:
         raise Unreadable(f"what the look at {what} says is not understood") from None
 
@@ -93,22 +86,17 @@ def parse_spent(result: Result) -> Spent:
         raise Unreadable("what the look at what is spent says is not understood") from None
 
 
-def program(what: str, *given: Any) -> str:
-    """insider.py, with the call that has it do this."""
-    source = Path(__file__).parents[1].joinpath("insider.py").read_text(encoding="utf-8")
-    return f"{source}\nmain({', '.join(map(repr, (what, *given)))})\n"
-
-
-def command(what: str) -> str:
-    return "python3 -IS -c " + shlex.quote(program(what))
-
-
 def ask(server: Connection, what: str, *given: Any) -> Any:
     """What insider.py finds out as root. What is given to it is in no command line. Raises Unreadable."""
     mark = secrets.token_hex(8)
-    script = f"exec python3 -IS - <<'{mark}'\n{program(what, *given)}{mark}\n"
+    call = f"main({', '.join(map(repr, (what, *given)))})"
+    script = f"exec python3 -IS - <<'{mark}'\n{carried.program('insider.py', call)}{mark}\n"
     return told(server.run(AS_ROOT, stdin=script, timeout=120), "the application's processes")
 
 
-tracking = Fact("tracking", command("tracked"), parse_tracked, sudo=True, timeout=30)
-spending = Fact("spending", command("spent"), parse_spent, sudo=True, timeout=30, late=True)
+tracking = Fact(
+    "tracking", carried.command("insider.py", "main('tracked')"), parse_tracked, sudo=True, timeout=30
+)
+spending = Fact(
+    "spending", carried.command("insider.py", "main('spent')"), parse_spent, sudo=True, timeout=30, late=True
+)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from labkit.connection import Result
 from labkit.facts import Fact, Unreadable
+from labkit.facts.carried import command, printed
 from labkit.monitors import moment
 
 
@@ -98,13 +97,8 @@ class Monitoring:
 
 
 def parse_monitoring(result: Result) -> Monitoring:
-    if result.exit_status == 127:
-        raise Unreadable("python3 is not installed on the server")
-    if result.exit_status != 0:
-        said = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise Unreadable(f"the look at the monitoring ended with status {result.exit_status}: {said}")
     try:
-        return _monitoring(json.loads(result.stdout))
+        return _monitoring(json.loads(printed(result, "the look at the monitoring")))
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise Unreadable(f"what the monitoring says is not understood ({type(error).__name__})") from None
 
@@ -195,10 +189,5 @@ def _alertmanager(it: Any, now: float) -> Alertmanager:
     )
 
 
-def _command() -> str:
-    source = Path(__file__).parents[1].joinpath("monitors.py").read_text(encoding="utf-8")
-    return "python3 -IS -c " + shlex.quote(f"{source}\nmain()\n")
-
-
 # As root: whose socket is whose, which the look at the targets needs beside it, nobody else may see.
-monitoring = Fact("monitoring", _command(), parse_monitoring, sudo=True, timeout=45)
+monitoring = Fact("monitoring", command("monitors.py", "main()"), parse_monitoring, sudo=True, timeout=45)

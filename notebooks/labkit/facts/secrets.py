@@ -6,14 +6,13 @@ The values never leave the server: finder.py searches there, and a secret is a n
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from labkit.connection import Result
 from labkit.facts import Fact, Unreadable
+from labkit.facts.carried import command, printed
 
 
 @dataclass(frozen=True)
@@ -71,13 +70,8 @@ class Secrets:
 
 
 def parse_secrets(result: Result) -> Secrets:
-    if result.exit_status == 127:
-        raise Unreadable("python3 is not installed on the server")
-    if result.exit_status != 0:
-        said = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise Unreadable(f"the search for secrets ended with status {result.exit_status}: {said}")
     try:
-        return _secrets(json.loads(result.stdout))
+        return _secrets(json.loads(printed(result, "the search for secrets")))
     except (ValueError, TypeError, KeyError) as error:
         raise Unreadable(
             f"what the search for secrets says is not understood ({type(error).__name__})"
@@ -108,8 +102,7 @@ def _file(it: dict[str, Any]) -> SecretFile:
 
 def search(**narrower: Any) -> str:
     """The command that searches; `narrower` are arguments of finder.main."""
-    source = Path(__file__).parents[1].joinpath("finder.py").read_text(encoding="utf-8")
-    return "python3 -IS -c " + shlex.quote(f"{source}\nmain(**{narrower!r})\n")
+    return command("finder.py", f"main(**{narrower!r})")
 
 
 secrets = Fact("secrets", search(), parse_secrets, sudo=True, timeout=30)

@@ -16,7 +16,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -287,5 +287,11 @@ def question(path: str, message: str, number: str) -> dict[str, Any]:
 
 def main(what: str, *given: Any) -> None:
     """Print as JSON what this function finds out."""
-    functions = {"tracked": tracked, "send": send, "leaked": leaked, "spent": spent, "question": question}
-    print(json.dumps(functions[what](*given)))  # type: ignore[operator]
+    functions: dict[str, Callable[..., object]] = {
+        "tracked": tracked,
+        "send": send,
+        "leaked": leaked,
+        "spent": spent,
+        "question": question,
+    }
+    print(json.dumps(functions[what](*given)))

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Container
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 PATIENCE = 12.0
@@ -156,7 +157,8 @@ class Asked:
             raise OSError(f"{path.partition('?')[0]} answers with status {answer.status}")
         return body
 
-    def json(self, path: str):  # type: ignore[no-untyped-def]  # whatever is there
+    def json(self, path: str) -> Any:
+        """Whatever is there; the data alone where it says `success`."""
         body = json.loads(self.text(path))
         return body["data"] if isinstance(body, dict) and body.get("status") == "success" else body
 
@@ -189,7 +191,7 @@ def where(words: list[str], port: int) -> tuple[str, str]:
     return option(words, "web.listen-address", f"0.0.0.0:{port}"), prefix
 
 
-def look_at_prometheus(asked: Asked) -> dict[str, object]:
+def look_at_prometheus(asked: Asked) -> dict[str, Any]:
     groups = asked.json("/api/v1/rules?type=alert")["groups"]
     rules = []
     for group in groups:
@@ -217,7 +219,7 @@ def look_at_prometheus(asked: Asked) -> dict[str, object]:
     }
 
 
-def samples(asked: Asked, expression: str) -> list[dict[str, object]]:
+def samples(asked: Asked, expression: str) -> list[dict[str, Any]]:
     """What an expression gives now, at most 20 series of it."""
     answer = asked.json("/api/v1/query?query=" + quote(expression, safe=""))
     if answer.get("resultType") != "vector":
@@ -225,7 +227,7 @@ def samples(asked: Asked, expression: str) -> list[dict[str, object]]:
     return [{"labels": it["metric"], "value": it["value"][1]} for it in answer["result"][:20]]
 
 
-def look_at_alertmanager(asked: Asked) -> dict[str, object]:
+def look_at_alertmanager(asked: Asked) -> dict[str, Any]:
     settings = asked.json("/api/v2/status")["config"]["original"]
     alerts = [
         {
@@ -295,19 +297,19 @@ def moment(text: str) -> float:
     return stamp + float(match[2] or 0)
 
 
-def is_late(found: dict[str, object]) -> bool:
+def is_late(found: dict[str, Any]) -> bool:
     """Whether it may be different in a moment: the monitor has been away, or a target is starting."""
     now = time.time()
-    for prometheus in found["prometheus"]:  # type: ignore[attr-defined]
+    for prometheus in found["prometheus"]:
         if "error" in prometheus:
             return True
         old = [it for it in prometheus["rules"] if now - moment(it["lastEvaluation"]) > LATE]
         if old or any(it["health"] != "up" for it in prometheus["targets"]):
             return True
-    return any("error" in it for it in found["alertmanagers"])  # type: ignore[attr-defined]
+    return any("error" in it for it in found["alertmanagers"])
 
 
-def look() -> dict[str, object]:
+def look() -> dict[str, Any]:
     monitors = [where(words, 9090) for words in running({"prometheus"})]
     managers = [where(words, 9093) for words in running({"alertmanager", "prometheus-alertmanager"})]
     return {
@@ -318,7 +320,7 @@ def look() -> dict[str, object]:
     }
 
 
-def answered(look_at: Callable[[Asked], dict[str, object]], address: str, prefix: str) -> dict[str, object]:
+def answered(look_at: Callable[[Asked], dict[str, Any]], address: str, prefix: str) -> dict[str, Any]:
     """What it says, or why it could not be asked."""
     try:
         return {"address": address, **look_at(Asked(address, prefix))}

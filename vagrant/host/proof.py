@@ -20,6 +20,7 @@ from .machine import Machine
 from .say import Problem, Step, line, seconds, step
 
 STAGE_LIMIT = 7200.0  # seconds; the longest takes three quarters of an hour on an emulated machine
+NIGHT = 8 * 3600.0  # seconds; for a server for every mutant, each with all its items looked at
 
 
 def shell_scripts(checkout: Path) -> list[str]:
@@ -114,7 +115,7 @@ class Stage:
 
     The stage before leaves that state, unless it failed, or this one is to begin `afresh`. `makes`: the state
     that it leaves, and that all later ones start from. `patient`: left out where the processor is emulated,
-    unless it is asked for.
+    unless it is asked for. `limit`: seconds after which it is stopped.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Stage:
     afresh: bool = False
     makes: str = ""
     patient: bool = False
+    limit: float = STAGE_LIMIT
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ def stages(checkout: Path, every: bool) -> list[Stage]:
               (*tests, "tests/vm/test_2_finished.py"), start=finished),
         Stage("rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished),
         Stage("mutants", "servers that look right and are wrong",
-              (*tests, *(["--all-mutants"] if every else []), "tests/vm/test_4_mutants.py"), start=finished),
+              (*tests, *(["--all-mutants"] if every else []), "tests/vm/test_4_mutants.py"),
+              start=finished, limit=NIGHT if every else STAGE_LIMIT),
         Stage("off", "a server that is off", (*tests, "tests/vm/test_5_off.py"), start=finished),
     ]  # fmt: skip
 
@@ -212,12 +215,12 @@ def run(stage: Stage, checkout: Path, python: Path, context: dict[str, str], log
     if notebooks:
         with Sections(cells_of(notebooks)) as sections:
             ended = children.run(
-                command, log=log, watch=sections.see, env=environ, cwd=checkout, limit=STAGE_LIMIT
+                command, log=log, watch=sections.see, env=environ, cwd=checkout, limit=stage.limit
             )
             sections.failed = sections.failed or ended.status != 0
     else:
         with step(" ".join(part for part in stage.arguments if part.startswith("tests/"))) as current:
-            ended = children.run(command, log=log, step=current, env=environ, cwd=checkout, limit=STAGE_LIMIT)
+            ended = children.run(command, log=log, step=current, env=environ, cwd=checkout, limit=stage.limit)
             current.failed = ended.status != 0
             current.result = ended.tail[-1].strip("= ") if ended.tail else ""
     if ended.status != 0:

@@ -24,6 +24,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ TOOLS = re.compile(
     r"\b(restic|borg|borgmatic|duplicity|duply|kopia|pgbackrest|wal-g|barman|rsnapshot|tarsnap|pg_dump|pg_dumpall"
     r"|pg_basebackup|mysqldump|mariadb-dump|mongodump)\b"
 )
+# Where timers lie. `systemctl list-unit-files` also works out what is enabled, and takes seconds for it.
+UNITS = (
+    "/etc/systemd/system", "/run/systemd/system", "/run/systemd/transient", "/run/systemd/generator",
+    "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system",
+)  # fmt: skip
 SERVERS = {"postgres": "PostgreSQL", "mysqld": "MySQL", "mariadbd": "MariaDB", "mongod": "MongoDB"}
 OWN = re.compile(r"/(usr/local|opt|etc|home|root|srv)/")  # where what is not packaged lies
 USED = re.compile(r"(?:postgres(?:ql)?|mysql|mariadb|mongodb)(?:\+\w+)?://(?:[^@/\s\0]*@)?\[?([^\]/:\s\0]+)")
@@ -133,9 +139,8 @@ def properties(names: list[str], wanted: str) -> list[dict[str, str]]:
 
 
 def by_timers() -> list[Json]:
-    listed = run("systemctl", "list-unit-files", "--type=timer", "--no-legend", "--no-pager")
-    names = [line.split()[0] for line in listed.stdout.splitlines() if line.split()] if listed else []
-    names = [name for name in names if not name.endswith("@.timer")]
+    paths = (path for folder in UNITS for path in matching(f"{folder}/*.timer"))
+    names = sorted({Path(path).name for path in paths if not path.endswith("@.timer")})
     timers = properties(names, "Id Unit ActiveState UnitFileState")
     timers = [timer for timer in timers if timer.get("Unit")]
     said = properties(
@@ -359,6 +364,7 @@ def deleting(words: list[str], store: Store) -> str:
             )  # fmt: skip
             other.close()
         status = curl.communicate(timeout=20)[0]
+        ssh.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             ssh.wait(3)
         ssh.kill()
@@ -416,22 +422,27 @@ def described(job: Json) -> Json | None:
         "problem": "",
         "newest": None,
     }
-    told |= {"count": 0, "size": None, "dumps": [], "passwords": None, **refuses(store)}
-    try:
-        kept = snapshots(store)
-        told["count"] = len(kept)
-        if kept:
-            newest = kept[-1]
-            told["newest"] = newest["time"]
-            held = files(store, newest["id"])
-            told["size"] = sum(it["size"] for it in held)
-            told["dumps"] = [it for it in held if NAMED.search(it["path"])][:20]
-        keys = json.loads(store.ask("key", "list", "--json", "--no-lock", "--no-cache").stdout)
-        told["passwords"] = [{"host": it["hostName"], "ours": it["current"]} for it in keys]
-    except (Problem, ValueError, KeyError) as problem:
-        told["problem"] = (
-            str(problem) if isinstance(problem, Problem) else "restic's answer is not understood"
-        )
+    told |= {"count": 0, "size": None, "dumps": [], "passwords": None}
+    # Each question opens the store anew, which a password makes slow on purpose: so they go side by side.
+    with ThreadPoolExecutor() as beside:
+        refused = beside.submit(refuses, store)
+        listed = beside.submit(store.ask, "key", "list", "--json", "--no-lock", "--no-cache")
+        try:
+            kept = snapshots(store)
+            told["count"] = len(kept)
+            if kept:
+                newest = kept[-1]
+                told["newest"] = newest["time"]
+                held = files(store, newest["id"])
+                told["size"] = sum(it["size"] for it in held)
+                told["dumps"] = [it for it in held if NAMED.search(it["path"])][:20]
+            keys = json.loads(listed.result().stdout)
+            told["passwords"] = [{"host": it["hostName"], "ours": it["current"]} for it in keys]
+        except (Problem, ValueError, KeyError) as problem:
+            told["problem"] = (
+                str(problem) if isinstance(problem, Problem) else "restic's answer is not understood"
+            )
+        told |= refused.result()
     told["open"] = sorted({path for path in secret_files(store) if everybody_reads(path)})
     return told
 

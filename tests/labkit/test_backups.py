@@ -37,7 +37,7 @@ ENVIRONMENT = "RESTIC_REPOSITORY=rclone:store\nRESTIC_PASSWORD_FILE={folder}/pas
 SYSTEMCTL = """\
 #!/bin/bash
 case "$*" in
-list-unit-files*) printf '%s enabled enabled\\n' backup.timer fstrim.timer drill.timer never@.timer ;;
+*@.timer*) echo "Failed to get properties: Unit name is missing the instance name." >&2; exit 1 ;;
 show*.timer*) cat {folder}/timers ;;
 show*) cat {folder}/services ;;
 esac
@@ -103,6 +103,9 @@ def test_a_timer_is_known_by_what_its_script_does(folder: Path, monkeypatch: pyt
         (folder / name).write_text(text.format(folder=folder))
     (folder / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
+    for name in ("backup.timer", "fstrim.timer", "drill.timer", "never@.timer", "backup.service"):
+        (folder / name).touch()
+    monkeypatch.setattr(program, "UNITS", (str(folder), str(folder / "none")))
     backup, drill = program.by_timers()
     assert (backup["kind"], backup["name"], backup["unit"]) == ("backup", "backup.timer", "backup.service")
     assert backup["enabled"] and backup["active"] and backup["tools"] == ["pg_dump", "restic"]

@@ -219,6 +219,13 @@ def test_a_dump_that_lies_open_fails_also_where_nothing_makes_backups() -> None:
 
 # ---- told --------------------------------------------------------------------------------------
 
+DRILL_S = {name: value for name, value in NUMBERS.items() if "drill" in name}
+OF_THE_DRILL = replace(
+    TOO_OLD,
+    name="RestoreDrillTooOld",
+    query="time() - aiapp_restore_drill_last_success_timestamp_seconds > 8 * 86400",
+)
+
 
 @pytest.mark.parametrize(
     ("changes", "says"),
@@ -229,8 +236,14 @@ def test_a_dump_that_lies_open_fails_also_where_nothing_makes_backups() -> None:
             "no rule about the age",
         ),
         ({"numbers": {}}, "compares a number that nobody reports"),
+        ({"rules": (OF_THE_DRILL,)}, "no rule about the age"),
+        (
+            {"rules": (TOO_OLD, OF_THE_DRILL), "numbers": DRILL_S},
+            "BackupTooOld compares a number that nobody",
+        ),
         ({"rules": (replace(TOO_OLD, health="err"),)}, "cannot be evaluated"),
         ({"rules": (replace(TOO_OLD, state="firing"),)}, "BackupTooOld is firing"),
+        ({"rules": (TOO_OLD, replace(OF_THE_DRILL, state="firing"))}, "RestoreDrillTooOld is firing"),
     ],
 )
 def test_where_nobody_is_told_it_fails(changes: dict[str, object], says: str) -> None:

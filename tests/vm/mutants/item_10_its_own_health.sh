@@ -9,5 +9,7 @@ set -euo pipefail
 sed -i 's#https://app.lab.example/health#http://127.0.0.1:9115/#' /etc/prometheus/prometheus.yml
 lab-pace
 systemctl reload prometheus
-asked() { curl -s 'http://127.0.0.1:9090/api/v1/query?query=probe_success' | grep -q 127.0.0.1:9115; }
-soon asked
+# What it visited before is still there for two rounds.
+visited() { curl -s 'http://127.0.0.1:9090/api/v1/query?query=probe_success' | jq -r '.data.result[].metric.instance'; }
+only_itself() { [ "$(visited)" = http://127.0.0.1:9115/ ]; }
+soon only_itself

@@ -2,11 +2,11 @@
 # What the mutants wait with: each runs behind this, in the same shell.
 set -euo pipefail
 
-# soon COMMAND…: until it succeeds, for a minute and a half at most.
+# soon COMMAND…: until it succeeds, for three minutes at most: three processes start for one of them, emulated.
 soon() {
-  local end=$((SECONDS + 90))
+  local end=$((SECONDS + 180))
   until "$@"; do
-    ((SECONDS < end)) || { echo "still not, after 90 s: $*" >&2; return 1; }
+    ((SECONDS < end)) || { echo "still not, after 180 s: $*" >&2; return 1; }
     sleep 0.5
   done
 }

@@ -343,6 +343,46 @@ def test_only_snapshots_of_ours_are_names() -> None:
     assert chapters.parse_snapshots(text) == ["bare", "after-00", "after-01"]
 
 
+# What Vagrant 2.3.4 ends with where the lease of an hour ago runs out while the machine boots.
+INACCESSIBLE = """The guest machine entered an invalid state while waiting for it
+to boot. Valid states are 'running'. The machine is in the
+'inaccessible' state. Please verify everything is configured
+properly and try again."""
+
+
+@pytest.mark.parametrize(("said", "tries"), [(INACCESSIBLE, 2), ("There are errors in the Vagrantfile", 1)])
+def test_a_lease_that_runs_out_while_the_machine_boots_costs_a_second_try(
+    made: Machine, monkeypatch: pytest.MonkeyPatch, said: str, tries: int
+) -> None:
+    tried = []
+
+    def fails(_: Machine, arguments: list[str]) -> children.Ended:
+        tried.append(arguments)
+        return children.Ended(1, tuple(said.splitlines()))
+
+    monkeypatch.setattr(Machine, "_up", fails)
+    with pytest.raises(Problem, match="vagrant up failed"):
+        made.up()
+    assert len(tried) == tries
+
+
+@pytest.mark.parametrize(("status", "says"), [(0, "answers"), (124, "no answer within 120 s")])
+def test_after_a_boot_the_application_is_waited_for_and_may_be_broken(
+    made: Machine, monkeypatch: pytest.MonkeyPatch, status: int, says: str
+) -> None:
+    asked = []
+
+    def ssh(_: Machine, host: str, command: str, **limits: float) -> subprocess.CompletedProcess[str]:
+        asked.append((host, command, limits))
+        return subprocess.CompletedProcess([], status, "", "")
+
+    monkeypatch.setattr(Machine, "ssh", ssh)
+    assert says in chapters.wait_for_application(made)
+    ((host, command, limits),) = asked
+    assert host == "server" and "http://127.0.0.1:8000/health/live" in command
+    assert limits["limit"] > 120
+
+
 def test_a_certificate_is_stale_in_its_last_third_and_before_its_life() -> None:
     begin, end = chapters.parse_lifetime(DATES)
     assert end - begin == 12 * 3600

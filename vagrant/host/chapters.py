@@ -183,6 +183,22 @@ def renew(machine: Machine) -> str:
     return f"renewed for {', '.join(restarted)}" if restarted else "fresh"
 
 
+def is_deployed(machine: Machine) -> bool:
+    """Whether a chapter has put something on the server that Supervisor starts at a boot."""
+    asked = "ls /etc/supervisor/conf.d/*.conf && systemctl -q is-enabled supervisor"
+    return machine.ssh("server", asked).returncode == 0
+
+
+def wait_for_application(machine: Machine, limit: int = 120) -> str:
+    """Wait for the application after a boot, `limit` seconds at most: it may be broken. Says how it went."""
+    address = f"http://127.0.0.1:{machine.settings['LAB_APP_PORT']}/health/live"
+    alive = f"curl -sf -o /dev/null --max-time 5 {address}"
+    waiting = f"timeout {limit} bash -c 'until {alive}; do sleep 0.5; done'"
+    if machine.ssh("server", waiting, limit=limit + 20).returncode == 0:
+        return "answers"
+    return f"no answer within {limit} s, make check says more"
+
+
 def run(machine: Machine, environment: Environment, numbers: list[str]) -> int:
     """Run chapters unattended, with their progress; the exit status of labkit.course."""
     command = [str(environment.python), "-m", "labkit.course", *numbers]

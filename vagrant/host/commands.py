@@ -242,6 +242,9 @@ def settle_if_asleep(machine: Machine) -> None:
         current.result = (
             f"clock was {off:.0f} s off, certificates {state}" if abs(off) > 1 else f"certificates {state}"
         )
+    if chapters.is_deployed(machine):
+        with step("the application") as current:
+            current.result = chapters.wait_for_application(machine)
 
 
 ANNOUNCEMENTS = "@jupyterlab/apputils-extension:announcements"

@@ -242,7 +242,7 @@ class Machine:
         arguments = ["up", "--provision"] if provision else ["up"]
         self.forget("provisioned")
         ended = self._up(arguments)
-        if ended.status != 0 and self._leftovers_removed(ended):
+        if ended.status != 0 and (lost_its_address(ended.text) or self._leftovers_removed(ended)):
             ended = self._up(arguments)
         if ended.status != 0:
             raise children.failure("vagrant up", ended, self.log)
@@ -477,6 +477,11 @@ class Machine:
             if answer.returncode != 0:
                 raise Problem(f"the server's clock cannot be set: {answer.stderr.strip()}", "run it again")
         return off
+
+
+def lost_its_address(text: str) -> bool:
+    """Whether Vagrant gave up while it booted: the DHCP lease from before a pause ran out just then."""
+    return "'inaccessible' state" in " ".join(text.split())
 
 
 def quoted(value: Path | str) -> str:

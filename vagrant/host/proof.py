@@ -19,7 +19,7 @@ from .environment import Environment
 from .machine import Machine
 from .say import Problem, Step, line, seconds, step
 
-STAGE_LIMIT = 7200.0  # seconds; the longest takes three quarters of an hour on an emulated machine
+STAGE_LIMIT = 7200.0  # seconds; the longest takes an hour on an emulated machine
 NIGHT = 8 * 3600.0  # seconds; for a server for every mutant, each with all its items looked at
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.notebooks.conftest import Writer, code, prose, write_notebook
-from vagrant.host import chapters, proof
-from vagrant.host.proof import Stage
+from vagrant.host import chapters, children, proof
+from vagrant.host.proof import Stage, Took
 from vagrant.host.say import Problem
 
 __all__ = ["write_notebook"]
@@ -18,7 +18,7 @@ __all__ = ["write_notebook"]
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def ran(logs: Path, *arguments: str | Path) -> bool:
+def ran(logs: Path, *arguments: str | Path) -> Took:
     """A stage as `make test` runs it, on what is given instead of the course."""
     stage = Stage("9-try", "a try", tuple(map(str, arguments)), start="bare")
     return proof.run(stage, ROOT, Path(sys.executable), {"SAID": "to the children"}, logs)
@@ -92,7 +92,7 @@ def test_a_line_for_each_section_of_a_chapter(
         [prose("# Two"), code("import os; print(os.environ['SAID'])", "do", printed="to the children\n")],
     )
 
-    assert ran(tmp_path, "--nbval", "-p", "tests.notebooks.nbval_guard", first, second)
+    assert ran(tmp_path, "--nbval", "-p", "tests.notebooks.nbval_guard", first, second).passed
 
     lines = capsys.readouterr().out.splitlines()
     assert [re.sub(r"  \([\d.]+ s\)$", "", row) for row in lines] == [
@@ -117,13 +117,15 @@ def test_the_section_that_failed_is_named_with_the_cell_and_its_output(
         ],
     )
 
-    assert not ran(tmp_path, "--nbval", "-p", "tests.notebooks.nbval_guard", path)
+    took = ran(tmp_path, "--nbval", "-p", "tests.notebooks.nbval_guard", path)
 
     printed = capsys.readouterr().out
     assert [row[:15] for row in printed.splitlines()[:2]] == ["  ok  01  Start", "  !!  01  A door"[:15]]
     assert "Another" not in printed and "not run" not in printed
     assert "01_one.ipynb, cell 1 (id " in printed and "shut" in printed
     assert "exit status 1; the whole output is in" in printed
+    assert not took.passed and len(took.lines()) == 2
+    assert "01_one.ipynb, cell 1 (id " in took.lines()[1]
 
 
 def test_a_test_that_failed_is_named_with_its_reason(
@@ -132,17 +134,33 @@ def test_a_test_that_failed_is_named_with_its_reason(
     tests = tmp_path / "test_two.py"
     tests.write_text("def test_right():\n    pass\n\n\ndef test_wrong():\n    assert 'seen' == 'expected'\n")
 
-    assert not ran(tmp_path, "--tb=short", tests)
+    took = ran(tmp_path, "--tb=short", tests)
 
     printed = capsys.readouterr().out
     assert re.search(r"  !!  .*: 1 failed, 1 passed", printed)
     assert "::test_wrong\n" in printed and "assert 'seen' == 'expected'" in printed
     assert "test_right" not in printed
+    first, second = took.lines()
+    assert first.startswith("  !!  ") and first.endswith("  a try")
+    assert re.search(r"::test_wrong: AssertionError: assert 'seen' == 'expected'$", second)
+
+
+def test_of_what_needs_no_machine_the_tests_that_failed_are_named(tmp_path: Path) -> None:
+    said = ("E  assert 1 == 2", "FAILED tests/app/test_x.py::test_y - assert 1 == 2", "1 failed in 0.1s")
+    checked = proof.Checked("tests of lab_app", 1.0, children.Ended(1, said), tmp_path / "log")
+    assert checked.failures() == ["tests of lab_app", said[1]]
+    assert proof.Checked("ruff check", 1.0, children.Ended(0, said), tmp_path / "log").failures() == []
+
+
+def test_the_table_at_the_end_stays_a_table_however_much_failed() -> None:
+    took = Took("a try", 3.0, False, tuple(f"test {number}" for number in range(60)))
+    assert [text.strip() for text in took.lines()[1:]] == [*(f"test {number}" for number in range(10)), "…"]
+    assert Took("a try", 3.0, True).lines() == ["  ok         3.0 s  a try"]
 
 
 def test_a_run_that_collects_nothing_is_no_success(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "test_none.py").write_text("")
-    assert not ran(tmp_path, tmp_path / "test_none.py")
+    assert not ran(tmp_path, tmp_path / "test_none.py").passed
     assert "no tests ran" in capsys.readouterr().out

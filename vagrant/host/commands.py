@@ -433,15 +433,16 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
                 chapters.restore(machine, chapters.BARE)
             status = proof.say(checks)
             title = "the bare machine" + ("" if names else ", and beside it what needs none")
-            took = [proof.Took(title, time.monotonic() - started, status == 0)]
+            failed = tuple(text for one in checks for text in one.failures())
+            took = [proof.Took(title, time.monotonic() - started, status == 0, failed)]
             took += proof.on_the_machine(machine, lab.environment, chapters.context(machine), lab.log, stages)
         finally:
             if machine.identity():
                 machine.hang_up()
                 machine.change("switching the test machine off, to free its memory", "halt", "--force")
     line()
-    for part in took:
-        line(f"  {'ok' if part.passed else '!!'}  {seconds(part.seconds):>12}  {part.title}")
+    for text in (text for part in took for text in part.lines()):
+        line(text)
     passed = all(part.passed for part in took)
     for stage in known:
         if not names and stage not in stages:

@@ -9,7 +9,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -51,6 +51,11 @@ class Checked:
     @property
     def passed(self) -> bool:
         return self.ended.status == 0
+
+    def failures(self) -> list[str]:
+        """Its title, with the lines in which pytest sums up what failed; nothing if it passed."""
+        summed_up = [text for text in self.ended.tail if text.startswith(("FAILED ", "ERROR "))]
+        return [] if self.passed else [self.title, *summed_up]
 
 
 def fast(
@@ -129,12 +134,33 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A test or a cell that failed: its name, what its report says first, and all that it says."""
+
+    name: str
+    says: str
+    why: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """At most fifty lines of it."""
+        why = self.why if len(self.why) <= 50 else (*self.why[:10], "…", *self.why[-35:])
+        return [self.name, *(f"  {text}" for text in why)]
+
+
+@dataclass(frozen=True)
 class Took:
-    """How long something took, in seconds, and whether it went well."""
+    """How long something took, in seconds, whether it went well, and what did not."""
 
     title: str
     seconds: float
     passed: bool
+    failures: tuple[str, ...] = ()  # a line for each
+
+    def lines(self) -> list[str]:
+        """For the table at the end: who reads nothing else still learns what failed."""
+        shown = [*self.failures[:10], *(["…"] if len(self.failures) > 10 else [])]
+        first = f"  {'ok' if self.passed else '!!'}  {seconds(self.seconds):>12}  {self.title}"
+        return [first, *(f"{'':20}{text}" for text in shown)]
 
 
 def stages(checkout: Path, every: bool) -> list[Stage]:
@@ -190,21 +216,23 @@ def on_the_machine(
     took: list[Took] = []
     state = chapters.BARE
     for stage in wanted:
-        started = time.monotonic()
         line(f"{stage.title}:")
+        started = time.monotonic()
         if stage.afresh or state != stage.start:
             chapters.restore(machine, stage.start)
-        passed = run(stage, machine.checkout, environment.python, context, logs)
-        took.append(Took(stage.title, time.monotonic() - started, passed))
-        state = (stage.makes or stage.start) if passed else ""
-        if stage.makes and not passed:
+        restored = time.monotonic() - started
+        stage_took = run(stage, machine.checkout, environment.python, context, logs)
+        took.append(replace(stage_took, seconds=stage_took.seconds + restored))
+        state = (stage.makes or stage.start) if stage_took.passed else ""
+        if stage.makes and not stage_took.passed:
             line("  --  what follows starts from the server that this makes: not run")
             break
     return took
 
 
-def run(stage: Stage, checkout: Path, python: Path, context: dict[str, str], logs: Path) -> bool:
-    """One stage: what it does, as it does it, then what failed. Whether all passed."""
+def run(stage: Stage, checkout: Path, python: Path, context: dict[str, str], logs: Path) -> Took:
+    """One stage: what it does, as it does it, then what failed."""
+    started = time.monotonic()
     log, report = logs / f"test-{stage.name}.log", logs / f"test-{stage.name}.xml"
     for old in (log, report):
         old.unlink(missing_ok=True)
@@ -223,11 +251,13 @@ def run(stage: Stage, checkout: Path, python: Path, context: dict[str, str], log
             ended = children.run(command, log=log, step=current, env=environ, cwd=checkout, limit=stage.limit)
             current.failed = ended.status != 0
             current.result = ended.tail[-1].strip("= ") if ended.tail else ""
+    failed = failures(report) if ended.status != 0 else []
     if ended.status != 0:
-        for text in failures(report) or ended.tail[-20:]:
+        for text in [text for one in failed for text in one.lines()] or ended.tail[-20:]:
             line(f"        {text}")
         line(f"        (exit status {ended.status}; the whole output is in {log})")
-    return ended.status == 0
+    shown = tuple(f"{one.name}: {one.says}" for one in failed)
+    return Took(stage.title, time.monotonic() - started, ended.status == 0, shown)
 
 
 def cells_of(notebooks: list[Path]) -> dict[tuple[str, int], str]:
@@ -283,16 +313,15 @@ class Sections:
             self._begin()
 
 
-def failures(report: Path) -> list[str]:
+def failures(report: Path) -> list[Failure]:
     """What failed and why, from a JUnit report; a cell that was not run because of another is no news."""
     if not report.exists():
         return []
-    shown: list[str] = []
+    found: list[Failure] = []
     for case in ElementTree.parse(report).iter("testcase"):
-        for found in (*case.iter("failure"), *case.iter("error")):
-            why = (found.text or found.get("message") or "").strip().splitlines()
-            if why and why[0].startswith("not run: "):
-                continue
-            shown.append(f"{case.get('classname')}::{case.get('name')}")
-            shown += [f"  {text}" for text in (why if len(why) <= 50 else [*why[:10], "…", *why[-35:]])]
-    return shown
+        for one in (*case.iter("failure"), *case.iter("error")):
+            why = (one.text or one.get("message") or "").strip().splitlines() or ["no reason is given"]
+            if not why[0].startswith("not run: "):
+                says = (one.get("message") or why[0]).strip().splitlines()[0]
+                found.append(Failure(f"{case.get('classname')}::{case.get('name')}", says, tuple(why)))
+    return found

@@ -229,7 +229,7 @@ def board(line: str) -> None:
 
 
 def done(line: str) -> None:
-    """The end of a chapter: in the lab, keep the machine as it is now."""
+    """The end of a chapter: in the lab, keep the machine as it is now, unless a later chapter is done."""
     options = _done.parse_args(shlex.split(line))
     config = _config()
     if not config.tool:
@@ -256,7 +256,7 @@ def done(line: str) -> None:
             ended.stderr.strip() or ended.stdout.strip() or f"exit status {ended.returncode}"
         ).splitlines()
         raise CellFailed(f"the machine was not saved: {said[-1]}")
-    _write(f"Chapter {options.chapter} is done, and the machine is saved as it is now.\n")
+    _write(f"Chapter {options.chapter} is done, and the machine is saved.\n")
 
 
 def _report(numbers: list[int], *, exercise: bool) -> check.Report:

@@ -305,7 +305,7 @@ def test_done_saves_in_the_lab_and_nowhere_else(
     )
     lab = f'[lab]\ntool = ["{sys.executable}", "{tool}"]\nmachine = "test-"\n'
     settings.write_text(settings.read_text() + lab)
-    assert cell("%done 01") == "Chapter 01 is done, and the machine is saved as it is now.\n"
+    assert cell("%done 01") == "Chapter 01 is done, and the machine is saved.\n"
     assert screens[0] == "saving the machine …\n"
     assert (tmp_path / "said").read_text() == "test-snapshot 01"
     assert failure(cell, "%done 09") == "the machine was not saved: no room"

@@ -343,6 +343,46 @@ def test_only_snapshots_of_ours_are_names() -> None:
     assert chapters.parse_snapshots(text) == ["bare", "after-00", "after-01"]
 
 
+@pytest.fixture
+def asked_of_vagrant(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """What Vagrant is asked for, which it does not do."""
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(Machine, "change", lambda _, title, *arguments: asked.append(arguments))
+    monkeypatch.setattr(chapters, "settle", lambda machine: None)
+    return asked
+
+
+def test_a_chapter_done_again_on_the_finished_server_keeps_its_snapshot(
+    made: Machine, asked_of_vagrant: list[tuple[str, ...]]
+) -> None:
+    assert not chapters.is_past(made, "after-00"), "of a machine of which nothing is remembered"
+    chapters.save(made, "bare")
+    assert not chapters.is_past(made, "after-00")
+    for name in ("after-00", "after-01", "after-02"):
+        assert not chapters.is_past(made, name)
+        chapters.save(made, name)
+    assert [chapters.is_past(made, f"after-0{chapter}") for chapter in range(4)] == [True, True, False, False]
+
+    chapters.restore(made, "after-00")
+    assert not chapters.is_past(made, "after-01"), "the learner went back, and takes another way"
+    chapters.restore(made, "bare")
+    assert not chapters.is_past(made, "after-00")
+    assert len(asked_of_vagrant) == 6
+
+
+def test_where_a_restore_failed_nothing_is_remembered(made: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    made.remember("stands-at", "after-09")
+
+    def fails(*_: object) -> None:
+        raise Problem("vagrant snapshot restore failed")
+
+    monkeypatch.setattr(Machine, "change", fails)
+    monkeypatch.setattr(chapters, "saved", lambda machine: ["after-01"])
+    with pytest.raises(Problem, match="restore failed"):
+        chapters.restore(made, "after-01")
+    assert not chapters.is_past(made, "after-00")
+
+
 # What Vagrant 2.3.4 ends with where the lease of an hour ago runs out while the machine boots.
 INACCESSIBLE = """The guest machine entered an invalid state while waiting for it
 to boot. Valid states are 'running'. The machine is in the

@@ -74,6 +74,13 @@ def path_to(chapter: str, known: list[str], saved: list[str]) -> tuple[str, list
 def save(machine: Machine, name: str) -> None:
     """Save the server as it is now, over an older snapshot of that name."""
     machine.change(f"saving the snapshot {name}", "snapshot", "save", "--force", name)
+    machine.remember("stands-at", name)
+
+
+def is_past(machine: Machine, name: str) -> bool:
+    """Whether the server has come further than `name`: a chapter done again does not take one back to it."""
+    stands_at = machine.memory("stands-at")
+    return stands_at != BARE and stands_at > name
 
 
 def saved(machine: Machine) -> list[str]:
@@ -92,6 +99,7 @@ def restore(machine: Machine, name: str) -> None:
     if not SNAPSHOT.fullmatch(name):
         raise no_snapshot(machine, name, saved(machine))
     machine.hang_up()
+    machine.forget("stands-at")
     try:
         machine.change(
             f"restoring the snapshot {name}", "snapshot", "restore", "--no-start", "--no-provision", name
@@ -101,6 +109,7 @@ def restore(machine: Machine, name: str) -> None:
         if name in (names := saved(machine)):
             raise
         raise no_snapshot(machine, name, names) from None
+    machine.remember("stands-at", name)
     settle(machine)
 
 

@@ -324,9 +324,13 @@ def course_command(lab: Lab, arguments: list[str]) -> int:
 
 def snapshot_command(lab: Lab, arguments: list[str]) -> int:
     chapter = chapters.number(arguments[0] if arguments else "", CHECKOUT)
+    name = chapters.snapshot_name(chapter)
     with alone(lab.machine.lock, called("snapshot")):
         lab.machine.needed()
-        chapters.save(lab.machine, chapters.snapshot_name(chapter))
+        if chapters.is_past(lab.machine, name):
+            line(f"  --  the snapshot {name} stays as it was: the server is further on")
+        else:
+            chapters.save(lab.machine, name)
     return 0
 
 

@@ -171,7 +171,10 @@ class Machine:
         self.choices_file.write_text(json.dumps(asdict(choices), indent=2) + "\n", encoding="utf-8")
 
     def memory(self, key: str) -> str:
-        """One remembered word: `provisioned` and `bare` are hashes, `identity` is Vagrant's id."""
+        """One remembered word: `provisioned` and `bare` are hashes, `identity` is Vagrant's id.
+
+        `stands-at` is the snapshot that was saved or restored last.
+        """
         source = self.folder / f"{key}.stamp"
         return source.read_text(encoding="utf-8").strip() if source.exists() else ""
 
@@ -248,7 +251,7 @@ class Machine:
             raise children.failure("vagrant up", ended, self.log)
         self.write_ssh_files()
         if self.memory("identity") != self.identity():
-            self.forget("bare")  # the snapshot was another machine's
+            self.forget("bare", "stands-at")  # the snapshots were another machine's
         self.remember("identity", self.identity())
         self.remember("provisioned", inputs)
 

@@ -616,7 +616,7 @@ def key_before_the_reboot(server: Connection, internet: Connection) -> str:
     """Reboots the server; the SSH host key that the internet had before."""
     boot = "cat /proc/sys/kernel/random/boot_id"
     key, before = must(internet, "cat /etc/ssh/ssh_host_ed25519_key.pub"), must(server, boot).strip()
-    must(server, "sudo -n systemd-run --quiet --collect --on-active=1 systemctl reboot")
+    must(server, "sudo -n systemd-run --quiet --collect --on-active=3 systemctl reboot")
     answer = until_it_answers(Connection(server.host, config=server.config, fresh=True), boot)
     wait_until(lambda: answer() not in ("", before), what="the server to be back", timeout=300, every=2)
     for connection in (internet, server):

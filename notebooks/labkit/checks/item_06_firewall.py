@@ -157,7 +157,8 @@ def a_reboot_keeps_it(server: Connection, ctx: Context) -> Iterator[Finding]:
         return
     boot_id = "cat /proc/sys/kernel/random/boot_id"
     before = server.run(boot_id).stdout.strip()
-    asked = server.run("sudo -n systemd-run --quiet --collect --on-active=1 systemctl reboot")
+    # In three seconds: late enough for this command's own answer to arrive.
+    asked = server.run("sudo -n systemd-run --quiet --collect --on-active=3 systemctl reboot")
     if asked.exit_status != 0:
         yield unknown(f"the reboot was refused: {asked.stderr.strip()}")
         return

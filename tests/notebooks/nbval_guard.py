@@ -228,7 +228,7 @@ class Cell(IPyNbCell):  # type: ignore[misc]
     def repr_failure(self, excinfo: ExceptionInfo[BaseException], *arguments: Any) -> str:
         if isinstance(excinfo.value, NotRun):
             return str(excinfo.value)
-        return f"{self.place}\n{super().repr_failure(excinfo)}"
+        return f"{self.place}: {excinfo.value}\n{super().repr_failure(excinfo)}"
 
 
 def verdicts(outputs: list[NotebookNode]) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ from typing import Any
 
 Json = dict[str, Any]
 
-ASK = 25  # seconds for one question to a store
+ASK = 40  # seconds for one question to a store, on a slow server that is busy with something better
 LINES = 50000  # of a snapshot's list of files
 ENTRIES = 20000  # files that are looked at for open dumps
 NOBODY = "0" * 64  # the name of a snapshot that there cannot be
@@ -728,4 +728,5 @@ def compared(
 
 
 def main(what: str) -> None:
+    os.nice(10)  # restic works hard on purpose before it opens a store: what serves users goes first
     print(json.dumps(exercise() if what == "exercise" else look()))

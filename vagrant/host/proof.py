@@ -216,15 +216,14 @@ def on_the_machine(
     took: list[Took] = []
     state = chapters.BARE
     for stage in wanted:
-        line(f"{stage.title}:")
         started = time.monotonic()
+        line(f"{stage.title}:")
         if stage.afresh or state != stage.start:
             chapters.restore(machine, stage.start)
-        restored = time.monotonic() - started
-        stage_took = run(stage, machine.checkout, environment.python, context, logs)
-        took.append(replace(stage_took, seconds=stage_took.seconds + restored))
-        state = (stage.makes or stage.start) if stage_took.passed else ""
-        if stage.makes and not stage_took.passed:
+        ran = run(stage, machine.checkout, environment.python, context, logs)
+        took.append(replace(ran, seconds=time.monotonic() - started))
+        state = (stage.makes or stage.start) if ran.passed else ""
+        if stage.makes and not ran.passed:
             line("  --  what follows starts from the server that this makes: not run")
             break
     return took
@@ -322,6 +321,6 @@ def failures(report: Path) -> list[Failure]:
         for one in (*case.iter("failure"), *case.iter("error")):
             why = (one.text or one.get("message") or "").strip().splitlines() or ["no reason is given"]
             if not why[0].startswith("not run: "):
-                says = (one.get("message") or why[0]).strip().splitlines()[0]
+                says = ((one.get("message") or "").strip() or why[0]).splitlines()[0]
                 found.append(Failure(f"{case.get('classname')}::{case.get('name')}", says, tuple(why)))
     return found

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from labkit.checklist import ITEMS
 
-MUTANTS = sorted((Path(__file__).parents[1] / "vm" / "mutants").glob("*.sh"))
+CHECKOUT = Path(__file__).parents[2]
+MUTANTS = sorted((CHECKOUT / "tests" / "vm" / "mutants").glob("*.sh"))
+DEPLOYED = re.compile(r"^file=/home/aiapp/app/(lab_app/.+)$", re.M)
 FIELDS = ("item", "depth", "looks right because", "but", "says", "also")
 
 
@@ -30,3 +35,22 @@ def test_each_mutant_says_what_it_breaks_and_what_must_be_said() -> None:
         assert int(fields["item"]) in {item.number for item in ITEMS}, path.name
         assert re.fullmatch(r"none|\d+( \d+)*", fields.get("apart", "none")), path.name
         assert re.compile(fields["says"]) and re.fullmatch(r"none|\d+(, \d+)*", fields["also"]), path.name
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MUTANTS if DEPLOYED.search(path.read_text(encoding="utf-8"))],
+    ids=lambda path: path.stem,
+)
+def test_a_mutant_still_finds_what_it_changes_in_the_application(path: Path, tmp_path: Path) -> None:
+    """Its script, up to the last command on that file: what it starts anew after that is the server's."""
+    script = path.read_text(encoding="utf-8")
+    original = CHECKOUT / DEPLOYED.findall(script)[0]
+    file = Path(shutil.copy(original, tmp_path))
+    change = re.match(r'.*"\$file"[^\n]*\n', script, re.S)
+    assert change, "it changes the file that it names"
+    ended = subprocess.run(["bash"], input=DEPLOYED.sub(f"file={file}", change[0]), text=True, check=False)
+    assert ended.returncode == 0
+    changed = file.read_text(encoding="utf-8")
+    assert changed != original.read_text(encoding="utf-8")
+    compile(changed, path.name, "exec")

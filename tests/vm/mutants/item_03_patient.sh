@@ -10,7 +10,7 @@ file=/home/aiapp/app/lab_app/health.py
 sed -i 's/^DEADLINE = 0\.7 /DEADLINE = 2.5 /' "$file"
 grep -q '^DEADLINE = 2\.5 ' "$file"
 # The proxy's own looks would leave a result for everyone who comes within three seconds.
-sed -i 's/self\.looked_at < SHARED_FOR:$/self.looked_at < 0:/' "$file"
-grep -q 'self\.looked_at < 0:$' "$file"
+sed -i 's/^        if self\.task is None or .*:$/        if True:/' "$file"
+grep -q '^        if True:$' "$file"
 supervisorctl restart aiapp:
 soon app_is_well

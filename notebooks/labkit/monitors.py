@@ -256,7 +256,7 @@ def look_at_alertmanager(asked: Asked) -> dict[str, Any]:
         "silences": silences,
         "receivers": receivers(settings),
         "sent": sent,
-        "critical": route_of(asked),
+        "critical": route_of(settings),
     }
 
 
@@ -275,13 +275,17 @@ def receivers(settings: str) -> dict[str, list[str]]:
     return found
 
 
-def route_of(asked: Asked) -> list[str] | None:
-    """Who would get a critical alert, by Alertmanager's own tool; None where that is not there."""
-    url = f"http://{asked.connection.host}:{asked.connection.port}{asked.prefix}"
+def route_of(settings: str) -> list[str] | None:
+    """Who would get a critical alert, by Alertmanager's own tool; None where that is not there.
+
+    `settings` as Alertmanager writes them out. Where it hides a webhook's address (since 0.26), its own tool
+    takes what is written there for an address without a scheme.
+    """
+    readable = re.sub(r"(?m)^(\s*(?:- )?url: )<secret>$", r"\1http://hidden.invalid/", settings)
     try:
         ended = subprocess.run(
-            ["amtool", "config", "routes", "test", f"--alertmanager.url={url}", "severity=critical"],
-            capture_output=True, text=True, timeout=5,
+            ["amtool", "config", "routes", "test", "--config.file=/dev/stdin", "severity=critical"],
+            input=readable, capture_output=True, text=True, timeout=5,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from labkit import monitors
 
@@ -106,3 +108,23 @@ def test_go_s_times_are_read(text: str, expected: float) -> None:
 def test_the_program_runs_where_nothing_is_monitored() -> None:
     found = monitors.look()
     assert set(found) == {"prometheus", "alertmanagers", "agents", "now"}
+
+
+AMTOOL = r"""#!/bin/bash
+# As 0.26 reads a file: the address of a webhook needs a scheme.
+[[ "$*" == "config routes test --config.file=/dev/stdin severity=critical" ]] || exit 2
+settings=$(cat /dev/stdin)
+if grep -E "^ *(- )?url: <secret>" <<< "$settings" > /dev/null; then exit 1; fi
+sed -n "s/^  receiver: //p" <<< "$settings"
+"""
+
+
+def test_a_route_is_found_although_alertmanager_hides_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = "route:\n  receiver: pager\nreceivers:\n- name: pager\n  webhook_configs:\n  - url: <secret>\n"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (tmp_path / "amtool").write_text(AMTOOL, encoding="utf-8")
+    (tmp_path / "amtool").chmod(0o755)
+    assert monitors.route_of(settings) == ["pager"]
+    assert monitors.route_of(settings.replace("  receiver: pager\n", "")) is None

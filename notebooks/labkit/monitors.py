@@ -213,9 +213,7 @@ def look_at_prometheus(asked: Asked) -> dict[str, Any]:
         "targets": targets,
         "alertmanagers": [it["url"] for it in asked.json("/api/v1/alertmanagers")["activeAlertmanagers"]],
         "lab_pace": (re.findall(r'^    lab_pace: "?(\d+)"?$', settings, re.M) or [None])[0],
-        "failed": samples(
-            asked, "sum by (integration) (increase(alertmanager_notifications_failed_total[10m]))"
-        ),
+        "failed": samples(asked, FAILED),
     }
 
 

@@ -24,7 +24,7 @@ disk=12G           # sparse: what is not written takes no room on the host
 internet_disk=2G   # the stand-in internet's own disk, a file inside
 
 # A box's version must look like one: the first 32 bits of the hash, as a number.
-hash=$( { echo "$suite $architecture"; cat "$0" "$here/make-disk" "$here/Vagrantfile" "$internet" "${internet%/*}"/add-collector.sh "${internet%/*}"/errors/*; } | sha256sum)
+hash=$( { echo "$suite $architecture"; cat "$0" "$here/make-disk" "$here/Vagrantfile" "$internet" "${internet%/*}"/{add-collector.sh,debian-12.asc,errors/*}; } | sha256sum)
 version=1.0.$((16#${hash:0:8}))
 built=$cache/debian$debian-$version
 

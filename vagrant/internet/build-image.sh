@@ -50,10 +50,11 @@ mkfs.ext4 -q -F -L internet -m 0 -E lazy_itable_init=0,lazy_journal_init=0,nodis
 umount "$work/bare"
 EOF
 chmod 755 "$work" "$work/make-disk"
+# Debian 12's own keys, since an older system's keyring has none that sign it today; here, where apt's account can read.
+install -m 644 "$(dirname "$(realpath "$0")")/debian-12.asc" "$work/keys.asc"
 
 part=$out.part
 rm -f "$part"
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 echo "building the stand-in internet's disk: $size, from $mirror"
 mmdebstrap --variant=minbase --format=null \
   --include="$(IFS=,; echo "${packages[*]}")" \
@@ -61,5 +62,5 @@ mmdebstrap --variant=minbase --format=null \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
   --customize-hook="$(printf '%q' "$(dirname "$(realpath "$0")")/add-collector.sh") \"\$1\"" \
   --customize-hook="unshare --mount $(printf '%q ' "$work/make-disk") \"\$1\" $(printf '%q ' "$part" "$size" "$work")" \
-  bookworm /dev/null "deb [signed-by=$keyring] $mirror bookworm main"
+  bookworm /dev/null "deb [signed-by=$work/keys.asc] $mirror bookworm main"
 mv -f "$part" "$out"

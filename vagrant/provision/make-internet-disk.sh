@@ -8,7 +8,7 @@ here=$(dirname "$(realpath "$0")")
 missing=()
 command -v systemd-nspawn > /dev/null || missing+=(systemd-container)
 systemctl cat systemd-resolved > /dev/null 2>&1 || missing+=(systemd-resolved)
-[ -e "$LAB_INTERNET_IMAGE" ] || missing+=(mmdebstrap debian-archive-keyring)
+[ -e "$LAB_INTERNET_IMAGE" ] || missing+=(mmdebstrap)
 if [ ${#missing[@]} -gt 0 ]; then
   echo "installing ${missing[*]}"
   apt-get -qq update
@@ -26,6 +26,8 @@ if ! [ -e "$LAB_INTERNET_IMAGE" ]; then
   dpkg-query --show --showformat '${Package}\n' | sort | comm -13 <(echo "$before") - \
     | grep -vxE 'systemd-container|systemd-resolved|libnss-.*' | xargs apt-get -qq purge > /dev/null
 fi
+# A new server has no package lists yet.
+[ ${#missing[@]} -eq 0 ] || find /var/lib/apt/lists -type f -delete
 
 # Every block is the file's own from now on: a full server disk cannot take one away.
 if [ "$(stat --format '%b' "$LAB_INTERNET_IMAGE")" -lt $(( $(stat --format '%s' "$LAB_INTERNET_IMAGE") / 512 )) ]; then

@@ -7,7 +7,7 @@ here=$(dirname "$(realpath "$0")")
 
 "$here/record-manifest.sh"
 "$here/quicken-emulation.sh"
-"$here/hold-updates.sh"
+"$here/even-out-boxes.sh"
 "$here/open-password-login.sh"
 "$here/adopt-host-settings.sh"
 "$here/make-internet-disk.sh"

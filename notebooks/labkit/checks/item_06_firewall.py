@@ -116,7 +116,7 @@ def it_comes_back_at_boot(
     """Something that starts at boot loads the rules again."""
     ways: list[str] = []
     problems: list[str] = []
-    if filter.by_ufw or files.ufw_enabled is not None:
+    if filter.by_ufw or files.ufw_enabled:
         ways, problems = _ufw(files, units)
     if not ways and files.nftables_filters and _starts(units, "nftables"):
         ways = ["nftables"]

@@ -287,7 +287,9 @@ def route_of(settings: str) -> list[str] | None:
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return ended.stdout.strip().split(",") if ended.returncode == 0 and ended.stdout.strip() else None
+    # Before it may stand a warning: that the file goes before an address in amtool's own settings.
+    last = ended.stdout.strip().splitlines()[-1:]
+    return last[0].split(",") if ended.returncode == 0 and last else None
 
 
 def moment(text: str) -> float:

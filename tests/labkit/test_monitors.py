@@ -115,7 +115,10 @@ AMTOOL = r"""#!/bin/bash
 [[ "$*" == "config routes test --config.file=/dev/stdin severity=critical" ]] || exit 2
 settings=$(cat /dev/stdin)
 if grep -E "^ *(- )?url: <secret>" <<< "$settings" > /dev/null; then exit 1; fi
-sed -n "s/^  receiver: //p" <<< "$settings"
+receiver=$(sed -n "s/^  receiver: //p" <<< "$settings")
+[ -n "$receiver" ] || exit 0
+echo "Warning: --config.file flag overrides the --alertmanager.url."
+echo "$receiver"
 """
 
 

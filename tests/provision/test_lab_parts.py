@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from vagrant.host import box, chapters, children, commands, computer, machine, tools
+from vagrant.host import chapters, children, commands, computer, machine, tools
 from vagrant.host.environment import Environment
-from vagrant.host.machine import Choices, Machine
+from vagrant.host.machine import Machine
+from vagrant.host.providers import PROVIDERS, Choices, libvirt, virtual_machine
+from vagrant.host.providers.libvirt import Libvirt
+from vagrant.host.providers.provider import Cost, Provider, distro_wanted, distros
 from vagrant.host.say import Problem, step
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,9 +97,10 @@ def test_a_linux_is_known_by_its_package_tool(text: str, family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["fedora", "arch", "macos", "windows", "other"])
-def test_elsewhere_the_exact_commands_are_named(family: str) -> None:
+@pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
+def test_elsewhere_the_exact_commands_are_named(family: str, provider: Provider) -> None:
     system = computer.System(family, family, "1", "This System 1", False)
-    problem = tools.instructions(system, ["vagrant"])
+    problem = tools.instructions(system, ["vagrant"], provider.by_hand(system))
     assert "on This System 1" in problem.sentence
     assert problem.next_steps[-1] == "then run the same command again"
     assert len(problem.next_steps) > 1
@@ -116,15 +120,15 @@ def test_a_port_in_use_is_found_and_another_one_named() -> None:
 
 def test_parts_on_one_disk_are_added_up_before_anything_is_done(tmp_path: Path) -> None:
     free = computer.free_disk(tmp_path)
-    part = commands.Part("half", 0, free * 0.6, tmp_path / "not yet there")
+    part = commands.Part("half", Cost(0, free * 0.6), tmp_path / "not yet there")
     commands.check_disk([part])
     with pytest.raises(Problem, match="too little room"):
-        commands.check_disk([part, commands.Part("other half", 0, free * 0.6, tmp_path)])
+        commands.check_disk([part, commands.Part("other half", Cost(0, free * 0.6), tmp_path)])
 
 
 def test_too_little_memory_is_said_before_anything_is_done(made: Machine) -> None:
     with pytest.raises(Problem, match="too little memory"):
-        commands.check_memory([commands.Part("the server", 0, 0, made.checkout, 1e15)], made)
+        commands.check_memory([commands.Part("the server", Cost(0, 0), made.checkout, 1e15)], made)
 
 
 @pytest.mark.skipif(not Path("/usr/lib/apt/apt-helper").exists(), reason="this system has no apt")
@@ -142,10 +146,10 @@ def test_an_apt_mirror_that_does_not_answer_is_named(tmp_path: Path, monkeypatch
 
 
 def test_the_distributions_are_those_that_have_a_box(made: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert box.distros(made.settings) == ["ubuntu2204", "ubuntu2404", "debian12", "debian13"]
+    assert distros(made.settings) == ["ubuntu2204", "ubuntu2404", "debian12", "debian13"]
     monkeypatch.setenv("LAB_DISTRO", "gentoo")
     with pytest.raises(Problem, match="LAB_DISTRO=gentoo is not known") as caught:
-        box.distro_wanted(made.settings)
+        distro_wanted(made.settings)
     assert caught.value.next_steps == ("choose one of: ubuntu2204, ubuntu2404, debian12, debian13",)
 
 
@@ -153,18 +157,18 @@ def test_the_catalogue_is_given_up_on_within_its_limit(monkeypatch: pytest.Monke
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        monkeypatch.setattr(box, "CATALOGUE", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr(box, "CATALOGUE_LIMIT", 0.5)
+        monkeypatch.setattr(virtual_machine, "CATALOGUE", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(virtual_machine, "CATALOGUE_LIMIT", 0.5)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         before = time.monotonic()
-        assert not box.catalogue_answers("bento/ubuntu-22.04")
+        assert not virtual_machine.catalogue_answers("bento/ubuntu-22.04")
     assert time.monotonic() - before < 3
 
 
 def test_a_plugin_of_vagrants_own_counts_as_installed(tmp_path: Path) -> None:
-    assert not tools.has_plugin(tmp_path)
+    assert not libvirt.has_plugin(tmp_path)
     (tmp_path / "plugins.json").write_text('{"version": "1", "installed": {"vagrant-libvirt": {}}}')
-    assert tools.has_plugin(tmp_path)
+    assert libvirt.has_plugin(tmp_path)
 
 
 # ---- child processes ----
@@ -340,7 +344,7 @@ def test_without_any_snapshot_there_is_no_way() -> None:
 
 def test_only_snapshots_of_ours_are_names() -> None:
     text = "==> lab: \nbare\nafter-00\nafter-01\nmine\n"
-    assert chapters.parse_snapshots(text) == ["bare", "after-00", "after-01"]
+    assert virtual_machine.parse_snapshots(text) == ["bare", "after-00", "after-01"]
 
 
 @pytest.fixture
@@ -377,7 +381,7 @@ def test_where_a_restore_failed_nothing_is_remembered(made: Machine, monkeypatch
         raise Problem("vagrant snapshot restore failed")
 
     monkeypatch.setattr(Machine, "change", fails)
-    monkeypatch.setattr(chapters, "saved", lambda machine: ["after-01"])
+    monkeypatch.setattr(Libvirt, "saved", lambda provider, machine: ["after-01"])
     with pytest.raises(Problem, match="restore failed"):
         chapters.restore(made, "after-01")
     assert not chapters.is_past(made, "after-00")

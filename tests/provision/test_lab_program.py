@@ -87,8 +87,8 @@ def alive(pid: int) -> bool:
 
 
 def ends(pid: int) -> bool:
-    """Whether a process that was killed is gone: it gets 5 s for that, on a busy computer too."""
-    deadline = time.monotonic() + 5
+    """Whether a process that was killed is gone: it gets 20 s for that, on a busy computer too."""
+    deadline = time.monotonic() + 20
     while alive(pid):
         if time.monotonic() > deadline:
             return False

@@ -10,10 +10,10 @@ from pathlib import Path
 from . import children
 from .environment import Environment
 from .machine import Machine
+from .providers.provider import SNAPSHOT
 from .say import Problem, line, step
 
 BARE = "bare"  # the snapshot of the server as it was handed over
-SNAPSHOT = re.compile(r"bare|after-\d\d")  # the names that the lab gives
 
 # Both ends of a certificate's life, as the stand-in internet sees it.
 CERTIFICATE = (
@@ -49,11 +49,6 @@ def snapshot_name(chapter: str) -> str:
     return f"after-{chapter}"
 
 
-def parse_snapshots(text: str) -> list[str]:
-    """The names in what `vagrant snapshot list` prints; other lines of Vagrant are no names."""
-    return [row.strip() for row in text.splitlines() if SNAPSHOT.fullmatch(row.strip())]
-
-
 def path_to(chapter: str, known: list[str], saved: list[str]) -> tuple[str, list[str]]:
     """The snapshot to restore and the chapters to run from there, to stand at the start of `chapter`.
 
@@ -73,7 +68,7 @@ def path_to(chapter: str, known: list[str], saved: list[str]) -> tuple[str, list
 
 def save(machine: Machine, name: str) -> None:
     """Save the server as it is now, over an older snapshot of that name."""
-    machine.change(f"saving the snapshot {name}", "snapshot", "save", "--force", name)
+    machine.provider.save(machine, name)
     machine.remember("stands-at", name)
 
 
@@ -83,30 +78,17 @@ def is_past(machine: Machine, name: str) -> bool:
     return stands_at != BARE and stands_at > name
 
 
-def saved(machine: Machine) -> list[str]:
-    """The snapshots that there are."""
-    with step("asking for the snapshots") as current:
-        ended = machine.vagrant("snapshot", "list", step=current)
-        if ended.status != 0:
-            raise children.failure("vagrant snapshot list", ended, machine.log)
-        names = parse_snapshots(ended.text)
-        current.result = ", ".join(names) or "none"
-    return names
-
-
 def restore(machine: Machine, name: str) -> None:
     """Bring a snapshot back, and with it all that depends on time. Raises Problem."""
     if not SNAPSHOT.fullmatch(name):
-        raise no_snapshot(machine, name, saved(machine))
+        raise no_snapshot(machine, name, machine.provider.saved(machine))
     machine.hang_up()
     machine.forget("stands-at")
     try:
-        machine.change(
-            f"restoring the snapshot {name}", "snapshot", "restore", "--no-start", "--no-provision", name
-        )
+        machine.provider.restore(machine, name)
     except Problem:
         # Asked only now: each call of Vagrant costs seconds.
-        if name in (names := saved(machine)):
+        if name in (names := machine.provider.saved(machine)):
             raise
         raise no_snapshot(machine, name, names) from None
     machine.remember("stands-at", name)
@@ -132,6 +114,9 @@ def settle(machine: Machine) -> None:
         machine.wait_for("internet")
     with step("certificates") as current:
         current.result = renew(machine)
+    if is_deployed(machine):
+        with step("the application") as current:
+            current.result = wait_for_application(machine)
 
 
 def parse_lifetime(text: str) -> tuple[float, float]:
@@ -223,7 +208,7 @@ def goto(machine: Machine, environment: Environment, chapter: str) -> None:
     """Stand at the start of `chapter`. Raises Problem."""
     if not machine.ssh_config.exists():
         raise Problem("there is no server yet", "make it first: make lab")
-    name, numbers = path_to(chapter, chapters(machine.checkout), saved(machine))
+    name, numbers = path_to(chapter, chapters(machine.checkout), machine.provider.saved(machine))
     restore(machine, name)
     if numbers:
         line(f"  --  no snapshot of the start of chapter {chapter}: running {', '.join(numbers)} first")

@@ -15,21 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from . import box, chapters, children, computer, proof, tools
+from . import chapters, children, computer, proof, tools
 from .environment import Environment
 from .exclusive import alone
 from .machine import Machine
+from .providers import Choices, Provider, Unusable, choosing, named
+from .providers.provider import GB, Cost, Image
 from .say import Problem, gibibytes, line, seconds, step
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-# What the parts need, in bytes, measured on Debian 12; the server's disk grows to this by the last chapter.
-GB = 1_000_000_000
-VENV_DOWNLOAD, VENV_DISK = 0.2 * GB, 0.8 * GB
-TOOLS_DOWNLOAD, TOOLS_DISK = 0.15 * GB, 0.7 * GB
-BOX_DOWNLOAD, BOX_DISK = 0.7 * GB, 2.5 * GB
-SERVER_DOWNLOAD, SERVER_DISK = 0.3 * GB, 5 * GB
-SERVER_MEMORY, JUPYTER_MEMORY = 2.2 * GB, 0.4 * GB
+# What the parts need, in bytes, measured on Debian 12. What a kind of machine needs is in its provider.
+VENV = Cost(0.2 * GB, 0.8 * GB)
+SERVER_MEMORY = 2.2 * GB
 
 HELP = """\
 The lab: a real server on this computer, and notebooks that lead through a first deployment.
@@ -48,7 +46,8 @@ The lab: a real server on this computer, and notebooks that lead through a first
 
 Without make (Windows): python vagrant/lab.py lab, python vagrant/lab.py check --item 6, and so on.
 There also: snapshot NN (keep the server as it is now, as after-NN), restore NAME (bare, after-NN).
-LAB_DISTRO=ubuntu2404 (ubuntu2204, debian12, debian13) chooses the server's system when it is made."""
+LAB_DISTRO=ubuntu2404 (ubuntu2204, debian12, debian13) chooses the server's system when it is made,
+LAB_PROVIDER=docker (libvirt, virtualbox, vmware_desktop) what kind of machine it is."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ class Part:
     """A part of the lab that is not there yet, and what it takes: bytes, and where."""
 
     title: str
-    download: float
-    disk: float
+    cost: Cost
     place: Path
     memory: float = 0
 
@@ -79,49 +77,85 @@ class Lab:
 
     # ---- what is to be done ----
 
-    def parts(self, packages: list[str], builds: bool, fetches: bool, disks: bool) -> list[Part]:
+    def parts(self, packages: list[str], provider: Provider, image: Image, disks: bool) -> list[Part]:
         """The parts that are still missing, with what they take."""
-        home = Path.home()
         parts = []
         if packages:
-            parts.append(
-                Part(f"host packages ({', '.join(packages)})", TOOLS_DOWNLOAD, TOOLS_DISK, Path("/usr"))
-            )
+            parts.append(Part(f"host packages ({', '.join(packages)})", provider.tools, Path("/usr")))
         if not self.environment.is_ready():
-            parts.append(Part("Python packages, into .venv", VENV_DOWNLOAD, VENV_DISK, CHECKOUT))
-        if builds or fetches:
-            title = (
-                "a Debian box, built from the apt mirror" if builds else "the box, from Vagrant's catalogue"
-            )
-            parts.append(Part(title, BOX_DOWNLOAD, BOX_DISK, home))
+            parts.append(Part("Python packages, into .venv", VENV, CHECKOUT))
+        if not image.is_there:
+            whence = "built from the apt mirror" if image.built_here else "fetched"
+            parts.append(Part(f"{image.name}, {whence}", provider.image, Path.home()))
         if disks:
-            images = Path("/var/lib/libvirt/images")
-            place = images if box.provider_for(self.system) == "libvirt" else home
-            parts.append(Part("the server", SERVER_DOWNLOAD, SERVER_DISK, place, SERVER_MEMORY))
+            parts.append(Part("the server", provider.server, provider.disk(), SERVER_MEMORY))
         return parts
 
     def announce(self, parts: list[Part]) -> None:
         """Say what will be downloaded, and what disk and memory it takes, before anything happens."""
         for part in parts:
             memory = f", memory {gibibytes(part.memory)}" if part.memory else ""
-            line(f"  {part.title}: download {gibibytes(part.download)}, disk {gibibytes(part.disk)}{memory}")
-        download, disk = sum(part.download for part in parts), sum(part.disk for part in parts)
+            cost = part.cost
+            line(f"  {part.title}: download {gibibytes(cost.download)}, disk {gibibytes(cost.disk)}{memory}")
+        download, disk = sum(part.cost.download for part in parts), sum(part.cost.disk for part in parts)
         line(f"  in all: download up to {gibibytes(download)}, disk up to {gibibytes(disk)}")
 
-    def preflight(self, parts: list[Part], packages: list[str], *, port: int | None, builds: bool) -> None:
+    def preflight(self, parts: list[Part], packages: list[str], provider: Provider, *, mirror: bool) -> None:
         """Find what would stop the run, before anything is half done. Raises Problem."""
         check_disk(parts)
         check_memory(parts, self.machine)
-        if port is not None:
-            check_port(port)
         if self.system.family == "debian":
             if packages:
                 tools.may_become_root("apt-get install --no-install-recommends " + " ".join(packages))
-            if packages or builds:
+            if packages or mirror:
                 with step("the apt mirror answers"):
                     tools.mirror_answers()
         elif packages:
-            raise tools.instructions(self.system, packages)
+            raise tools.instructions(self.system, packages, provider.by_hand(self.system))
+
+    def prepare(self, provider: Provider, image: Image | None) -> Image:
+        """This computer has what the provider needs: announced, looked for, installed, started.
+
+        `image`: what there is of a machine that exists, else None. Returns what one is to be made from.
+        """
+        exists = image is not None
+        packages = provider.missing(builds=False)
+        if not tools.venv_works():
+            packages.append(tools.venv_package())
+        if not packages:
+            provider.start(self.log)
+        # Without its programs a provider may not see what is there: then more is announced than is done.
+        picked = image or provider.pick(self.system, self.machine.settings)
+        if picked.built_here and not picked.is_there:
+            packages += [each for each in provider.missing(builds=True) if each not in packages]
+        parts = self.parts(packages, provider, picked, disks=not exists)
+        if parts:
+            self.announce(parts)
+            for text in provider.consequences(packages):
+                line(f"  note: {text}")
+        running = exists and self.machine.answers()
+        if not running and not any(part.memory for part in parts):
+            check_memory([Part("the server", Cost(0, 0), CHECKOUT, SERVER_MEMORY)], self.machine)
+        self.preflight(parts, packages, provider, mirror=picked.built_here and not picked.is_there)
+        if packages:
+            tools.install(packages, self.log / "packages.log")
+            provider.start(self.log)
+        return picked
+
+    def settle_on(self, found: choosing.Options, first: Image) -> Choices:
+        """The first of the options that really runs something; what is wrong with those before is said."""
+        for number, option in enumerate(found.those):
+            try:
+                image = first if number == 0 else self.prepare(option.provider, None)
+                choices = option.provider.get(CHECKOUT, image, option.driver, self.log / "image.log")
+                option.provider.probe(choices, self.log / "probe.log")
+                return choices
+            except Unusable as problem:
+                if number + 1 == len(found.those):
+                    raise
+                line(f"  --  {problem.sentence}")
+                line(f"  The lab will use {found.those[number + 1].title} instead.")
+        raise AssertionError("there is at least one option")
 
     def up(self, port: int | None, beside: Callable[[threading.Event], None] = lambda _: None) -> None:
         """From whatever is there to a running, provisioned server. Raises Problem.
@@ -135,35 +169,20 @@ class Lab:
             current.result = "everything, and the server answers" if complete else "not everything yet"
             if abs(off) > 1:
                 current.result += f"; its clock was {off:.0f} s off, set"
+        if port is not None:
+            check_port(port)
         if complete:
             machine.write_labcheck()
-            if port is not None:
-                check_port(port)
             children.side_by_side(beside)
             return
-        provider = box.provider_for(self.system)
-        if provider == "libvirt" and self.system.arm:
-            raise Problem(
-                "the lab has no box for Linux on ARM", "use a computer with an x86-64 processor, or a Mac"
-            )
         there = machine.choices() if machine.identity() else None
-        picked = (there.distro, there.box, False) if there else box.choose(self.system, machine.settings)
-        builds = picked[2] and not box.is_added(picked[1], provider)
-        fetches = not picked[2] and not box.is_added(picked[1], provider)
-        packages = tools.missing(provider, builds=picked[2])
-        parts = self.parts(packages, builds, fetches, not machine.identity())
-        if parts:
-            self.announce(parts)
-        running = bool(machine.identity()) and machine.answers()
-        if not running and not any(part.memory for part in parts):
-            check_memory([Part("the server", 0, 0, CHECKOUT, SERVER_MEMORY)], machine)
-        self.preflight(parts, packages, port=port, builds=builds)
-        if packages:
-            tools.install(packages, self.log / "packages.log")
-        if provider == "libvirt":
-            tools.give_kvm_to_its_group()
-            tools.join_libvirt_group()
-            tools.start_libvirt(self.log / "libvirt.log")
+        if there is None:
+            found = choosing.options(self.system)
+            for text in choosing.sentence(found.those[0], found, called("lab")):
+                line(text)
+            first = self.prepare(found.those[0].provider, None)
+        else:
+            self.prepare(named(there.provider), Image(there.distro, there.box, is_there=True))
 
         def packages_first(stopped: threading.Event) -> None:
             if not self.environment.is_ready():
@@ -173,8 +192,7 @@ class Lab:
 
         def server(_: threading.Event) -> None:
             if there is None:
-                probed = self.probe(provider)
-                machine.choose(box.get(CHECKOUT, self.system, picked, probed, self.log / "box.log"))
+                machine.choose(self.settle_on(found, first))
             machine.up()
             settle_if_asleep(machine)
             if not machine.memory("bare"):
@@ -183,27 +201,13 @@ class Lab:
 
         children.side_by_side(packages_first, server)
 
-    def probe(self, provider: str) -> computer.Virtualisation:
-        """Whether guests run at the hardware's speed; says so where they do not."""
-        if provider != "libvirt":
-            return computer.Virtualisation(True, "")
-        with step("hardware virtualisation") as current:
-            found = computer.virtualisation()
-            current.result = "KVM runs guests" if found.hardware else "none"
-        if not found.hardware:
-            line(f"{called('lab')}: no usable virtualisation")
-            line(f"  {found.reason}")
-            line("  The lab will use software emulation: everything works, about five times slower.")
-            line("  On a cloud machine, ask for nested virtualisation to make it fast.")
-        return found
-
 
 def check_disk(parts: list[Part]) -> None:
     """Raises Problem where the parts do not fit; parts on one disk are added up."""
     while parts:
         place = parts[0].place
         together = [part for part in parts if computer.same_disk(part.place, place)]
-        wanted, free = sum(part.disk for part in together), computer.free_disk(place)
+        wanted, free = sum(part.cost.disk for part in together), computer.free_disk(place)
         if free < wanted:
             raise Problem(
                 f"too little room at {place}: {gibibytes(wanted)} are needed, {gibibytes(free)} are free",
@@ -378,6 +382,7 @@ def destroy(machine: Machine) -> None:
     machine.hang_up()
     if machine.identity():
         machine.change("removing the server and its snapshots", "destroy", "-f")
+    machine.provider.removed(machine)
     if machine.folder.exists():
         shutil.rmtree(machine.folder)
     if machine.name == "lab":
@@ -430,8 +435,8 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
         try:
             lab.up(None, beside=without_a_machine)
             choices = machine.choices()
-            emulated = choices is not None and choices.driver == "qemu"
-            saved = chapters.saved(machine) if names else []
+            emulated = choices is not None and choices.emulated
+            saved = machine.provider.saved(machine) if names else []
             stages = proof.chosen(known, names, saved, emulated)
             if not fresh and stages[0].start == chapters.BARE:
                 chapters.restore(machine, chapters.BARE)

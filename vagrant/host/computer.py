@@ -154,17 +154,25 @@ def boots(accelerator: str) -> subprocess.CompletedProcess[str]:
         )  # fmt: skip
 
 
-def virtualisation(cpuinfo: Path = Path("/proc/cpuinfo"), device: Path = Path("/dev/kvm")) -> Virtualisation:
-    """Whether KVM works here: the processor's flags first, then a guest that really runs."""
+CPUINFO, KVM = Path("/proc/cpuinfo"), Path("/dev/kvm")
+
+
+def virtualisation_offered(cpuinfo: Path = CPUINFO, device: Path = KVM) -> str:
+    """Why KVM cannot work here, as far as flags and files tell; empty if it may."""
     flags = (
         re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(encoding="utf-8"), re.M) if cpuinfo.exists() else None
     )
     offered = set(flags.group(1).split()) & {"vmx", "svm"} if flags else set()
     if not device.exists():
         word = "offers it" if offered else "offers none"
-        return Virtualisation(False, f"{device} is not there (the processor {word})")
-    if not offered:
-        return Virtualisation(False, f"{device} is there, but this processor offers no vmx or svm to it.")
+        return f"{device} is not there (the processor {word})"
+    return "" if offered else f"{device} is there, but this processor offers no vmx or svm to it"
+
+
+def virtualisation(cpuinfo: Path = CPUINFO, device: Path = KVM) -> Virtualisation:
+    """Whether KVM works here: the processor's flags first, then a guest that really runs."""
+    if reason := virtualisation_offered(cpuinfo, device):
+        return Virtualisation(False, reason)
     answer = boots("kvm")
     if answer.returncode == BOOTED:
         return Virtualisation(True, "")

@@ -15,11 +15,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
-from . import children, tools
+from . import children
+from .providers import Choices, Provider, named
 from .say import Problem, Step, step
 
 # Environment and files of the host that provisioning carries into the guest.
@@ -39,8 +40,16 @@ MILESTONES = (
         re.compile(r"Adding box|could not be found\. Attempting|Downloading:|Uploading base box"),
         "fetching the box",
     ),
-    (re.compile(r"Creating image|Creating domain|Importing base box|Cloning VM"), "creating the server"),
-    (re.compile(r"Starting domain|Booting VM|Starting the VM|Resuming"), "booting the server"),
+    (
+        re.compile(r"Creating image|Creating domain|Importing base box|Cloning VM|Creating the container"),
+        "creating the server",
+    ),
+    (
+        re.compile(
+            r"Starting domain|Booting VM|Starting the VM|Resuming|Starting container|to become available"
+        ),
+        "booting the server",
+    ),
     (re.compile(r"Running provisioner: (\S+)"), "provisioning: {}"),
 )
 
@@ -78,17 +87,6 @@ def chapter_texts(checkout: Path) -> Iterator[str]:
         except (ValueError, KeyError, TypeError):
             raise Problem(f"{path.name} is no notebook", f"restore it: git checkout {path}") from None
         yield "\n\n".join([path.stem, *prose])
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What was chosen for a machine when it was made; the Vagrantfile reads it."""
-
-    provider: str
-    driver: str
-    distro: str
-    box: str
-    box_version: str = ""
 
 
 class Phases:
@@ -170,6 +168,14 @@ class Machine:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.choices_file.write_text(json.dumps(asdict(choices), indent=2) + "\n", encoding="utf-8")
 
+    @property
+    def provider(self) -> Provider:
+        """Who runs it: as was chosen, or as Vagrant remembers of one that was made without lab.py."""
+        if choices := self.choices():
+            return named(choices.provider)
+        found = sorted(self.dotfile.glob(f"machines/{self.name}/*/id"))
+        return named(found[0].parent.name if found else "libvirt")
+
     def memory(self, key: str) -> str:
         """One remembered word: `provisioned` and `bare` are hashes, `identity` is Vagrant's id.
 
@@ -192,7 +198,8 @@ class Machine:
         found = sorted(self.dotfile.glob(f"machines/{self.name}/*/id")) or sorted(
             self.dotfile.glob("machines/*/*/id")
         )
-        return found[0].read_text(encoding="utf-8").strip() if found else ""
+        word = found[0].read_text(encoding="utf-8").strip() if found else ""
+        return "" if word == "preparing" else word  # Vagrant's word for one that it has only begun
 
     def provisioning_inputs(self) -> str:
         """A hash of all that provisioning lays into the server."""
@@ -202,8 +209,9 @@ class Machine:
         return fingerprint(sources, [*words, *chapter_texts(self.checkout)])
 
     def machine_inputs(self) -> str:
-        """A hash of all that makes the machine from nothing: provisioning, and the box."""
-        return fingerprint([self.checkout / "vagrant" / "box"], [self.provisioning_inputs()])
+        """A hash of all that makes the machine from nothing: provisioning, and what it is made from."""
+        images = [self.checkout / "vagrant" / part for part in ("server", "box", "container")]
+        return fingerprint(images, [self.provisioning_inputs()])
 
     # ---- Vagrant ----
 
@@ -222,7 +230,7 @@ class Machine:
         self, *arguments: str, step: Step | None = None, watch: Callable[[str], None] | None = None
     ) -> children.Ended:
         return children.run(
-            tools.libvirt_group(["vagrant", *arguments]),
+            self.provider.command(["vagrant", *arguments]),
             log=self.log,
             step=step,
             watch=watch,
@@ -245,7 +253,9 @@ class Machine:
         arguments = ["up", "--provision"] if provision else ["up"]
         self.forget("provisioned")
         ended = self._up(arguments)
-        if ended.status != 0 and (lost_its_address(ended.text) or self._leftovers_removed(ended)):
+        if ended.status != 0 and (
+            self.provider.is_passing(ended) or self.provider.remove_leftovers(self, ended)
+        ):
             ended = self._up(arguments)
         if ended.status != 0:
             raise children.failure("vagrant up", ended, self.log)
@@ -261,25 +271,8 @@ class Machine:
             phases.current.failed = ended.status != 0
         return ended
 
-    def _leftovers_removed(self, ended: children.Ended) -> bool:
-        """Remove what an interrupted creation left in libvirt, unknown to Vagrant. False: there was none."""
-        taken = re.search(r"[Nn]ame `?(\S+?)`? of domain about to create is already taken", ended.text)
-        if taken is None and "Volume for domain is already created" not in ended.text:
-            return False
-        if self.identity():
-            return False  # Vagrant knows the machine: nothing of it is left over
-        domain = taken.group(1) if taken else self.domain()
-        virsh = [*tools.VIRSH]
-        with step(f"removing what an interruption left: {domain}"):
-            children.quick(tools.libvirt_group([*virsh, "destroy", domain]))
-            children.quick(tools.libvirt_group([*virsh, "undefine", domain, "--snapshots-metadata"]))
-            gone = children.quick(
-                tools.libvirt_group([*virsh, "vol-delete", "--pool", "default", f"{domain}.img"])
-            )
-        return gone.returncode == 0 or taken is not None
-
-    def domain(self) -> str:
-        """The name that the Vagrantfile gives the machine in libvirt."""
+    def full_name(self) -> str:
+        """The name that the Vagrantfile gives the machine among all of this computer."""
         mark = hashlib.sha256(str(self.checkout).encode()).hexdigest()[:8]
         return f"shipshape-{mark}-{self.name}"
 
@@ -480,11 +473,6 @@ class Machine:
             if answer.returncode != 0:
                 raise Problem(f"the server's clock cannot be set: {answer.stderr.strip()}", "run it again")
         return off
-
-
-def lost_its_address(text: str) -> bool:
-    """Whether Vagrant gave up while it booted: the DHCP lease from before a pause ran out just then."""
-    return "'inaccessible' state" in " ".join(text.split())
 
 
 def quoted(value: Path | str) -> str:

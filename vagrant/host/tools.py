@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from . import children
@@ -18,48 +17,16 @@ from .say import Problem, Step, step
 if sys.platform != "win32":
     import grp
 
-# Debian's package -> the program that shows that it is there already, from whatever source.
-PROGRAMS = {
-    "vagrant": "vagrant",
-    "libvirt-daemon-system": "libvirtd",
-    "libvirt-clients": "virsh",
-    "qemu-system-x86": "qemu-system-x86_64",
-    "qemu-utils": "qemu-img",
-    "dnsmasq-base": "dnsmasq",
-    "openssh-client": "ssh",
-}
-# Only where the box is built here.
-BUILDERS = {"mmdebstrap": "mmdebstrap", "e2fsprogs": "mkfs.ext4"}
-DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-
-# What to type where this program installs nothing itself. One command a line.
-ELSEWHERE = {
-    "fedora": (
-        "sudo dnf install vagrant vagrant-libvirt libvirt-daemon-kvm libvirt-client qemu-system-x86 qemu-img",
-        "sudo systemctl enable --now libvirtd",
-        'sudo usermod -aG libvirt "$USER"   # then log in again',
-    ),
-    "arch": (
-        "sudo pacman -S vagrant libvirt qemu-base dnsmasq openssh pkgconf gcc make",
-        "vagrant plugin install vagrant-libvirt",
-        "sudo systemctl enable --now libvirtd",
-        'sudo usermod -aG libvirt "$USER"   # then log in again',
-    ),
-    "macos": ("brew install --cask hashicorp/tap/hashicorp-vagrant", "brew install --cask virtualbox"),
-    "windows": ("winget install Hashicorp.Vagrant", "winget install Oracle.VirtualBox"),
-    "other": (
-        "install Vagrant, its plugin vagrant-libvirt, libvirt, QEMU and OpenSSH from your system's packages",
-    ),
-}
-# Ubuntu 24.04 took Vagrant out of its archive: it comes from its maker there, and so does the plugin.
-FROM_HASHICORP = (
+# Ubuntu 24.04 took Vagrant out of its archive: it comes from its maker there.
+VAGRANT_FROM_HASHICORP = (
     "wget -O- https://apt.releases.hashicorp.com/gpg "
     "| sudo gpg --dearmor -o /usr/share/keyrings/hashicorp.gpg",
     'echo "deb [signed-by=/usr/share/keyrings/hashicorp.gpg] https://apt.releases.hashicorp.com '
     '$(. /etc/os-release; echo $VERSION_CODENAME) main" | sudo tee /etc/apt/sources.list.d/hashicorp.list',
-    "sudo apt-get update && sudo apt-get install vagrant libvirt-dev libvirt-daemon-system libvirt-clients "
-    "qemu-system-x86 qemu-utils dnsmasq-base build-essential pkg-config",
-    "vagrant plugin install vagrant-libvirt",
+    "sudo apt-get update && sudo apt-get install vagrant",
+    "for a virtual machine also: sudo apt-get install libvirt-dev libvirt-daemon-system libvirt-clients "
+    "qemu-system-x86 qemu-utils dnsmasq-base build-essential pkg-config "
+    "&& vagrant plugin install vagrant-libvirt",
 )
 
 
@@ -74,18 +41,6 @@ def is_installed(package: str) -> bool:
     return answer.returncode == 0 and answer.stdout == "installed"
 
 
-def has_plugin(folder: Path | None = None) -> bool:
-    """Whether Vagrant's own plugin folder has vagrant-libvirt (asking Vagrant would take seconds)."""
-    home = folder or Path(os.environ.get("VAGRANT_HOME", Path.home() / ".vagrant.d"))
-    source = home / "plugins.json"
-    if not source.exists():
-        return False
-    try:
-        return "vagrant-libvirt" in json.loads(source.read_text(encoding="utf-8")).get("installed", {})
-    except ValueError:
-        return False
-
-
 def venv_package() -> str:
     return f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
 
@@ -93,21 +48,6 @@ def venv_package() -> str:
 def venv_works() -> bool:
     """Whether this Python can make virtual environments: Debian splits ensurepip off."""
     return children.quick([sys.executable, "-c", "import ensurepip, venv"]).returncode == 0
-
-
-def missing(provider: str, *, builds: bool) -> list[str]:
-    """The Debian packages that are still to be installed for `provider`, in their order."""
-    wanted = dict(PROGRAMS) if provider == "libvirt" else {"vagrant": "vagrant", "openssh-client": "ssh"}
-    if builds:
-        wanted |= BUILDERS
-    found = [package for package, program in wanted.items() if which(program) is None]
-    if provider == "libvirt" and not has_plugin() and not is_installed("vagrant-libvirt"):
-        found.insert(1 if "vagrant" in found else 0, "vagrant-libvirt")
-    if builds and not DEBIAN_KEYS.exists():
-        found.append("debian-archive-keyring")
-    if not venv_works():
-        found.append(venv_package())
-    return found
 
 
 def is_root() -> bool:
@@ -134,9 +74,8 @@ def apt_get(packages: list[str]) -> list[str]:
     return ["apt-get", "install", "-y", "--no-install-recommends", *packages]
 
 
-def instructions(system: System, absent: list[str]) -> Problem:
+def instructions(system: System, absent: list[str], commands: tuple[str, ...]) -> Problem:
     """What to type on a system where this program installs nothing."""
-    commands = ELSEWHERE.get(system.family, ELSEWHERE["other"])
     return Problem(
         f"on {system.release} these programs have to be installed by hand: {', '.join(absent)}",
         *commands,
@@ -200,7 +139,7 @@ def install(packages: list[str], log: Path) -> None:
         if not known.get("vagrant", True):
             raise Problem(
                 "this system's archive has no package vagrant (Ubuntu took it out in 24.04)",
-                *FROM_HASHICORP,
+                *VAGRANT_FROM_HASHICORP,
                 "then run the same command again",
             )
         absent = [package for package, there in known.items() if not there]
@@ -212,87 +151,23 @@ def install(packages: list[str], log: Path) -> None:
         apt(current, "apt-get install", ["apt-get", *waits, *apt_get(packages)[1:]])
 
 
-def give_kvm_to_its_group(device: Path = Path("/dev/kvm")) -> None:
-    """Let libvirt's guests open /dev/kvm, as udev does where there is one.
-
-    Readable by root alone, it makes libvirt ask the machine's capabilities again at every define: 70 s each.
-    """
-    if not device.exists():
-        return
-    group = {entry.gr_name: entry.gr_gid for entry in grp.getgrall()}.get("kvm")
-    state = device.stat()
-    if group is None or (state.st_gid == group and state.st_mode & 0o060 == 0o060):
-        return
-    for command in (["chown", "root:kvm", str(device)], ["chmod", "660", str(device)]):
-        answer = children.quick(as_root(command))
-        if answer.returncode != 0:
-            raise Problem(
-                f"{device} cannot be given to the group kvm: {answer.stderr.strip()}",
-                f"as root: chown root:kvm {device}; chmod 660 {device}",
-            )
+def is_running(program: str) -> bool:
+    """Whether a process of this name is there."""
+    return any(
+        (folder / "comm").exists() and (folder / "comm").read_text().strip() == program
+        for folder in Path("/proc").glob("[0-9]*")
+    )
 
 
-VIRSH = ("virsh", "-c", "qemu:///system")
-
-
-def libvirt_answers() -> bool:
-    return children.quick(libvirt_group([*VIRSH, "version", "--daemon"])).returncode == 0
-
-
-def start_libvirt(log: Path) -> None:
-    """See that libvirt's daemons run, through systemd or, where there is none, as daemons. Raises Problem."""
-    if libvirt_answers():
-        return
-    with step("starting libvirt") as current:
-        if Path("/run/systemd/system").exists():
-            commands = [["systemctl", "start", "libvirtd"]]
-        else:
-            running = {
-                (folder / "comm").read_text().strip()
-                for folder in Path("/proc").glob("[0-9]*")
-                if (folder / "comm").exists()
-            }
-            commands = [[daemon, "-d"] for daemon in ("virtlogd", "libvirtd") if daemon not in running]
-        for command in commands:
-            command[0] = which(command[0]) or command[0]
-            ended = children.run(as_root(command), log=log, step=current, limit=60, grouped=False)
-            if ended.status != 0:
-                raise children.failure(" ".join(command), ended, log)
-        deadline = time.monotonic() + 30
-        while not libvirt_answers():
-            if time.monotonic() > deadline:
-                raise Problem(
-                    "libvirt does not answer on qemu:///system within 30 s",
-                    f"see {log} and: virsh -c qemu:///system list",
-                )
-            time.sleep(0.2)
-
-
-def join_libvirt_group() -> None:
-    """Put the person into the group that may talk to libvirt; it holds at the next login. Raises Problem."""
-    if is_root():
-        return
-    user = os.environ.get("USER") or children.quick(["id", "-un"]).stdout.strip()
-    if user in grp.getgrnam("libvirt").gr_mem:
-        return
-    with step(f"adding {user} to the group libvirt"):
-        answer = children.quick(as_root(["usermod", "-aG", "libvirt", user]))
-        if answer.returncode != 0:
-            raise Problem(
-                f"{user} cannot be added to the group libvirt: {answer.stderr.strip()}",
-                f"type: sudo usermod -aG libvirt {user}",
-            )
-
-
-def libvirt_group(command: list[str]) -> list[str]:
-    """The command as a member of the group libvirt, where this login does not have the group yet."""
+def in_group(group: str, command: list[str]) -> list[str]:
+    """The command as a member of a group that this account has joined and this login has not."""
     if os.name != "posix" or is_root() or shutil.which("sg") is None:
         return command
     try:
-        group = grp.getgrnam("libvirt").gr_gid
+        number = grp.getgrnam(group).gr_gid
     except KeyError:
         return command
-    if group in os.getgroups():
+    user = os.environ.get("USER") or children.quick(["id", "-un"]).stdout.strip()
+    if number in os.getgroups() or user not in grp.getgrgid(number).gr_mem:
         return command
-    quoted = " ".join("'" + part.replace("'", "'\\''") + "'" for part in command)
-    return ["sg", "libvirt", "-c", quoted]
+    return ["sg", group, "-c", shlex.join(command)]

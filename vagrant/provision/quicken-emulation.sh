@@ -4,7 +4,8 @@
 # start one takes three times as long (measured: 40 ms and 13 ms). A real processor keeps the protection.
 set -euo pipefail
 setting=/etc/sysctl.d/60-emulated-processor.conf
-[ "$(systemd-detect-virt --vm)" = qemu ] && [ ! -e $setting ] || exit 0
+# What is nearest counts: in a container on an emulated machine, the kernel is that machine's and not the server's.
+[ "$(systemd-detect-virt)" = qemu ] && [ ! -e $setting ] || exit 0
 echo "quickening the emulated processor"
 install -m 644 /dev/stdin $setting <<'END'
 # The lab put this here because this server's processor is emulated: programs start three times as fast.

@@ -1,0 +1,70 @@
+"""Which kind of machine to make on this computer, and why: in one sentence a person can act on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ..computer import System
+from ..say import Problem
+from . import PROVIDERS, named
+from .provider import Provider
+
+
+@dataclass(frozen=True)
+class Option:
+    """A provider, in one of the ways in which it runs a machine."""
+
+    provider: Provider
+    driver: str
+
+    @property
+    def title(self) -> str:
+        return self.provider.title(self.driver)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be tried, the best first, and why what is better than that cannot be had."""
+
+    those: tuple[Option, ...]
+    obstacles: tuple[str, ...]
+    asked_for: bool
+
+
+def rank(option: Option, system: System) -> tuple[bool, int]:
+    """What is there, or is installed by the lab, before what a person would have to install."""
+    by_hand = system.family != "debian" and bool(option.provider.missing(builds=False))
+    return by_hand, option.provider.order(option.driver)
+
+
+def options(system: System) -> Options:
+    """The kinds of machine for this computer, in the order in which they are to be tried. Raises Problem."""
+    wanted = os.environ.get("LAB_PROVIDER", "")
+    providers = [named(wanted)] if wanted else [each for each in PROVIDERS if each.fits(system)]
+    all_of_them = [Option(each, driver) for each in providers for driver in each.drivers(system)]
+    obstacles = {option: option.provider.obstacle(system, option.driver) for option in all_of_them}
+    usable = [option for option, reason in obstacles.items() if not reason]
+    if not usable:
+        raise Problem(
+            f"no kind of machine can run here: {'; '.join(reason for reason in obstacles.values())}",
+            "choose another one: LAB_PROVIDER=" + "|".join(each.name for each in PROVIDERS),
+        )
+    usable.sort(key=lambda option: rank(option, system))
+    best = usable[0].provider.order(usable[0].driver)
+    better = [
+        text for option, text in obstacles.items() if text and option.provider.order(option.driver) < best
+    ]
+    return Options(tuple(usable), tuple(better), bool(wanted))
+
+
+def sentence(chosen: Option, found: Options, command: str) -> list[str]:
+    """What was chosen, why, and how to choose differently; a line each."""
+    if found.asked_for:
+        return [f"  The lab will use {chosen.title} (LAB_PROVIDER={chosen.provider.name})."]
+    why = f", since {found.obstacles[0].rstrip('.')}" if found.obstacles else ""
+    others = [option for option in found.those if option.provider.name != chosen.provider.name]
+    other = (
+        f"  Another: LAB_PROVIDER={others[0].provider.name} {command}: {others[0].title}." if others else ""
+    )
+    return [text for text in (f"  The lab will use {chosen.title}{why}.", other) if text]

@@ -1,0 +1,422 @@
+"""Docker: the server as a system container, at native speed wherever Docker runs, on the host's kernel.
+
+Vagrant's docker provider makes and starts it. Its disk is a file in the container's own anonymous volume, and
+so are its snapshots (vagrant/container/pool.sh): all of it leaves with the container.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import children
+from ..computer import System
+from ..say import Problem, line, step
+from ..tools import as_root, candidates, in_group, is_root, is_running, which
+from .provider import (
+    GB,
+    Choices,
+    Cost,
+    Image,
+    Provider,
+    Unusable,
+    box_of,
+    built_version,
+    distro_wanted,
+)
+
+if TYPE_CHECKING:
+    from ..machine import Machine
+
+CONTAINER = Path(__file__).resolve().parents[2] / "container"
+DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+PID_FILE = Path("/var/run/docker.pid")
+REGISTRY_LIMIT = 10.0  # seconds; a registry that is slower is none to download from
+START_LIMIT = 60.0  # seconds for the daemon to answer; it needs two
+BOOT_LIMIT = 60.0  # seconds for the probe; it needs three
+# What opens a pool's file systems, and nothing else: for the snapshots' own short-lived container.
+KEEPER = (
+    "--rm", "--network=none", "--security-opt=apparmor=unconfined", "--cap-drop=ALL", "--cap-add=SYS_ADMIN",
+    "--cap-add=MKNOD", "--cap-add=DAC_OVERRIDE", "--device-cgroup-rule=b 7:* rwm",
+    "--device-cgroup-rule=c 10:237 rwm",
+)  # fmt: skip
+NO_SUCH_SNAPSHOT = 3  # exit status of vagrant/container/snapshots
+
+
+def privileges() -> list[str]:
+    """The options in vagrant/container/privileges."""
+    rows = (CONTAINER / "privileges").read_text(encoding="utf-8").splitlines()
+    return [row for row in rows if row and not row.startswith("#")]
+
+
+class Docker(Provider):
+    name = "docker"
+    programs: Mapping[str, str] = {
+        "vagrant": "vagrant",
+        "docker.io": "dockerd",
+        "lxcfs": "lxcfs",
+        "openssh-client": "ssh",
+    }
+    builders: Mapping[str, str] = {"mmdebstrap": "mmdebstrap", "e2fsprogs": "mkfs.ext4", "zstd": "zstd"}
+    tools = Cost(0.1 * GB, 0.5 * GB)
+    image = Cost(0.4 * GB, 2.0 * GB)
+    server = Cost(0.3 * GB, 12 * GB)
+
+    def title(self, driver: str) -> str:
+        docker = f"Docker {answers()}".strip()
+        return f"a system container ({docker}): as fast as this computer, and on its kernel"
+
+    def fits(self, system: System) -> bool:
+        return True
+
+    def order(self, driver: str) -> int:
+        return 1
+
+    def obstacle(self, system: System, driver: str) -> str:
+        if system.family in ("macos", "windows") and not answers():
+            return "Docker does not answer"
+        return ""
+
+    def missing(self, *, builds: bool) -> list[str]:
+        if answers():  # of whatever make: Docker's own packages, Docker Desktop, a socket
+            found = [package for package in super().missing(builds=builds) if package != "docker.io"]
+        else:
+            found = super().missing(builds=builds)
+            # Debian 13 has the client in a package of its own.
+            if which("docker") is None and candidates(["docker-cli"])["docker-cli"]:
+                found.append("docker-cli")
+        if builds and not DEBIAN_KEYS.exists():
+            found.append("debian-archive-keyring")
+        return found
+
+    def by_hand(self, system: System) -> tuple[str, ...]:
+        if system.family == "fedora":
+            return ("sudo dnf install vagrant moby-engine", "sudo systemctl enable --now docker")
+        if system.family == "arch":
+            return ("sudo pacman -S vagrant docker openssh", "sudo systemctl enable --now docker")
+        if system.family == "macos":
+            return (
+                "brew install --cask hashicorp/tap/hashicorp-vagrant",
+                "brew install --cask docker, and start it",
+            )
+        if system.family == "windows":
+            return ("run the lab in WSL2: wsl --install -d Ubuntu", "there: make lab")
+        return ("install Vagrant, Docker and OpenSSH from your system's packages",)
+
+    def consequences(self, packages: list[str]) -> tuple[str, ...]:
+        if "docker.io" not in packages:
+            return ()
+        return (
+            "Docker's daemon runs as root; who is in its group `docker` is as good as root on this computer",
+            "it sets the policy of iptables' FORWARD chain to DROP, which can cut other virtual machines off "
+            "the network",
+        )
+
+    def start(self, log: Path) -> None:
+        start_docker(log / "docker.log")
+        start_lxcfs(log / "lxcfs.log")
+        join_docker_group()
+
+    def command(self, command: list[str]) -> list[str]:
+        return in_group("docker", command)
+
+    def disk(self) -> Path:
+        answer = docker("info", "--format", "{{.DockerRootDir}}")
+        return Path(answer.stdout.strip() if answer.returncode == 0 else "/var/lib/docker")
+
+    # ---- the image ----
+
+    def pick(self, system: System, settings: Mapping[str, str]) -> Image:
+        wanted = distro_wanted(settings)
+        distro = wanted or "ubuntu2204"
+        tag = f"shipshape/{distro}:{dockerfile_version(box_of(settings, distro, self.name))}"
+        if is_there(tag) or registry_answers(box_of(settings, distro, self.name)):
+            return Image(distro, tag, is_there=is_there(tag))
+        if wanted and not wanted.startswith("debian"):
+            raise Problem(
+                f"no registry of images answers, and {wanted} comes from there",
+                "check the network or the proxy, or take a system that is built here: "
+                "LAB_DISTRO=debian12 make lab",
+            )
+        if system.family != "debian":
+            raise Problem(
+                "no registry of images answers",
+                "check the network, or the daemon's proxy settings, then run the same command again",
+            )
+        distro = wanted or "debian12"
+        tag = built_version(CONTAINER / "build.sh", distro).replace(" ", ":")
+        return Image(distro, tag.partition(":")[0], built_here=True, is_there=is_there(tag))
+
+    def get(self, checkout: Path, image: Image, driver: str, log: Path) -> Choices:
+        if image.is_there and not image.built_here:
+            return Choices(self.name, driver, image.distro, *image.name.split(":"))
+        if image.built_here:
+            number = image.distro.removeprefix("debian")
+            title = f"the Debian {number} image, from the apt mirror"
+            builder = ["bash", str(checkout / "vagrant" / "container" / "build.sh"), number]
+        else:
+            base = image.distro
+            title = f"the {base} image, by its Dockerfile"
+            builder = ["docker", "build", "--tag", image.name, "--file", str(CONTAINER / "Dockerfile")]
+            settings = (CONTAINER.parent / "lab.env").read_text(encoding="utf-8")
+            found = re.search(rf"(?m)^LAB_BOX_{base.upper()}_DOCKER=(\S+)$", settings)
+            assert found is not None
+            builder += ["--build-arg", f"BASE={found[1]}", str(CONTAINER.parent)]
+        with step(title) as current:
+            ended = children.run(self.command(builder), log=log, step=current, cwd=checkout)
+            if ended.status != 0:
+                raise children.failure("making the image", ended, log)
+            name, version = ended.tail[-1].split(" ", 1) if image.built_here else image.name.split(":")
+            current.result = version
+        return Choices(self.name, driver, image.distro, name, version)
+
+    def probe(self, choices: Choices, log: Path) -> None:
+        """Boot one: mounts, control groups, loop devices, a running systemd; without a disk to live on."""
+        name = f"shipshape-probe-{os.getpid()}"
+        told = {"container": "docker", "LAB_CONTAINER": name, "LAB_PROBE": "yes"}
+        environment = [f"--env={key}={value}" for key, value in told.items()]
+        run = [
+            "run",
+            "--detach",
+            "--name",
+            name,
+            "--tty",
+            "--volume=/pool",
+            *environment,
+            *privileges(),
+            image_of(choices),
+        ]
+        with step("a container boots") as current:
+            started = docker(*run, limit=60)
+            try:
+                reason = started.stderr.strip() if started.returncode != 0 else booted(name)
+            finally:
+                docker("rm", "--force", "--volumes", name)
+                leave_control_group(name, choices)
+            current.result = "yes" if not reason else "no"
+            current.failed = bool(reason)
+        if reason:
+            raise Unusable(
+                f"a container does not boot on this computer: {reason}",
+                "an emulated machine instead: LAB_PROVIDER=libvirt make lab",
+            )
+
+    # ---- the life of a machine ----
+
+    def keep(self, machine: Machine, *arguments: str) -> children.Ended:
+        """Run vagrant/container/snapshots on the machine's volume."""
+        choices = machine.choices()
+        assert choices is not None
+        container = machine.full_name()
+        return children.run(
+            self.command(["docker", "run", *KEEPER, f"--volumes-from={container}", image_of(choices),
+                          "/shipshape/snapshots", *arguments]),
+            log=machine.log,
+        )  # fmt: skip
+
+    def save(self, machine: Machine, name: str) -> None:
+        with step(f"saving the snapshot {name}"):
+            ended = self.keep(machine, "save", name)
+            if ended.status != 0:
+                raise children.failure(f"saving the snapshot {name}", ended, machine.log)
+
+    def restore(self, machine: Machine, name: str) -> None:
+        if name not in self.saved(machine):
+            raise Problem(f"there is no snapshot {name}", "make lab makes the first one")
+        container = machine.full_name()
+        with step(f"restoring the snapshot {name}"):
+            docker("kill", container)  # what it has not written yet is thrown away with the rest
+            ended = self.keep(machine, "restore", name)
+            started = docker("start", container, limit=60)
+            if ended.status != 0:
+                raise children.failure(f"restoring the snapshot {name}", ended, machine.log)
+            if started.returncode != 0:
+                raise Problem(f"the server does not start: {started.stderr.strip()}", "run it again")
+
+    def saved(self, machine: Machine) -> list[str]:
+        ended = self.keep(machine, "list")
+        if ended.status != 0:
+            raise children.failure("looking for snapshots", ended, machine.log)
+        return list(ended.tail)
+
+    def remove_leftovers(self, machine: Machine, ended: children.Ended) -> bool:
+        container = machine.full_name()
+        if f'The container name "/{container}" is already in use' not in " ".join(ended.text.split()):
+            return False
+        with step(f"removing what an interruption left: {container}"):
+            return docker("rm", "--force", "--volumes", container, limit=60).returncode == 0
+
+    def removed(self, machine: Machine) -> None:
+        choices = machine.choices()
+        if choices is None:
+            return
+        docker("rm", "--force", "--volumes", machine.full_name(), limit=60)
+        leave_control_group(machine.full_name(), choices)
+        # Refused as long as another machine's container uses it. Built here, it is in the cache as well.
+        docker("image", "rm", image_of(choices))
+
+
+def image_of(choices: Choices) -> str:
+    return f"{choices.box}:{choices.box_version}"
+
+
+def docker(*arguments: str, limit: float = 20.0) -> subprocess.CompletedProcess[str]:
+    """Ask Docker something short, as a member of its group."""
+    return children.quick(in_group("docker", ["docker", *arguments]), limit=limit)
+
+
+def answers() -> str:
+    """The daemon's version; empty where none answers."""
+    found = docker("version", "--format", "{{.Server.Version}}")
+    return found.stdout.strip().partition("+")[0] if found.returncode == 0 else ""
+
+
+def is_there(tag: str) -> bool:
+    return docker("image", "inspect", tag).returncode == 0
+
+
+def registry_answers(base: str) -> bool:
+    """Whether the base image can be had: it is here, or its registry tells of it."""
+    return is_there(base) or docker("manifest", "inspect", base, limit=REGISTRY_LIMIT).returncode == 0
+
+
+def dockerfile_version(base: str) -> str:
+    """A tag that stands for all that makes the image by the Dockerfile."""
+    parts = sha256(base.encode())
+    for path in sorted([*CONTAINER.iterdir(), *(CONTAINER.parent / "server").iterdir()]):
+        parts.update(path.name.encode() + path.read_bytes())
+    return parts.hexdigest()[:12]
+
+
+def booted(name: str) -> str:
+    """Wait until systemd in the container is up; what went wrong, or nothing."""
+    deadline = time.monotonic() + BOOT_LIMIT
+    while True:
+        state = docker("exec", name, "systemctl", "is-system-running").stdout.strip()
+        if state in ("running", "degraded"):
+            return ""
+        alive = docker("inspect", "--format", "{{.State.Running}}", name).stdout.strip() == "true"
+        if not alive or time.monotonic() > deadline:
+            said = docker("logs", "--tail", "5", name)
+            words = children.ESCAPES.sub("", said.stdout + said.stderr).split("\n")
+            told = [word.strip() for word in words if word.strip()]
+            return told[-1] if told else f"systemd is {state or 'not there'} after {BOOT_LIMIT:.0f} s"
+        time.sleep(0.2)
+
+
+def leave_control_group(name: str, choices: Choices) -> None:
+    """Where the host has control groups of version 1, remove the branch that the container had."""
+    docker("run", *KEEPER, "--cgroupns=host", image_of(choices), "/shipshape/snapshots", "leave", name)
+
+
+# ---- the daemon ----
+
+
+def stale_pid_file() -> bool:
+    """Whether a killed daemon left its file, and another program has its number now: it would not start."""
+    try:
+        number = int(PID_FILE.read_text(encoding="ascii"))
+        return (Path(f"/proc/{number}") / "comm").read_text(encoding="utf-8").strip() != "dockerd"
+    except (OSError, ValueError):
+        return False
+
+
+def start_docker(log: Path) -> None:
+    """See that the daemon runs, through systemd or, where there is none, as a daemon. Raises Unusable."""
+    if answers() or "permission denied" in docker("version").stderr:
+        return
+    with step("starting Docker") as current:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        if Path("/run/systemd/system").exists():
+            ended = children.run(
+                as_root(["systemctl", "start", "docker"]), log=log, step=current, limit=60, grouped=False
+            )
+            if ended.status != 0:
+                raise Unusable(f"Docker does not start: {ended.text}", f"see {log} and: journalctl -u docker")
+        elif which("dockerd") is None:
+            raise Unusable(
+                "Docker does not answer, and it is not this computer's", "start it, then try again"
+            )
+        elif not is_running("dockerd"):
+            if stale_pid_file():
+                children.quick(as_root(["rm", "-f", str(PID_FILE)]))
+            detach(as_root([which("dockerd") or "dockerd"]), log)
+        deadline = time.monotonic() + START_LIMIT
+        while docker("version").returncode != 0:
+            if "permission denied" in docker("version").stderr:
+                return
+            if time.monotonic() > deadline or not (
+                Path("/run/systemd/system").exists() or is_running("dockerd")
+            ):
+                told = re.findall(
+                    r'(?m)level=(?:fatal|error).*msg="(.*)"|^failed.*$', log.read_text(errors="replace")
+                )
+                raise Unusable(
+                    f"Docker's daemon does not run here: {told[-1] if told else 'no answer'}", f"see {log}"
+                )
+            time.sleep(0.2)
+
+
+LXCFS = Path("/var/lib/lxcfs")
+
+
+def lxcfs_answers() -> bool:
+    return children.quick(["head", "-c1", str(LXCFS / "proc" / "meminfo")], limit=5.0).stdout != ""
+
+
+def start_lxcfs(log: Path) -> None:
+    """See that lxcfs runs, where it can: without it `free` in a container shows the host's memory."""
+    program = which("lxcfs")
+    if program is None or not Path("/dev/fuse").exists() or lxcfs_answers():
+        return
+    if Path("/run/systemd/system").exists():
+        children.quick(as_root(["systemctl", "restart", "lxcfs"]))
+        return
+    # What a killed one left is a mount that answers nothing.
+    children.quick(as_root(["umount", "-l", str(LXCFS)]))
+    children.quick(as_root(["mkdir", "-p", str(LXCFS)]))
+    detach(as_root([program, str(LXCFS)]), log)
+    deadline = time.monotonic() + 5
+    while not lxcfs_answers() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def detach(command: list[str], log: Path) -> None:
+    """Start a daemon that outlives this program; what it says goes to `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as record:
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=record, stderr=record, start_new_session=True
+        )
+
+
+def join_docker_group() -> None:
+    """Ask who is not in the group: it is as good as root. It holds at the next login. Raises Unusable."""
+    if os.name != "posix" or is_root() or answers():
+        return
+    user = os.environ.get("USER") or children.quick(["id", "-un"]).stdout.strip()
+    line("  Docker answers to root and to the group `docker` alone, and that group is as good as root here.")
+    asked = sys.stdin.isatty() and input(f"  Put {user} into that group? [y/N] ").strip().lower() in (
+        "y",
+        "yes",
+    )
+    if not asked:
+        raise Unusable(
+            f"{user} may not talk to Docker",
+            f"put yourself into its group: sudo usermod -aG docker {user}",
+            "or take an emulated machine: LAB_PROVIDER=libvirt make lab",
+        )
+    answer = children.quick(as_root(["usermod", "-aG", "docker", user]))
+    if answer.returncode != 0 or shutil.which("sg") is None:
+        raise Unusable(
+            f"{user} cannot be added to the group docker: {answer.stderr.strip() or 'no sg here'}",
+            f"type: sudo usermod -aG docker {user}",
+        )

@@ -1,0 +1,67 @@
+"""Snapshots are cheap: the server hardly pauses, only differences take room, and what was is back."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from labkit.connection import Connection
+
+from tests.vm.conftest import lab, must
+from vagrant.host import chapters
+from vagrant.host.machine import Machine
+from vagrant.host.providers.docker import docker
+
+from .conftest import on_the_host
+
+pytestmark = pytest.mark.vm
+
+PAUSE = 1.0  # s; the contract: the server is paused for under a second
+WRITER = """\
+import os, time
+worst, last, end = 0.0, time.monotonic(), time.monotonic() + 8
+with open('/var/tmp/written', 'w') as file:
+    while time.monotonic() < end:
+        print(last, file=file, flush=True)
+        os.fsync(file.fileno())
+        now = time.monotonic()
+        worst, last = max(worst, now - last), now
+        time.sleep(0.01)
+print(worst)
+"""
+
+
+def taken(container: str) -> int:
+    """Bytes on the host for the disk and all snapshots."""
+    form = '{{range .Mounts}}{{if eq .Destination "/pool"}}{{.Source}}{{end}}{{end}}'
+    volume = docker("inspect", "--format", form, container).stdout.strip()
+    return int(on_the_host("du", "--block-size=1", f"{volume}/pool.xfs").split()[0])
+
+
+def test_a_server_that_writes_is_paused_for_under_a_second(machine: Machine, server: Connection) -> None:
+    worst: list[float] = []
+    writer = threading.Thread(
+        target=lambda: worst.append(float(server.run("python3 -", stdin=WRITER, timeout=60).stdout))
+    )
+    writer.start()
+    chapters.save(machine, chapters.BARE)
+    writer.join()
+    assert worst[0] < PAUSE
+
+
+def test_a_snapshot_takes_the_room_of_what_differs_and_brings_back_what_was(
+    machine: Machine, container: str, server: Connection, internet: Connection
+) -> None:
+    must(server, "echo first | sudo tee /var/lib/kept > /dev/null")
+    must(internet, "echo first > /var/lib/kept")
+    before = taken(container)
+    chapters.save(machine, chapters.BARE)
+    assert taken(container) - before < 200e6
+    must(server, "echo second | sudo tee /var/lib/kept > /dev/null")
+    must(internet, "echo second > /var/lib/kept")
+    lab("restore", chapters.BARE)
+    assert must(server, "cat /var/lib/kept") == "first\n", "it was written out though nobody asked"
+    assert must(internet, "cat /var/lib/kept") == "first\n"
+    must(server, "sudo rm /var/lib/kept")
+    must(internet, "rm /var/lib/kept")
+    chapters.save(machine, chapters.BARE)

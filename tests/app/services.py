@@ -159,7 +159,7 @@ class PostgresServer(Service):
     name = "postgres"
 
     def __init__(self) -> None:
-        self.programs = program("initdb", "postgresql").resolve().parent
+        self.programs = program("initdb").resolve().parent
         super().__init__()
         self.numbers = count(1)
         (self.folder / "password").write_text(PASSWORD)
@@ -209,7 +209,7 @@ class RedisServer(Service):
     name = "redis"
 
     def __init__(self) -> None:
-        self.program = program("redis-server", "redis-server")
+        self.program = program("redis-server")
         super().__init__()
         self.numbers = count()
         self.start()
@@ -273,6 +273,7 @@ def running(kind: type[AnyService]) -> Iterator[AnyService]:
     """Such a server, which ends with the block."""
     if os.name != "posix":
         absent("the servers are started and paused as POSIX has it")
+    program("pkill")
     server = kind()
     try:
         yield server

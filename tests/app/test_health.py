@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from tests import needed
+
 from .conftest import KEY, StartEndpoint, StartServer, client_of, settings
 
 
@@ -177,10 +179,10 @@ def wait_for_status(url: str, status: str) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a resolver of its own needs root (mount namespace, port 53)")
 def test_a_resolver_that_never_answers_costs_less_than_a_second(
     start_server: StartServer, tmp_path: Path
 ) -> None:
+    needed.mounts()  # a resolver of its own, on port 53
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as resolver:
         resolver.bind(("127.0.0.77", 53))
         configuration = tmp_path / "resolv.conf"
@@ -203,6 +205,7 @@ def test_a_resolver_that_never_answers_costs_less_than_a_second(
 def test_certificates_are_checked_against_the_operating_systems_store(
     start_server: StartServer, tmp_path: Path
 ) -> None:
+    needed.program("openssl")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subprocess.run(
         f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {key}"

@@ -24,10 +24,9 @@ from prometheus_client import REGISTRY
 
 from lab_app.json_logs import JsonFormatter
 from lab_app.log_files import FILES, LogFiles
+from tests import needed
 
 from .conftest import KEY, ROOT, wait_until
-
-LOGROTATE = shutil.which("logrotate", path=os.defpath + ":/usr/sbin:/sbin")
 
 # Says that it is ready, waits for a line, and then writes numbered lines through the application's own
 # configuration, as many as a very busy server, until there is a file. Its last words are how many, and how
@@ -80,14 +79,11 @@ LogTo = Callable[[Path], logging.Logger]
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB, to be filled for real."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small file system")
+    needed.mounts()
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", str(folder)]
-    mounted = subprocess.run(command, capture_output=True, text=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    subprocess.run(command, check=True)
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
@@ -284,18 +280,17 @@ def test_three_processes_lose_no_line_while_their_files_are_renamed_again_and_ag
     assert_no_line_is_lost(folder, last_words(writers, tmp_path / "stop"))
 
 
-@pytest.mark.skipif(LOGROTATE is None, reason="logrotate is not installed")
 def test_three_processes_lose_no_line_to_logrotate_which_renames_creates_and_packs(
     tmp_path: Path, start_writers: Writers
 ) -> None:
-    assert LOGROTATE is not None
+    logrotate = needed.program("logrotate")
     folder = tmp_path / "logs"
     rules = tmp_path / "logrotate.conf"
     rules.write_text(f"{folder}/*.log {{\n rotate 1000\n create 0640\n compress\n delaycompress\n}}\n")
     rules.chmod(0o644)
     writers = start_writers(folder)
     for _ in range(12):
-        command = [LOGROTATE, "--force", "--state", str(tmp_path / "state"), str(rules)]
+        command = [logrotate, "--force", "--state", str(tmp_path / "state"), str(rules)]
         rotated = subprocess.run(command, capture_output=True, text=True)
         assert rotated.returncode == 0, rotated.stderr
         wait_until(lambda: (folder / "app.log").stat().st_size > 5000, "some lines after the rotation")

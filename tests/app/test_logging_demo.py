@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -14,11 +13,17 @@ from typing import Any
 
 import pytest
 
+from tests import needed
+
 from .conftest import ROOT
 
 Entry = dict[str, Any]
 
-needs_jq = pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+
+@pytest.fixture
+def jq() -> None:
+    needed.program("jq")
+
 
 # Each search, and what is right: said once more, in Python.
 SELECTIONS: dict[str, Callable[[Entry], bool]] = {
@@ -106,7 +111,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "logs" / "app.log"
 
 
-@needs_jq
+@pytest.mark.usefixtures("jq")
 @pytest.mark.parametrize("search", SELECTIONS)
 def test_a_search_finds_all_that_it_is_for_and_nothing_else_among_odd_values(odd: Path, search: str) -> None:
     expected = [entry for entry in entries(odd) if SELECTIONS[search](entry)]
@@ -115,13 +120,13 @@ def test_a_search_finds_all_that_it_is_for_and_nothing_else_among_odd_values(odd
     assert [json.loads(line) for line in found] == [[e["timestamp"], e["message"]] for e in expected]
 
 
-@needs_jq
+@pytest.mark.usefixtures("jq")
 def test_the_sum_of_the_costs_is_right_among_odd_values(odd: Path) -> None:
     calls = [entry for entry in entries(odd) if entry["message"] == "call"]
     assert float(shell(f"cat {odd} | {COST}")) == pytest.approx(0.0015 * len(calls))
 
 
-@needs_jq
+@pytest.mark.usefixtures("jq")
 def test_jq_reads_every_line_of_a_log_of_odd_values(odd: Path) -> None:
     assert shell(f"cat {odd} | jq . | jq -c .message | wc -l").strip() == str(len(entries(odd)))
 

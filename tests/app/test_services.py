@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from tests.needed import program
+from vagrant.host.programs import PROGRAMS, Program
 
 from .conftest import ROOT, wait_until
 from .services import ChromaServer, PostgresServer, RedisServer, Service
@@ -222,17 +223,23 @@ def test_a_server_ends_with_the_tests_that_were_killed_and_leaves_nothing(
     wait_until(lambda: not Path(folder).exists(), f"the end of {folder}")
 
 
+def no_program() -> tuple[str, Program]:
+    return "no-program", Program(f"no-program-{uuid4()}", "a-package", "nothing")
+
+
 def test_without_a_server_s_program_its_tests_are_skipped_and_the_reason_says_what_to_type(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("LAB_SERVICES", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="sudo apt-get install a-package"):
-        program(f"no-program-{uuid4()}", "a-package")
+    monkeypatch.setitem(PROGRAMS, *no_program())
+    with pytest.raises(pytest.skip.Exception, match=r"^nothing: .*sudo apt-get install a-package"):
+        program("no-program")
 
 
 def test_where_every_server_has_to_be_there_one_that_is_not_is_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LAB_SERVICES", "required")
+    monkeypatch.setitem(PROGRAMS, *no_program())
     with pytest.raises(pytest.fail.Exception, match="sudo apt-get install a-package"):
-        program(f"no-program-{uuid4()}", "a-package")
+        program("no-program")

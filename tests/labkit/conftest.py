@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 from labkit.connection import Connection
 from labkit.wait import wait_until
 
+from tests import needed
 from tests.labkit.sshd import MAY, MAY_NOT, SUDOERS, Sshd, free_port, shell
 
 
@@ -26,11 +26,8 @@ def remove(account: str) -> None:
 @pytest.fixture(scope="session")
 def accounts() -> Iterator[None]:
     """Two real accounts: one may use sudo without a password, the other may not use it at all."""
-    if os.geteuid() != 0:
-        pytest.skip("making accounts for the tests needs root")
-    for program in ("useradd", "sudo"):
-        if not shutil.which(program):
-            pytest.fail(f"{program} is not installed: sudo apt-get install passwd sudo", pytrace=False)
+    needed.root("make the accounts that labkit logs in to")
+    needed.program("sudo", "sshd", "ssh", "pkill")
     for name in (MAY, MAY_NOT):
         remove(name)  # of a run that was killed
         # No password rather than a locked one: sshd without PAM refuses locked accounts.
@@ -47,9 +44,6 @@ def accounts() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def sshd(accounts: None) -> Iterator[Sshd]:
-    program = Path("/usr/sbin/sshd")
-    if not program.is_file():
-        pytest.fail("/usr/sbin/sshd is not there: sudo apt-get install openssh-server", pytrace=False)
     Path("/run/sshd").mkdir(exist_ok=True)  # sshd refuses to start without it
     # Not below pytest's own folder, which the accounts may not enter; and short, for ControlPath.
     folder = Path(tempfile.mkdtemp(prefix="labkit-", dir="/tmp"))
@@ -68,7 +62,9 @@ def sshd(accounts: None) -> Iterator[Sshd]:
     )
     log = folder / "sshd.log"
     with log.open("w") as file:
-        daemon = subprocess.Popen([program, "-D", "-e", "-f", folder / "sshd_config"], stderr=file)
+        daemon = subprocess.Popen(
+            [needed.program("sshd"), "-D", "-e", "-f", folder / "sshd_config"], stderr=file
+        )
     try:
 
         def answers() -> bool:

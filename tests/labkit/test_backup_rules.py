@@ -66,7 +66,7 @@ def cases() -> list[tuple[str, list[dict[str, str]], int, list[str]]]:
 
 
 def test_each_rule_fires_when_it_should_and_not_before(tmp_path: Path) -> None:
-    promtool = program("promtool", "prometheus")
+    promtool = program("promtool")
     (tmp_path / "backup.yml").write_text(rules(), encoding="utf-8")
     names = ("BackupTooOld", "BackupFailed", "BackupUnknown", "RestoreDrillTooOld")
     tests = [

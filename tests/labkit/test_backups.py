@@ -248,8 +248,9 @@ Authorize = Callable[[str], dict[str, Any]]
 @pytest.fixture
 def store_of(folder: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> Iterator[Authorize]:
     """What the program finds out about a store whose key has this forced command."""
+    needed.program("curl")
     for name in ("restic", "rclone"):
-        found = needed.program(name, name)
+        found = needed.program(name)
         # Neither sshd nor the program goes by this process's own PATH.
         monkeypatch.setattr(program, "PATH", f"{found.parent}:{program.PATH}")
     authorized = sshd.folder / "authorized"

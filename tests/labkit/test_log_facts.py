@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +18,8 @@ from labkit.facts import Unreadable
 from labkit.facts.logs import log_files
 from labkit.facts.rotation import rotation, starters
 from labkit.gather import gather
+
+from tests import needed
 
 HERE = Path(__file__).parent
 
@@ -41,6 +42,11 @@ for name in ("plain", "stuck", "lost"):
 print("written", flush=True)
 sys.stdin.readline()
 """
+
+
+@pytest.fixture
+def logrotate() -> None:
+    needed.program("logrotate")
 
 
 @pytest.fixture
@@ -89,7 +95,7 @@ def test_a_log_that_cannot_be_searched_is_unreadable(shared: Connection, tmp_pat
         lines_with(shared, ["m-1"], [str(tmp_path / "absent.log")])
 
 
-@pytest.mark.skipif(shutil.which("logrotate", path="/usr/sbin:/usr/bin") is None, reason="not installed")
+@pytest.mark.usefixtures("logrotate")
 def test_what_logrotate_would_do_here_is_read_and_nothing_is_done(shared: Connection) -> None:
     state = Path("/var/lib/logrotate/status")
     before = state.stat().st_mtime_ns if state.exists() else None
@@ -97,6 +103,7 @@ def test_what_logrotate_would_do_here_is_read_and_nothing_is_done(shared: Connec
     assert (state.stat().st_mtime_ns if state.exists() else None) == before
 
 
+@pytest.mark.usefixtures("logrotate")
 def test_what_starts_logrotate_here_is_read(shared: Connection) -> None:
     assert all(run.name for run in gather(shared, [starters])[starters])
 
@@ -117,7 +124,7 @@ def logging_server(tmp_path: Path) -> Iterator[Callable[[str], int]]:
         process.communicate()
 
 
-@pytest.mark.skipif(shutil.which("logrotate", path="/usr/sbin:/usr/bin") is None, reason="not installed")
+@pytest.mark.usefixtures("logrotate")
 def test_where_no_rule_is_for_its_logs_the_exercise_rotates_nothing_and_says_so(
     shared: Connection, logging_server: Callable[[str], int], tmp_path: Path
 ) -> None:

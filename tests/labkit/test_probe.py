@@ -16,6 +16,7 @@ from labkit.connection import Result
 from labkit.facts import Unreadable
 from labkit.outside import NOBODY, Answers, Questions
 
+from tests import needed
 from tests.labkit.sshd import MAY, Sshd, free_port
 
 HERE = Path(__file__).parent
@@ -25,6 +26,7 @@ Ask = Callable[..., Answers]
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
+    needed.program("openssl", "ip")
     folder = tmp_path_factory.mktemp("site")
     key, certificate = folder / "key", folder / "certificate"
     subprocess.run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,14 +12,17 @@ import pytest
 from labkit import under_load
 from labkit.under_load import Outcome
 
+from tests import needed
+
 HERE = Path(__file__).parent
 RULE = "rotate 3\n create 0640\n compress\n delaycompress"
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("logrotate", path="/usr/sbin:/sbin:/usr/bin") is None, reason="logrotate is not installed"
-)
-
 Rotate = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def logrotate() -> None:
+    needed.program("logrotate")
 
 
 @pytest.fixture

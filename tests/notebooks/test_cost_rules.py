@@ -22,7 +22,7 @@ def files() -> dict[str, str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    program("promtool", "prometheus")
+    program("promtool")
     for path, text in files().items():
         if path.startswith("/etc/prometheus/rules/"):
             file = tmp_path / path.removeprefix("/etc/prometheus/")

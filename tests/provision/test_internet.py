@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from labkit.config import Config
 from labkit.connection import Connection, Unreachable
 from labkit.wait import NotYet, wait_until
 
+from tests import needed
 from tests.vm.conftest import CHECKOUT, must
 from vagrant.host.machine import read_settings
 
@@ -495,8 +496,9 @@ FORWARDERS = re.compile(r'"(qemu[^"]*|VBox[^"]*|vmware[^"]*|vmnet[^"]*|ruby[^"]*
 
 
 def test_what_leads_from_this_computer_to_the_server_listens_on_127_0_0_1_alone(server: Connection) -> None:
-    if shutil.which("ss") is None:
+    if sys.platform != "linux":
         pytest.skip("ss shows the sockets of Linux; this computer has none")
+    needed.program("ip")  # which comes with ss
     shown = subprocess.run(
         ["ssh", "-F", str(server.config), "-G", server.host], capture_output=True, text=True, check=True
     ).stdout

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needed
 from vagrant.host import chapters, children, commands, computer, machine, tools
 from vagrant.host.environment import Environment
 from vagrant.host.machine import Machine
@@ -50,13 +51,13 @@ def made(tmp_path: Path) -> Machine:
 # ---- virtualisation ----
 
 
-@pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="qemu is not installed here")
 def test_the_probe_runs_to_its_end_on_a_processor_that_works() -> None:
+    needed.program("qemu-system-x86_64")
     assert computer.boots("tcg").returncode == computer.BOOTED
 
 
-@pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="qemu is not installed here")
 def test_the_probe_does_not_pass_where_the_guest_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed.program("qemu-system-x86_64")
     hangs = b"\xfa\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa"  # cli; hlt; again
     monkeypatch.setattr(computer, "BOOT_SECTOR", hangs)
     monkeypatch.setattr(computer, "PROBE_LIMIT", 2.0)

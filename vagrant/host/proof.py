@@ -7,9 +7,10 @@ import re
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -47,6 +48,7 @@ class Checked:
     seconds: float
     ended: children.Ended
     log: Path
+    report: Path | None = None  # JUnit's
 
     @property
     def passed(self) -> bool:
@@ -57,13 +59,21 @@ class Checked:
         summed_up = [text for text in self.ended.tail if text.startswith(("FAILED ", "ERROR "))]
         return [] if self.passed else [self.title, *summed_up]
 
+    def skipped(self) -> Counter[str]:
+        return skipped(self.report) if self.report else Counter()
+
 
 def fast(
-    checkout: Path, environment: Environment, log: Path, stopped: threading.Event | None = None
+    checkout: Path,
+    environment: Environment,
+    log: Path,
+    stopped: threading.Event | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> list[Checked]:
     """Format, lint, types, shell scripts and the tests that need no machine, until `stopped`.
 
-    In three lanes: the tests of the first wait for an sshd and for time limits most of the time.
+    In three lanes: the tests of the first wait for an sshd and for time limits most of the time. `environ` is
+    added to the environment.
     """
     python = str(environment.python)
     pytest = [python, "-m", "pytest", "-q", "-m", "not vm", "-p", "no:cacheprovider"]
@@ -89,8 +99,13 @@ def fast(
                 if ours.is_set() or (stopped is not None and stopped.is_set()):
                     break
                 began = time.monotonic()
-                ended = children.run(command, log=log, step=current, cwd=checkout)
-                checked.append(Checked(title, time.monotonic() - began, ended, log))
+                report = None
+                if "pytest" in command:
+                    report = log.with_suffix(".xml")
+                    report.unlink(missing_ok=True)
+                    command = [*command, f"--junitxml={report}"]
+                ended = children.run(command, log=log, step=current, env=environ, cwd=checkout)
+                checked.append(Checked(title, time.monotonic() - began, ended, log, report))
             return checked
 
         found = children.side_by_side(*(partial(run_lane, *each) for each in zip(lanes, logs, strict=True)))
@@ -155,6 +170,7 @@ class Took:
     seconds: float
     passed: bool
     failures: tuple[str, ...] = ()  # a line for each
+    skipped: Counter[str] = field(default_factory=Counter)  # for each reason, how many tests
 
     def lines(self) -> list[str]:
         """For the table at the end: who reads nothing else still learns what failed."""
@@ -256,7 +272,7 @@ def run(stage: Stage, checkout: Path, python: Path, context: dict[str, str], log
             line(f"        {text}")
         line(f"        (exit status {ended.status}; the whole output is in {log})")
     shown = tuple(f"{one.name}: {one.says}" for one in failed)
-    return Took(stage.title, time.monotonic() - started, ended.status == 0, shown)
+    return Took(stage.title, time.monotonic() - started, ended.status == 0, shown, skipped(report))
 
 
 def cells_of(notebooks: list[Path]) -> dict[tuple[str, int], str]:
@@ -324,3 +340,20 @@ def failures(report: Path) -> list[Failure]:
                 says = ((one.get("message") or "").strip() or why[0]).splitlines()[0]
                 found.append(Failure(f"{case.get('classname')}::{case.get('name')}", says, tuple(why)))
     return found
+
+
+def skipped(report: Path) -> Counter[str]:
+    """How many tests were not run for each reason, from a JUnit report; a line of reason is one."""
+    if not report.exists():
+        return Counter()
+    found = ElementTree.parse(report).iter("skipped")
+    return Counter(reason for one in found for reason in (one.get("message") or "no reason").splitlines())
+
+
+def concluded(passed: bool, reasons: Counter[str]) -> str:
+    """Say what was not tested, a line for each reason; a word for the last line."""
+    for reason, count in reasons.most_common():
+        line(f"  --  not tested ({count} test{'s' * (count > 1)}): {reason}")
+    if not passed:
+        return "failed"
+    return "passed, but for what is named above" if reasons else "passed"

@@ -164,3 +164,11 @@ def test_a_run_that_collects_nothing_is_no_success(
     (tmp_path / "test_none.py").write_text("")
     assert not ran(tmp_path, tmp_path / "test_none.py").passed
     assert "no tests ran" in capsys.readouterr().out
+
+
+def test_how_the_mutants_were_chosen_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = f"{proof.NOTE}chosen by LAB_MUTANTS_SEED=3f2a"
+    (tmp_path / "conftest.py").write_text(f"def pytest_report_collectionfinish():\n    return {said!r}\n")
+    (tmp_path / "test_one.py").write_text("def test_right():\n    pass\n")
+    assert ran(tmp_path, tmp_path / "test_one.py").passed
+    assert f"  --  {said}" in capsys.readouterr().out.splitlines()

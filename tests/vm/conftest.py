@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -16,6 +17,8 @@ import pytest
 from labkit import config
 from labkit.connection import Connection
 
+from . import choice
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 ITEMS = range(1, 16)
 """The checklist's."""
@@ -23,6 +26,25 @@ ITEMS = range(1, 16)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-mutants", action="store_true", help="every mutant, not one for each item")
+    parser.addoption(
+        "--share", type=part, default=(1, 1), metavar="1/2", help="of the mutants' servers, this part alone"
+    )
+
+
+def part(text: str) -> tuple[int, int]:
+    try:
+        return choice.share(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str | list[str]:
+    """How the mutants were chosen, for `make test` to show: with the same seed they are the same ones."""
+    if not any("mutants" in getattr(item, "fixturenames", ()) for item in items):
+        return []
+    how = "all of them" if config.getoption("--all-mutants") else f"chosen by {choice.SEED}={choice.seed()}"
+    number, count = config.getoption("--share")
+    return f"mutants: {how}" + (f", share {number} of {count}" if count > 1 else "")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Servers that look right and are wrong: each mutant turns its own item red, for the right reason.
 
-One for each item, as many on one server as do not get in each other's way: to restore a server takes longer
-than to look at it. With --all-mutants each has a server of its own; every item is looked at, and no other may
-turn red.
+One for each item, which the commit's hash chooses, so that all come round; as many on one server as do not
+disturb each other: to restore a server takes longer than to look at it. LAB_MUTANTS_SEED repeats a choice.
+With --all-mutants each has a server of its own; every item is looked at, and no other may turn red. With
+--share 1/2 the first half of the servers, 2/2 the second: for two machines, side by side.
 
 A mutant's head says which item, in which depth it shows, a pattern of what the finding says, and the items
 whose verdict may change as well. `# on: internet` is for what is done there and not on the server, and
@@ -12,88 +13,30 @@ whose verdict may change as well. `# on: internet` is for what is done there and
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from labkit.connection import Connection
 
 from vagrant.host import chapters
 
+from . import choice
+from .choice import MUTANTS, Mutant
 from .conftest import CHECKOUT, ITEMS, lab, run_labcheck
 
 pytestmark = pytest.mark.vm
 
-FOLDER = Path(__file__).parent / "mutants"
-PRELUDE = (Path(__file__).parent / "prelude.sh").read_text(encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A way for a server to be wrong, read from the head of its script.
-
-    `restarts`: it starts processes of the application anew, for which it has to wait.
-    """
-
-    name: str
-    script: str
-    host: str
-    item: int
-    depth: str
-    says: str
-    also: frozenset[int]
-    apart: frozenset[int]
-    restarts: bool
-
-    def goes_with(self, other: Mutant) -> bool:
-        """Whether both show on one server, at one look."""
-        looks = self.depth == other.depth == "look"
-        return looks and other.item not in self.apart and self.item not in other.apart
-
-
-def read(path: Path) -> Mutant:
-    script = path.read_text(encoding="utf-8")
-    head = dict(re.findall(r"(?m)^# ([a-z ]+): (.+)$", script))
-    also, apart = (frozenset(map(int, re.findall(r"\d+", head.get(name, "")))) for name in ("also", "apart"))
-    return Mutant(
-        name=path.stem,
-        script=PRELUDE + script,
-        host=head.get("on", "server"),
-        item=int(head["item"]),
-        depth=head["depth"],
-        says=head["says"],
-        also=also,
-        apart=apart,
-        restarts="supervisorctl" in script,
-    )
-
-
-MUTANTS = [read(path) for path in sorted(FOLDER.glob("*.sh"))]
-
-
-def together(mutants: list[Mutant]) -> list[list[Mutant]]:
-    """On as few servers as may be."""
-    servers: list[list[Mutant]] = []
-    for mutant in mutants:
-        fits = (server for server in servers if all(mutant.goes_with(other) for other in server))
-        if (server := next(fits, None)) is None:
-            servers.append([mutant])
-        else:
-            server.append(mutant)
-    return servers
-
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One mutant for each item, a quick one if there is one, or with --all-mutants every one."""
+    """A test for each server."""
     if "mutants" in metafunc.fixturenames:
-        quick_first = sorted(MUTANTS, key=lambda mutant: (mutant.restarts, mutant.depth == "exercise"))
-        first = {mutant.item: mutant for mutant in reversed(quick_first)}
         every = metafunc.config.getoption("--all-mutants", default=False)
+        number, count = metafunc.config.getoption("--share", default=(1, 1))
         servers = (
             [[mutant] for mutant in MUTANTS]
             if every
-            else together([first[number] for number in sorted(first)])
+            else choice.together(choice.chosen(MUTANTS, choice.seed()))
         )
+        servers = choice.shares(servers, count)[number - 1]
         names = [", ".join(mutant.name.removeprefix("item_") for mutant in server) for server in servers]
         metafunc.parametrize("mutants", servers, ids=names)
 

@@ -21,6 +21,7 @@ from .machine import Machine
 from .say import Problem, Step, line, seconds, step
 
 STAGE_LIMIT = 7200.0  # seconds; the longest takes an hour on an emulated machine
+NOTE = "mutants: "  # with it begins the line in which pytest says how they were chosen, to be shown
 NIGHT = 8 * 3600.0  # seconds; for a server for every mutant, each with all its items looked at
 
 
@@ -263,9 +264,19 @@ def run(stage: Stage, checkout: Path, python: Path, context: dict[str, str], log
             sections.failed = sections.failed or ended.status != 0
     else:
         with step(" ".join(part for part in stage.arguments if part.startswith("tests/"))) as current:
-            ended = children.run(command, log=log, step=current, env=environ, cwd=checkout, limit=stage.limit)
+            notes: list[str] = []
+
+            def note(text: str) -> None:
+                if text.startswith(NOTE):
+                    notes.append(text)
+
+            ended = children.run(
+                command, log=log, step=current, watch=note, env=environ, cwd=checkout, limit=stage.limit
+            )
             current.failed = ended.status != 0
             current.result = ended.tail[-1].strip("= ") if ended.tail else ""
+        for text in notes:
+            line(f"  --  {text}")
     failed = failures(report) if ended.status != 0 else []
     if ended.status != 0:
         for text in [text for one in failed for text in one.lines()] or ended.tail[-20:]:

@@ -185,9 +185,12 @@ def test_a_resolver_that_never_answers_costs_less_than_a_second(
     needed.mounts()  # a resolver of its own, on port 53
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as resolver:
         resolver.bind(("127.0.0.77", 53))
-        configuration = tmp_path / "resolv.conf"
+        resolver.settimeout(5)
+        configuration, hosts = tmp_path / "resolv.conf", tmp_path / "hosts"
         configuration.write_text("nameserver 127.0.0.77\noptions timeout:30 attempts:1\n")
-        script = f'mount --bind {configuration} /etc/resolv.conf && exec "$@"'
+        hosts.write_text("127.0.0.1 localhost\n")  # this computer's own may know the name
+        mounts = (f"mount --bind {file} /etc/{file.name} &&" for file in (configuration, hosts))
+        script = f'{" ".join(mounts)} exec "$@"'
         app = start_server(
             "lab_app.main:app",
             before=["unshare", "--mount", "sh", "-c", script, "sh"],

@@ -11,6 +11,7 @@ import pytest
 from tests.notebooks.conftest import Writer, code, prose, write_notebook
 from vagrant.host import chapters, children, proof
 from vagrant.host.proof import Stage, Took
+from vagrant.host.providers import PROVIDERS
 from vagrant.host.say import Problem
 
 __all__ = ["write_notebook"]
@@ -25,9 +26,10 @@ def ran(logs: Path, *arguments: str | Path) -> Took:
 
 
 def test_every_test_that_needs_the_machine_is_in_a_stage() -> None:
-    given = {part for stage in proof.stages(ROOT, every=False) for part in stage.arguments}
+    kinds = [path for provider in PROVIDERS for path in provider.tests]
+    given = {part for stage in proof.stages(ROOT, every=False, kind=kinds) for part in stage.arguments}
     inside = [str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "vm").glob("test_*.py")]
-    assert set(inside) <= given and "tests/provision" in given
+    assert set(inside) <= given and {"tests/provision", "tests/container"} <= given
     assert {f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")} <= given
 
 
@@ -47,8 +49,8 @@ def test_a_part_alone_begins_with_what_makes_its_server_unless_there_is_one() ->
         return [stage.name for stage in proof.chosen(stages, wanted, saved)]
 
     assert names(saved=()) == [stage.name for stage in stages]
-    assert names("mutants", saved=("bare",)) == ["chapters", "mutants"]
-    assert names("off", "mutants", saved=("bare", finished)) == ["mutants", "off"]
+    assert names("mutants", saved=("bare",)) == ["chapters", "mutants-1", "mutants-2"]
+    assert names("off", "mutants", saved=("bare", finished)) == ["mutants-1", "mutants-2", "off"]
     assert names("bare", saved=("bare",)) == ["bare"]
     with pytest.raises(Problem, match="no part mutant") as mistyped:
         names("mutant", saved=())
@@ -69,7 +71,7 @@ def test_all_mutants_are_for_who_asks_for_all() -> None:
         ["--all-mutants" in stage.arguments for stage in proof.stages(ROOT, every=every)]
         for every in (True, False)
     ]
-    assert [sum(each) for each in asked] == [1, 0]
+    assert [sum(each) for each in asked] == [2, 0]
 
 
 def test_a_line_for_each_section_of_a_chapter(

@@ -20,7 +20,7 @@ from . import chapters, children, computer, programs, proof, tools
 from .environment import Environment
 from .exclusive import alone
 from .machine import Machine
-from .providers import Choices, Provider, Unusable, choosing, named
+from .providers import PROVIDERS, Choices, Provider, Unusable, choosing, named
 from .providers.provider import GB, Cost, Image
 from .say import Problem, gibibytes, line, seconds, step
 
@@ -418,47 +418,70 @@ def self_installs(lab: Lab) -> bool:
 
 
 def test_command(lab: Lab, arguments: list[str]) -> int:
-    """Everything, or the parts that are named, on a machine of its own that is switched off at the end."""
+    """Everything, or the parts that are named, on machines of its own that are switched off at the end."""
     started = time.monotonic()
     every = "--all" in arguments
     names = [argument for argument in arguments if argument != "--all"]
-    known = proof.stages(CHECKOUT, every)
-    proof.chosen(known, names)  # who mistyped a name hears of it at once
+    kinds = [path for provider in PROVIDERS for path in provider.tests]
+    proof.chosen(proof.stages(CHECKOUT, every, kinds), names)  # who mistyped a name hears of it at once
     machine = lab.machine
     if machine.name == "lab":
         raise Problem(
             "the tests do not run on the learner's machine", "type: make test (it uses the machine `test`)"
         )
     with alone(machine.lock, called("test")):
-        if machine.identity() and machine.memory("bare") != machine.machine_inputs():
-            destroy(machine)
-        fresh = not machine.identity()
-        checks: list[proof.Checked] = []
+        servers = [proof.Server(machine)]
+        labs = [lab, Lab(f"{machine.name}-2")]
+        try:
+            for each in labs:
+                if each.machine.identity() and each.machine.memory("bare") != each.machine.machine_inputs():
+                    destroy(each.machine)
+            fresh = not machine.identity()
+            checks: list[proof.Checked] = []
 
-        def without_a_machine(stopped: threading.Event) -> None:
-            if not names:
+            def without_a_machine(stopped: threading.Event) -> None:
                 log = lab.log / "test-fast.log"
                 checks.extend(proof.fast(CHECKOUT, lab.environment, log, stopped, environ))
 
-        environ = {} if names else programs.for_the_tests(lab.system, lab.log / "packages.log", installs=True)
-        try:
-            lab.up(None, beside=without_a_machine)
-            choices = machine.choices()
-            emulated = choices is not None and choices.emulated
-            saved = machine.provider.saved(machine) if names else []
-            stages = proof.chosen(known, names, saved, emulated)
-            if not fresh and stages[0].start == chapters.BARE:
-                chapters.restore(machine, chapters.BARE)
-            status = proof.say(checks)
-            title = "the bare machine" + ("" if names else ", and beside it what needs none")
-            failed = tuple(text for one in checks for text in one.failures())
-            skipped = sum((one.skipped() for one in checks), Counter())
-            took = [proof.Took(title, time.monotonic() - started, status == 0, failed, skipped)]
-            took += proof.on_the_machine(machine, lab.environment, chapters.context(machine), lab.log, stages)
+            environ = (
+                {} if names else programs.for_the_tests(lab.system, lab.log / "packages.log", installs=True)
+            )
+            lab.up(None)
+            provider, choices = machine.provider, machine.choices()
+            assert choices is not None
+            known = proof.stages(CHECKOUT, every, provider.tests)
+            stages = proof.chosen(known, names, provider.saved(machine) if names else [], choices.emulated)
+            if provider.copies and (os.cpu_count() or 1) > 1 and any(stage.beside for stage in stages):
+                servers.append(proof.Server(labs[1].machine))
+            machine_took = time.monotonic() - started
+
+            def on_the_servers(_: threading.Event) -> list[proof.Took]:
+                if len(servers) > 1:
+                    labs[1].machine.choose(choices)
+                    labs[1].up(None)
+                if fresh:
+                    servers[0].state = chapters.BARE
+                return proof.OnTheServers(lab.environment, lab.log, stages, servers).run()
+
+            def fast_tests(stopped: threading.Event) -> list[proof.Took]:
+                if names:
+                    return []
+                began = time.monotonic()
+                without_a_machine(stopped)
+                status = proof.say(checks)
+                failed = tuple(text for one in checks for text in one.failures())
+                skipped = sum((one.skipped() for one in checks), Counter())
+                title = "beside that, what needs no machine"
+                return [proof.Took(title, time.monotonic() - began, status == 0, failed, skipped)]
+
+            lanes = children.side_by_side(fast_tests, on_the_servers)
+            took = [proof.Took("the bare machine", machine_took, True), *lanes[0], *lanes[1]]
         finally:
-            if machine.identity():
-                machine.hang_up()
-                machine.change("switching the test machine off, to free its memory", "halt", "--force")
+            for each in labs:
+                if each.machine.identity():
+                    each.machine.hang_up()
+                    title = "switching the test machine off, to free its memory"
+                    each.machine.change(title, "halt", "--force")
     line()
     for text in (text for part in took for text in part.lines()):
         line(text)

@@ -456,6 +456,14 @@ class Machine:
         ]  # fmt: skip
         return "\n".join(rows) + "\n"
 
+    def use_the_key_of(self, other: Machine) -> None:
+        """Log in with another machine's key: after a copy of its disk has become this one's."""
+        key = re.compile(r"(?m)^(\s*IdentityFile) .*$")
+        found = key.search(other.ssh_config.read_text(encoding="utf-8"))
+        assert found is not None
+        own = self.ssh_config.read_text(encoding="utf-8")
+        self.ssh_config.write_text(key.sub(lambda _: found[0], own), encoding="utf-8")
+
     # ---- the clock ----
 
     def set_clock(self) -> float:

@@ -136,7 +136,8 @@ class Stage:
 
     The stage before leaves that state, unless it failed, or this one is to begin `afresh`. `makes`: the state
     that it leaves, and that all later ones start from. `patient`: left out where the processor is emulated,
-    unless it is asked for. `limit`: seconds after which it is stopped.
+    unless it is asked for. `beside`: runs on the second server, where there is one, while the first goes on.
+    `limit`: seconds after which it is stopped.
     """
 
     name: str
@@ -146,7 +147,13 @@ class Stage:
     afresh: bool = False
     makes: str = ""
     patient: bool = False
+    beside: bool = False
     limit: float = STAGE_LIMIT
+
+    @property
+    def part(self) -> str:
+        """What PART calls it: a stage in two halves is one part."""
+        return re.sub(r"-\d$", "", self.name)
 
 
 @dataclass(frozen=True)
@@ -180,8 +187,10 @@ class Took:
         return [first, *(f"{'':20}{text}" for text in shown)]
 
 
-def stages(checkout: Path, every: bool) -> list[Stage]:
+def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]:
     """The stages in their order: what shows a state of the server comes before what changes it.
+
+    `kind`: the tests of this kind of machine.
 
     `every`: all mutants, not one for each item of the checklist, and the chapters again with every cell, not
     with those alone that do something. What they leave is the finished server.
@@ -190,20 +199,32 @@ def stages(checkout: Path, every: bool) -> list[Stage]:
     finished = chapters.snapshot_name(chapters.chapters(checkout)[-1])
     tests = ("-m", "vm", "--tb=short", "--durations=10")
     cells = ("--nbval", "-p", "tests.notebooks.nbval_guard")
+    title, program = "servers that look right and are wrong", (*tests, "tests/vm/test_4_mutants.py")
+    mutants = [Stage("mutants", title, program, start=finished)]
+    if every:
+        halves = ((half, (*program, "--all-mutants", f"--share={half}/2")) for half in (1, 2))
+        mutants = [
+            Stage(
+                f"mutants-{half}", f"{title}, {half} of 2", arguments, finished, beside=half == 2, limit=NIGHT
+            )
+            for half, arguments in halves
+        ]
     return [
         Stage("bare", "the bare server, and the internet beside it",
-              (*tests, "tests/vm/test_1_bare.py", "tests/provision"), start=chapters.BARE),
+              (*tests, "tests/vm/test_1_bare.py", "tests/provision"), start=chapters.BARE, beside=True),
+        *([Stage("kind", "the kind of machine: what it separates, and its snapshots",
+                 (*tests, *kind), start=chapters.BARE, beside=True)] if kind else []),
         Stage("chapters", "the chapters, every output compared",
               (*cells, *notebooks), start=chapters.BARE, afresh=True, makes=finished),
         Stage("again", "the chapters' steps again, on the finished server",
               (*cells, f"--lab-run={'again' if every else 'steps'}", *notebooks),
-              start=finished, patient=not every),
+              start=finished, patient=not every, beside=True),
+        Stage("after-again", "what they leave", (*tests, "tests/vm/test_2_finished.py", "-k", "both_depths"),
+              start=finished, patient=not every, beside=True),
         Stage("finished", "the finished server, and what cannot be seen of it",
               (*tests, "tests/vm/test_2_finished.py"), start=finished),
         Stage("rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished),
-        Stage("mutants", "servers that look right and are wrong",
-              (*tests, *(["--all-mutants"] if every else []), "tests/vm/test_4_mutants.py"),
-              start=finished, limit=NIGHT if every else STAGE_LIMIT),
+        *mutants,
         Stage("off", "a server that is off", (*tests, "tests/vm/test_5_off.py"), start=finished),
     ]  # fmt: skip
 
@@ -215,35 +236,92 @@ def chosen(
 
     Before them, what makes a state that is not saved yet. Raises Problem for a name that no stage has.
     """
-    known = [stage.name for stage in every]
+    known = [stage.part for stage in every]
     if wrong := [name for name in names if name not in known]:
-        raise Problem(f"there is no part {wrong[0]}", f"the parts are: {', '.join(known)}")
-    wanted = [stage for stage in every if stage.name in names or not (names or (emulated and stage.patient))]
+        raise Problem(f"there is no part {wrong[0]}", f"the parts are: {', '.join(dict.fromkeys(known))}")
+    wanted = [stage for stage in every if stage.part in names or not (names or (emulated and stage.patient))]
     missing = {stage.start for stage in wanted} - set(saved)
     return [stage for stage in every if stage in wanted or (stage.makes and stage.makes in missing)]
 
 
-def on_the_machine(
-    machine: Machine, environment: Environment, context: dict[str, str], logs: Path, wanted: list[Stage]
-) -> list[Took]:
-    """The stages on a bare machine, as far as they can be run; how long each took. Raises Problem.
+@dataclass
+class Server:
+    """One server of the tests, and the snapshot in whose state it is; empty where that is not known."""
 
-    Each leaves its whole output and a JUnit report in `logs`.
-    """
-    took: list[Took] = []
-    state = chapters.BARE
-    for stage in wanted:
-        started = time.monotonic()
-        line(f"{stage.title}:")
-        if stage.afresh or state != stage.start:
-            chapters.restore(machine, stage.start)
-        ran = run(stage, machine.checkout, environment.python, context, logs)
-        took.append(replace(ran, seconds=time.monotonic() - started))
-        state = (stage.makes or stage.start) if ran.passed else ""
-        if stage.makes and not ran.passed:
-            line("  --  what follows starts from the server that this makes: not run")
-            break
-    return took
+    machine: Machine
+    state: str = ""
+
+
+class OnTheServers:
+    """The stages, on one server in their order, or on two of which each does its own."""
+
+    def __init__(
+        self, environment: Environment, logs: Path, wanted: list[Stage], servers: list[Server]
+    ) -> None:
+        self.environment = environment
+        self.logs = logs
+        self.wanted = wanted
+        self.first, self.second = servers[0], servers[-1]
+        self.made = threading.Event()  # the state that later stages start from; or it failed
+        self.broken = False
+
+    def run(self) -> list[Took]:
+        """How long each took, in their order; each leaves its output and a JUnit report. Raises Problem."""
+        if self.first is self.second:
+            took = self.lane(self.first, self.wanted)
+        else:
+            own = [stage for stage in self.wanted if not stage.beside]
+            others = [stage for stage in self.wanted if stage.beside]
+            lanes = children.side_by_side(
+                lambda stopped: self.lane(self.first, own, stopped),
+                lambda stopped: self.lane(self.second, others, stopped),
+            )
+            took = [one for lane in lanes for one in lane]
+        order = [stage.title for stage in self.wanted]
+        return sorted(took, key=lambda one: order.index(one.title))
+
+    def lane(self, server: Server, stages: list[Stage], stopped: threading.Event | None = None) -> list[Took]:
+        """Stages on one server, as far as they can be run."""
+        took: list[Took] = []
+        makers = [stage for stage in self.wanted if stage.makes]
+        try:
+            for stage in stages:
+                if stopped is not None and stopped.is_set():
+                    break
+                if stage.start in [maker.makes for maker in makers]:
+                    while not self.made.wait(0.5) and not (stopped is not None and stopped.is_set()):
+                        continue
+                if self.broken:
+                    line(f"  --  {stage.title}: not run, since what it starts from was not made")
+                    continue
+                started = time.monotonic()
+                line(f"{stage.title}{self.where(server)}:")
+                if server is not self.first:
+                    self.hand_over(server, stage.start)
+                if stage.afresh or server.state != stage.start:
+                    chapters.restore(server.machine, stage.start)
+                context = chapters.context(server.machine)
+                ran = run(stage, server.machine.checkout, self.environment.python, context, self.logs)
+                took.append(replace(ran, seconds=time.monotonic() - started))
+                server.state = (stage.makes or stage.start) if ran.passed else ""
+                if stage.makes:
+                    self.broken = not ran.passed
+                    self.made.set()
+        finally:
+            if any(stage.makes for stage in stages):
+                self.broken = self.broken or not self.made.is_set()
+                self.made.set()
+        return took
+
+    def hand_over(self, server: Server, name: str) -> None:
+        """The second server gets the snapshots that the first one has made."""
+        if name not in server.machine.provider.saved(server.machine):
+            server.machine.provider.copy(self.first.machine, server.machine, name)
+            server.state = ""
+
+    def where(self, server: Server) -> str:
+        """Which of two servers it is."""
+        return "" if self.first is self.second else f" (on {server.machine.name})"
 
 
 def run(stage: Stage, checkout: Path, python: Path, context: dict[str, str], logs: Path) -> Took:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +69,9 @@ class Docker(Provider):
     tools = Cost(0.1 * GB, 0.5 * GB)
     image = Cost(0.4 * GB, 2.0 * GB)
     server = Cost(0.3 * GB, 12 * GB)
+
+    copies = True
+    tests = ("tests/container",)
 
     def title(self, driver: str) -> str:
         docker = f"Docker {answers()}".strip()
@@ -211,16 +214,15 @@ class Docker(Provider):
 
     # ---- the life of a machine ----
 
-    def keep(self, machine: Machine, *arguments: str) -> children.Ended:
+    def keep(self, machine: Machine, *arguments: str, options: Sequence[str] = ()) -> children.Ended:
         """Run vagrant/container/snapshots on the machine's volume."""
         choices = machine.choices()
         assert choices is not None
-        container = machine.full_name()
+        pool = f"--volumes-from={machine.full_name()}"
+        program = [image_of(choices), "/shipshape/snapshots", *arguments]
         return children.run(
-            self.command(["docker", "run", *KEEPER, f"--volumes-from={container}", image_of(choices),
-                          "/shipshape/snapshots", *arguments]),
-            log=machine.log,
-        )  # fmt: skip
+            self.command(["docker", "run", *KEEPER, pool, *options, *program]), log=machine.log
+        )
 
     def save(self, machine: Machine, name: str) -> None:
         with step(f"saving the snapshot {name}"):
@@ -246,6 +248,17 @@ class Docker(Provider):
         if ended.status != 0:
             raise children.failure("looking for snapshots", ended, machine.log)
         return list(ended.tail)
+
+    def copy(self, source: Machine, target: Machine, name: str) -> None:
+        """From now on the target's key and host keys are those of its new disk, which are the source's."""
+        form = '{{range .Mounts}}{{if eq .Destination "/pool"}}{{.Name}}{{end}}{{end}}'
+        volume = docker("inspect", "--format", form, source.full_name()).stdout.strip()
+        with step(f"copying the snapshot {name} to {target.name}"):
+            ended = self.keep(target, "take", name, options=[f"--volume={volume}:/source:ro"])
+            if ended.status != 0:
+                raise children.failure(f"copying the snapshot {name}", ended, target.log)
+        target.known_hosts.write_text(source.known_hosts.read_text(encoding="utf-8"), encoding="utf-8")
+        target.use_the_key_of(source)
 
     def remove_leftovers(self, machine: Machine, ended: children.Ended) -> bool:
         container = machine.full_name()

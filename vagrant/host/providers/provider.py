@@ -82,6 +82,11 @@ class Provider(ABC):
     server: Cost = Cost(0.3 * GB, 5 * GB)
     """The finished server, with its snapshots."""
 
+    copies = False
+    """Whether a snapshot of one machine can become one of another, in seconds."""
+    tests: tuple[str, ...] = ()
+    """The tests of what is special to this kind, for `make test`."""
+
     # ---- whether ----
 
     @abstractmethod
@@ -160,6 +165,10 @@ class Provider(ABC):
     @abstractmethod
     def saved(self, machine: Machine) -> list[str]:
         """The names of the snapshots."""
+
+    def copy(self, source: Machine, target: Machine, name: str) -> None:
+        """Give another machine a snapshot of this one: where `copies` says that it can."""
+        raise Problem(f"{self.title('')} cannot copy a snapshot", "take it on the same machine")
 
     def remove_leftovers(self, machine: Machine, ended: children.Ended) -> bool:
         """Remove what an interrupted creation left, unknown to Vagrant. False: there was none."""

@@ -17,6 +17,7 @@ from labkit.facts import Fact
 
 HERE = Path(__file__).parent / "recordings"
 MODULES = (
+    "boot",
     "network",
     "processes",
     "accounts",

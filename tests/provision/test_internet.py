@@ -19,6 +19,9 @@ import nbformat
 import pytest
 from labkit.config import Config
 from labkit.connection import Connection, Unreachable
+from labkit.facts import Unreadable
+from labkit.facts.boot import boot
+from labkit.gather import gather
 from labkit.wait import NotYet, wait_until
 
 from tests import needed
@@ -618,11 +621,17 @@ def until_it_answers(connection: Connection, command: str) -> Callable[[], str]:
 @pytest.fixture(scope="module")
 def key_before_the_reboot(server: Connection, internet: Connection) -> str:
     """Reboots the server; the SSH host key that the internet had before."""
-    boot = "cat /proc/sys/kernel/random/boot_id"
-    key, before = must(internet, "cat /etc/ssh/ssh_host_ed25519_key.pub"), must(server, boot).strip()
+    key, before = must(internet, "cat /etc/ssh/ssh_host_ed25519_key.pub"), gather(server, (boot,))[boot]
     must(server, "sudo -n systemd-run --quiet --collect --on-active=3 systemctl reboot")
-    answer = until_it_answers(Connection(server.host, config=server.config, fresh=True), boot)
-    wait_until(lambda: answer() not in ("", before), what="the server to be back", timeout=300, every=2)
+    new = Connection(server.host, config=server.config, fresh=True)
+
+    def is_back() -> bool:
+        try:
+            return gather(new, (boot,))[boot] != before
+        except Unreadable as reason:
+            raise NotYet(str(reason)) from None
+
+    wait_until(is_back, what="the server to be back", timeout=300, every=2)
     for connection in (internet, server):
         hang_up(connection)
     return key

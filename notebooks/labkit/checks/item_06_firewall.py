@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from labkit import outside
 from labkit.checks import Context, Item, Target, aspect
-from labkit.connection import Connection, Unreachable
+from labkit.connection import AS_ROOT, Connection, Unreachable
+from labkit.facts import Unreadable
+from labkit.facts.boot import boot
 from labkit.facts.network import (
     FirewallFiles,
     PacketFilter,
@@ -150,41 +152,65 @@ def _ufw(files: FirewallFiles, units: dict[str, Unit]) -> tuple[list[str], list[
     return ([] if problems else ["ufw"]), problems
 
 
+# In three seconds: late enough for this command's own answer to arrive.
+_REBOOT = """PATH=$PATH:/usr/sbin:/sbin
+if [ -d /run/systemd/system ]; then exec systemd-run --quiet --collect --on-active=3 systemctl reboot; fi
+type -P reboot >/dev/null || { echo 'the program reboot is not installed' >&2; exit 1; }
+trap '' HUP # which sudo may send to what is left, when this ends
+(sleep 3; exec reboot) </dev/null >/dev/null 2>&1 &"""
+_IS_UP = "[ ! -d /run/systemd/system ] && echo running || systemctl is-system-running --wait"
+
+
 def a_reboot_keeps_it(server: Connection, ctx: Context) -> Iterator[Finding]:
     """The server is rebooted, and every aspect is judged again."""
     if not ctx.reboot:
         yield skipped("a reboot was not allowed (labcheck --exercise --reboot)")
         return
-    boot_id = "cat /proc/sys/kernel/random/boot_id"
-    before = server.run(boot_id).stdout.strip()
-    # In three seconds: late enough for this command's own answer to arrive.
-    asked = server.run("sudo -n systemd-run --quiet --collect --on-active=3 systemctl reboot")
+    before = gather(server, (boot,))[boot]
+    asked = server.run(AS_ROOT, stdin=_REBOOT)
     if asked.exit_status != 0:
         yield unknown(f"the reboot was refused: {asked.stderr.strip()}")
         return
     new = Connection(server.host, config=server.config, fresh=True)
+    seen = before
 
     def is_back() -> bool:
+        nonlocal seen
         try:
-            now = new.run(boot_id, timeout=20).stdout.strip()
-            state = (
-                new.run("systemctl is-system-running --wait", timeout=120).stdout.strip()
-                if now != before
-                else ""
-            )
+            seen = gather(new, (boot,))[boot]
+        except Unreadable as reason:
+            raise NotYet(str(reason)) from None
+        if seen == before:
+            raise NotYet("it answers, and is still up since before")
+        try:
+            state = new.run(_IS_UP, timeout=120).stdout.strip()
         except Unreachable as problem:
             raise NotYet(problem.reason) from None
-        return bool(now) and now != before and state in ("running", "degraded")
+        if state not in ("running", "degraded"):
+            raise NotYet(f"it was rebooted, and is {state or 'not up'} yet")
+        return True
 
     try:
         wait_until(is_back, what="the server to be back", timeout=400, every=2)
         yield from wait_until(lambda: _judged(new, ctx), what="an answer from outside", timeout=120, every=3)
     except GaveUp as problem:
+        if seen == before and _answers(new):
+            yield unknown(
+                f"the server took the request to reboot, and did not reboot: {problem}",
+                next=f"reboot it by hand, then: labcheck {ctx.target.host} --item 6",
+            )
+            return
         yield failed(
             str(problem),
             expected="the server is back after a reboot, and so is its firewall",
             why="a reboot will come",
+            next="start it at the provider's console; a container is started again by its host alone, and "
+            "only where it was told to (docker run --restart=unless-stopped, lxc.start.auto = 1)",
         )
+
+
+def _answers(server: Connection) -> bool:
+    return bool(gather(server, (boot,)).results)
 
 
 def _judged(server: Connection, ctx: Context) -> list[Finding]:

@@ -70,8 +70,17 @@ class Rotation:
 _AGES = {"hourly": HOUR, "weekly": 7 * DAY, "monthly": 31 * DAY, "yearly": 366 * DAY}
 _RULE = re.compile(
     r"(?P<pattern>.*?)\s+(after (?P<days>\d+) days|(?P<age>hourly|weekly|monthly|yearly)|(?P<size>\d+) bytes"
-    r"|forced from command line)\s+(\((?P<kept>\d+) rotations\)|(?P<none>\(no old logs will be kept\)))?",
+    r"|forced from command line)\s",
     re.S,  # a rule may name its logs on several lines
+)
+# What logrotate says of a rule's limits, between commas: 3.22 as one sentence, with the number that is kept
+# near its end; older ones say that first, in parentheses and on a line of its own, and nothing where all are.
+_LIMIT = re.compile(
+    r"\((?P<kept>\d+) rotations\)|(?P<none>\(?no old logs will be kept\)?)"
+    r"|\(unlimited rotations\)|old logs are kept forever"
+    r"|only log files >= (?P<at_least>\d+) bytes are rotated|log files >= (?P<earlier>\d+) are rotated earlier"
+    r"|olddir is .+|empty log files are (not )?rotated|only log files older than \d+ days are rotated"
+    r"|old logs mailed to .+|old logs are removed( after \d+ days)?"
 )
 
 
@@ -98,19 +107,30 @@ def _rule(normal: str, forced: str) -> Rule:
     head = _RULE.match(normal.partition("\nconsidering log ")[0])
     if head is None or not forced.startswith(head["pattern"]):
         raise Unreadable(f"a rule of logrotate is not understood: {normal.splitlines()[0]!r}")
-    limits = normal[head.end() :].partition("\nconsidering log ")[0]
-    earlier = re.search(r"log files >= (\d+) are rotated earlier", limits)
-    at_least = re.search(r"only log files >= (\d+) bytes are rotated", limits)
-    size = head["size"] or (earlier and earlier[1])
+    limits = _limits(normal[head.end() :])
+    size = head["size"] or limits.get("earlier")
     return Rule(
         pattern=" ".join(head["pattern"].split()),
         every=int(head["days"]) * DAY if head["days"] else _AGES.get(head["age"] or ""),
         size=int(size) if size else None,
-        at_least=int(at_least[1]) if at_least else None,
-        kept=int(head["kept"]) if head["kept"] else 0 if head["none"] else None,
+        at_least=int(limits["at_least"]) if "at_least" in limits else None,
+        kept=0 if "none" in limits else int(limits["kept"]) if "kept" in limits else None,
         packs=_packs(forced),
         logs=tuple(_handled(block, forced) for block in normal.split("\nconsidering log ")[1:]),
     )
+
+
+def _limits(said: str) -> dict[str, str]:
+    """By the names in _LIMIT. Raises Unreadable for words that are not in it: they might be a limit."""
+    first, second, *_ = [*said.splitlines(), "", ""]
+    sentence = first if "empty log files are" in first else f"{first}, {second}"
+    found: dict[str, str] = {}
+    for words in re.split(r",\s+", sentence.strip()):
+        match = _LIMIT.fullmatch(words.strip())
+        if match is None:
+            raise Unreadable(f"a limit of logrotate is not understood: {words.strip()!r}")
+        found |= {name: value for name, value in match.groupdict().items() if value is not None}
+    return found
 
 
 def _packs(forced: str) -> bool | None:

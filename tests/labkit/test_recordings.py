@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from labkit.connection import Result
 from labkit.facts import Unreadable
 from labkit.facts.rotation import Handled, gap_of_timer
 
@@ -453,3 +454,101 @@ def test_the_longest_gap_of_a_schedule_counts_and_what_systemd_may_be_late_by(
     schedule: list[str], slack: tuple[str, str], gap: int | None
 ) -> None:
     assert gap_of_timer(schedule, *slack) == gap
+
+
+# ---- Debian 13, set up as the chapters do: other versions of the programs, and the same values ----
+
+
+def test_a_finished_debian_13_is_read_as_what_it_is() -> None:
+    assert read("packet_filter/debian13_finished").drops == {4: True, 6: True}
+    assert read("packet_filter/debian13_finished").rejects == {4: False, 6: False}
+    assert read("packet_filter/debian13_finished").by_ufw
+    assert read("firewall_files/debian13_finished").ufw_enabled
+    sockets = {
+        (s.address, s.port): s for s in read("listening_sockets/debian13_finished") if s.protocol == "tcp"
+    }
+    assert sockets["127.0.0.1", 8000].program == "uvicorn"
+    assert sockets["0.0.0.0", 22].program == "sshd"  # though a login is served by sshd-session
+    assert read("passwords/debian13_finished")["aiapp"] == "locked"
+    assert read("sudo_rules/debian13_finished")["aiapp"] == ()
+    units = read("units/debian13_finished")
+    assert units["ufw"].starts_at_boot == units["supervisor"].starts_at_boot == "enabled"
+    programs = read("supervisor/debian13_finished").programs
+    assert {(one.full_name, one.state) for one in programs} == {
+        (f"aiapp:aiapp-{port}", "RUNNING") for port in (8000, 8001, 8002)
+    }
+    assert {store.place for store in read("shared_stores/debian13_finished")} == {"localhost:6379/0"}
+
+
+def test_openssh_10_says_what_it_lets_whom_do() -> None:
+    (sshd,) = read("sshds/debian13_finished").listening
+    (asked,) = sshd.asked
+    assert asked.passwords == frozenset() and asked.settings["permitrootlogin"] == "no"
+    assert sshd.changed == () and not sshd.since_start
+
+
+def test_logrotate_3_22_says_its_limits_in_one_sentence() -> None:
+    seen = read("rotation/debian13_finished")
+    rule, handled = seen.find(LOG)
+    assert (rule.every, rule.size, rule.at_least, rule.kept, rule.packs) == (86400, 100 << 20, None, 30, True)
+    assert handled == Handled(LOG, moved=f"{LOG}.1", made=(0o640, 1001, 1001))
+    rule, _ = seen.find("/var/log/unattended-upgrades/unattended-upgrades-dpkg.log")
+    assert (rule.every, rule.kept, len(rule.logs)) == (31 * 86400, 6, 3)
+    timer, cron = read("starters/debian13_finished")
+    assert (timer.name, timer.off, timer.gap) == ("logrotate.timer", "", HOUR + 60)
+    assert cron.off == "it does nothing where systemd runs"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept", "size", "at_least"),
+    [
+        (
+            "after 1 days empty log files are rotated, (30 rotations), old logs are removed after 7 days",
+            30,
+            None,
+            None,
+        ),
+        ("weekly empty log files are rotated, no old logs will be kept", 0, None, None),
+        ("monthly empty log files are rotated, old logs are kept forever", None, None, None),
+        (
+            "104857600 bytes empty log files are rotated, (30 rotations), old logs are removed",
+            30,
+            100 << 20,
+            None,
+        ),
+        (
+            "hourly empty log files are not rotated, only log files >= 1048576 bytes are rotated, "
+            "log files >= 5242880 are rotated earlier, (3 rotations), old logs are removed",
+            3,
+            5 << 20,
+            1 << 20,
+        ),
+        (
+            "after 1 days olddir is /var/old, empty log files are rotated, old logs mailed to a@b, "
+            "(unlimited rotations), old logs are removed after 7 days",
+            None,
+            None,
+            None,
+        ),
+    ],
+)
+def test_a_limit_is_what_logrotate_3_22_calls_it(
+    said: str, kept: int | None, size: int | None, at_least: int | None
+) -> None:
+    """Each sentence as 3.22.0 printed it for a rule of that kind."""
+    (rule,) = of_rule(said).rules
+    assert (rule.kept, rule.size, rule.at_least) == (kept, size, at_least)
+
+
+def test_a_limit_in_other_words_is_unreadable_and_not_no_limit() -> None:
+    with pytest.raises(Unreadable, match="a limit of logrotate is not understood: 'thirty are kept'"):
+        of_rule("weekly empty log files are rotated, thirty are kept, old logs are removed")
+
+
+def of_rule(said: str) -> Any:
+    """What is read of a logrotate with one rule, of which it says this."""
+    parts = [
+        f"reading x\n\nHandling 1 logs\n\nrotating pattern: /x.log {words}\nconsidering log /x.log\n"
+        for words in (said, f"forced from command line {said.partition('empty')[2]}")
+    ]
+    return FACTS["rotation"].parse(Result(f"{parts[0]}== normal 0\n{parts[1]}== forced 0\n", "", 0))

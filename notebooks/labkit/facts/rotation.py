@@ -78,7 +78,8 @@ _RULE = re.compile(
 _LIMIT = re.compile(
     r"\((?P<kept>\d+) rotations\)|(?P<none>\(?no old logs will be kept\)?)"
     r"|\(unlimited rotations\)|old logs are kept forever"
-    r"|only log files >= (?P<at_least>\d+) bytes are rotated|log files >= (?P<earlier>\d+) are rotated earlier"
+    r"|only log files >= (?P<at_least>\d+) bytes are rotated"
+    r"|log files >= (?P<earlier>\d+) are rotated earlier"
     r"|olddir is .+|empty log files are (not )?rotated|only log files older than \d+ days are rotated"
     r"|old logs mailed to .+|old logs are removed( after \d+ days)?"
 )

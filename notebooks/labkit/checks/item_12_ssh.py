@@ -97,7 +97,8 @@ def nobody_is_offered_a_password(knocks: tuple[Knock, ...], target: Target) -> I
     for item in silent:
         yield unknown(
             f"sshd at {item.address} stopped answering before {item.account} was tried: {item.error}",
-            next="it turns away who connects too often (ufw limit, fail2ban): wait a minute",
+            next="it turns away who connects too often (ufw limit, fail2ban, sshd's own PerSourcePenalties): "
+            "wait a minute",
         )
     offers: dict[tuple[int, tuple[str, ...]], list[str]] = {}
     for item in answered:

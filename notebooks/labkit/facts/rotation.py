@@ -354,11 +354,20 @@ _PROPERTIES = (
     "ActiveEnterTimestampMonotonic,ExecStart,ExecMainStartTimestampMonotonic,Result"
 )
 
-# "running": for how long the server runs, and where cron may do it, how old logrotate's state is.
+# "running": for how long the kernel runs; where cron may do it, how old logrotate's state is, and for how
+# long the server itself runs, which in a container is less. By the clock that times the start of processes,
+# as systemd's times are: /proc/uptime may be made up for a container (lxcfs).
 starters = Fact(
     "starters",
     rf"""shopt -s nullglob
-read -r running _ < /proc/uptime
+started() {{ # PID: when it was started, in clock ticks since the kernel's start
+  local stat fields
+  stat=$(< "/proc/$1/stat")
+  read -r -a fields <<< "${{stat##*) }}"
+  echo "${{fields[19]}}"
+}}
+now=$(started "$BASHPID") # of a subshell, which starts now
+running=$((now / 100))
 files=(/etc/crontab /etc/cron.d/* /var/spool/cron/crontabs/root /var/spool/cron/root)
 for file in /etc/cron.hourly/* /etc/cron.daily/*; do
   if [[ -x $file && ${{file##*/}} != *[!A-Za-z0-9_-]* ]]; then files+=("$file"); fi
@@ -368,7 +377,7 @@ entries=$(grep -sHE '^[^#]*(logrotate|/run/systemd/system)' "${{files[@]}}" /dev
 if [[ $entries == *logrotate* ]]; then
   printf '%s\n' "$entries"
   ran=$(find /var/lib/logrotate -maxdepth 1 -name '*status' -printf '%T@\n')
-  if [[ $ran ]]; then ran=$((EPOCHSECONDS - ${{ran%%.*}})); fi
+  if [[ $ran ]]; then ran="$((EPOCHSECONDS - ${{ran%%.*}})) $(((now - $(started 1)) / 100))"; fi
 fi
 echo "== running $running $ran"
 if [[ -d /run/systemd/system ]]; then

@@ -200,17 +200,20 @@ ask() { # WHO ADDRESS PORT [SPEC]
   echo "== status $status"
 }
 read_at() { # when it last read its files, or else when it was started
-  local stat fields name value boot
+  local clock
   if [[ -r $pidfile && $(< "$pidfile") == "$pid" ]]; then
     stat -c '== read %Y' "$pidfile"
     return
   fi
-  stat=$(< "/proc/$pid/stat")
+  # A subshell starts now: so much later than sshd, by one clock. A container's btime may be made up (lxcfs).
+  printf -v clock '%(%s)T' -1
+  echo "== started $((clock - ($(ticks "$BASHPID") - $(ticks "$pid") + 99) / 100))"
+}
+ticks() { # PID: when it was started, in clock ticks
+  local stat fields
+  stat=$(< "/proc/$1/stat")
   read -r -a fields <<< "${stat##*) }"
-  while read -r name value; do
-    if [[ $name == btime ]]; then boot=$value; fi
-  done < /proc/stat
-  echo "== started $((boot + fields[19] / 100))"
+  echo "${fields[19]}"
 }
 set -f
 for pid in $(pgrep -x sshd); do

@@ -8,15 +8,16 @@ import secrets
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from . import chapters, children, computer, programs, proof, tools
+from . import chapters, children, computer, installed, programs, proof, tools
 from .environment import Environment
 from .exclusive import alone
 from .machine import Machine
@@ -40,6 +41,7 @@ The lab: a real server on this computer, and notebooks that lead through a first
   make ssh              log in to the server (HOST=internet: to the stand-in internet)
   make stop             switch the server off; make lab goes on later
   make destroy          remove the server with its snapshots
+  make uninstall        name all that the lab put onto this computer, and remove it after a yes
   make test             prove everything, on a machine of its own
   make test-all         the same, with every wrong server (else one for each item) and every cell twice
                         (both: PART="mutants off", these parts alone; on the server that was tested last)
@@ -391,6 +393,27 @@ def destroy(machine: Machine) -> None:
         (CHECKOUT / "labcheck.toml").unlink(missing_ok=True)
 
 
+def uninstall_command(lab: Lab, arguments: list[str]) -> int:
+    """All that is on this computer because of the lab, after a yes."""
+    with alone(lab.machine.lock, called("uninstall")):
+        found = installed.pieces(CHECKOUT, destroy, Path(tempfile.gettempdir()) / "shipshape-uninstall.log")
+        if not found:
+            line("  --  nothing of the lab is on this computer")
+            return 0
+        line("On this computer because of the lab:")
+        for piece in found:
+            line(f"  {piece.title}")
+        if others := installed.machines_of_others(CHECKOUT):
+            line(f"  --  packages and images stay, since other checkouts use them: {', '.join(others)}")
+        if "--yes" not in arguments:
+            if not sys.stdin.isatty():
+                raise Problem("uninstall asks first, and there is no one to ask", "lab.py uninstall --yes")
+            if input("Remove all of it? [y/N] ").strip().lower() not in ("y", "yes"):
+                return 1
+        installed.uninstall(found)
+    return 0
+
+
 def fast_command(lab: Lab, arguments: list[str]) -> int:
     started = time.monotonic()
     packages = [] if tools.venv_works() or lab.environment.is_ready() else [tools.venv_package()]
@@ -417,11 +440,20 @@ def self_installs(lab: Lab) -> bool:
     return True
 
 
+OTHER_DISTROS = ("debian13",)
+"""Beside the one that `make test` chooses: the whole course, strict, and what it leaves."""
+
+
 def test_command(lab: Lab, arguments: list[str]) -> int:
     """Everything, or the parts that are named, on machines of its own that are switched off at the end."""
     started = time.monotonic()
     every = "--all" in arguments
-    names = [argument for argument in arguments if argument != "--all"]
+    names = [argument for argument in arguments if argument not in ("--all", *OTHER_DISTROS)]
+    distros = [each for each in OTHER_DISTROS if each in arguments or (every and not names)]
+    if distros and len(arguments) - every == len(distros):  # these alone
+        with alone(lab.machine.lock, called("test")):
+            took = [one for distro in distros for one in on_another_distro(lab, distro)]
+        return conclude(lab, took, [], started)
     kinds = [path for provider in PROVIDERS for path in provider.tests]
     proof.chosen(proof.stages(CHECKOUT, every, kinds), names)  # who mistyped a name hears of it at once
     machine = lab.machine
@@ -478,21 +510,56 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
             took = [proof.Took("the bare machine", machine_took, True), *lanes[0], *lanes[1]]
         finally:
             for each in labs:
-                if each.machine.identity():
-                    each.machine.hang_up()
-                    title = "switching the test machine off, to free its memory"
-                    each.machine.change(title, "halt", "--force")
+                switch_off(each.machine)
+        for distro in distros:
+            took += on_another_distro(lab, distro)
+    left_out = [stage for stage in known if not names and stage not in stages]
+    return conclude(lab, took, left_out, started)
+
+
+def conclude(lab: Lab, took: list[proof.Took], left_out: list[proof.Stage], started: float) -> int:
+    """The table at the end: how long each took, what failed, and what was not tested. The exit status."""
     line()
     for text in (text for part in took for text in part.lines()):
         line(text)
     passed = all(part.passed for part in took)
-    for stage in known:
-        if not names and stage not in stages:
-            line(f"  --  left out, as the processor is emulated: {stage.title} (make test PART={stage.name})")
+    for stage in left_out:
+        line(f"  --  left out, as the processor is emulated: {stage.title} (make test PART={stage.name})")
     said = proof.concluded(passed, sum((part.skipped for part in took), Counter()))
     total = seconds(time.monotonic() - started)
     line(f"test: {said} ({total}); logs and JUnit reports: {lab.log}")
     return 0 if passed else 1
+
+
+def on_another_distro(lab: Lab, distro: str) -> list[proof.Took]:
+    """The whole course on a server of this distribution, and its fifteen items in both depths."""
+    started = time.monotonic()
+    other = Lab(f"{lab.machine.name}-{distro}")
+    wanted = [
+        stage for stage in proof.stages(CHECKOUT, every=False) if stage.name in ("chapters", "finished")
+    ]
+    was = os.environ.get("LAB_DISTRO")
+    os.environ["LAB_DISTRO"] = distro
+    try:
+        if other.machine.identity() and other.machine.memory("bare") != other.machine.machine_inputs():
+            destroy(other.machine)
+        other.up(None)
+        took = [proof.Took("the bare machine", time.monotonic() - started, True)]
+        took += proof.OnTheServers(lab.environment, other.log, wanted, [proof.Server(other.machine)]).run()
+    finally:
+        if was is None:
+            del os.environ["LAB_DISTRO"]
+        else:
+            os.environ["LAB_DISTRO"] = was
+        switch_off(other.machine)
+    return [replace(one, title=f"{distro}: {one.title}") for one in took]
+
+
+def switch_off(machine: Machine) -> None:
+    if machine.identity():
+        machine.hang_up()
+        title = f"switching the machine {machine.name} off, to free its memory"
+        machine.change(title, "halt", "--force")
 
 
 def programs_command(lab: Lab, arguments: list[str]) -> int:
@@ -522,6 +589,7 @@ COMMANDS: dict[str, Callable[[Lab, list[str]], int]] = {
     "restore": restore_command,
     "stop": stop_command,
     "destroy": destroy_command,
+    "uninstall": uninstall_command,
 }
 
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import children
+from . import children, record
 from .computer import System
 from .say import Problem, Step, step
 
@@ -148,7 +148,16 @@ def install(packages: list[str], log: Path) -> None:
                 f"this system's archive has no package {', '.join(absent)}",
                 "enable the component universe (Ubuntu) or install them by hand, then run this again",
             )
+        record.remember("packages", [package for package in packages if not is_installed(package)])
         apt(current, "apt-get install", ["apt-get", *waits, *apt_get(packages)[1:]])
+
+
+def purge(packages: list[str], log: Path) -> None:
+    """Remove packages with their settings, and what only they needed. Raises Problem."""
+    command = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "purge", "-y", "--auto-remove", *packages]
+    ended = children.run(as_root(command), log=log, grouped=is_root())
+    if ended.status != 0:
+        raise children.failure("apt-get purge", ended, log)
 
 
 def is_running(program: str) -> bool:

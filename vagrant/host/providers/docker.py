@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import children
+from .. import children, record
 from ..computer import System
 from ..say import Problem, line, step
 from ..tools import as_root, candidates, in_group, is_root, is_running, which
@@ -427,6 +427,7 @@ def join_docker_group() -> None:
             f"put yourself into its group: sudo usermod -aG docker {user}",
             "or take an emulated machine: LAB_PROVIDER=libvirt make lab",
         )
+    record.remember("groups", ["docker"])
     answer = children.quick(as_root(["usermod", "-aG", "docker", user]))
     if answer.returncode != 0 or shutil.which("sg") is None:
         raise Unusable(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import children, computer
+from .. import children, computer, record
 from ..computer import System
 from ..say import Problem, step
 from ..tools import as_root, in_group, is_installed, is_root, is_running, which
@@ -247,6 +247,7 @@ def join_libvirt_group() -> None:
     user = os.environ.get("USER") or children.quick(["id", "-un"]).stdout.strip()
     if user in grp.getgrnam("libvirt").gr_mem:
         return
+    record.remember("groups", ["libvirt"])
     with step(f"adding {user} to the group libvirt"):
         answer = children.quick(as_root(["usermod", "-aG", "libvirt", user]))
         if answer.returncode != 0:

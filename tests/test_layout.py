@@ -23,7 +23,16 @@ REQUIRED = {"README.md", "Makefile", "Vagrantfile", "pyproject.toml", "requireme
     "tests",
     ".ci",
 }
-ALLOWED = REQUIRED | {".gitignore", ".gitattributes", "LICENSE"}
+ALLOWED = REQUIRED | {
+    ".gitignore",
+    ".gitattributes",
+    ".github",
+    ".devcontainer",
+    "docs",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "LICENSE",
+}
 SHARED_NAMES = re.compile(r"198\.51\.10[01]\.\d+|2001:db8:10[01]:|\b[a-z0-9-]+\.lab\.example\b")
 
 

@@ -28,7 +28,7 @@ NIGHT = 8 * 3600.0  # seconds; for a server for every mutant, each with all its 
 def shell_scripts(checkout: Path) -> list[str]:
     """Every shell script of the checkout, by its name or its first line."""
     found = []
-    for top in ("vagrant", "tests", ".ci"):
+    for top in ("vagrant", "tests", ".ci", ".devcontainer"):
         for path in sorted((checkout / top).rglob("*")):
             if not path.is_file() or path.suffix in (".py", ".pyc", ".png"):
                 continue

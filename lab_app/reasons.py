@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+BROKE_OFF = "the connection broke off"
 # What an error, or one that caused it, is called when this is the reason; the most telling first.
 REASONS = {
     "its certificate is not trusted": ("SSLCertVerificationError",),
@@ -10,8 +11,8 @@ REASONS = {
     "there is no database of this name": ("InvalidCatalogName",),
     "its tables are missing: python -m lab_app.migrations": ("UndefinedTable",),
     "no answer in time": ("Timeout",),
+    BROKE_OFF: ("ReadError", "WriteError", "RemoteProtocolError"),  # inside openai's APIConnectionError
     "no connection": ("Connect", "Network"),
-    "the connection broke off": ("ReadError", "RemoteProtocolError"),
     "what came back is not JSON of the expected shape": ("DecodeError", "ResponseValidation"),
 }
 

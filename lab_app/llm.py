@@ -31,9 +31,9 @@ class Usage(BaseModel):
 def connect(settings: Settings) -> openai.AsyncOpenAI:
     """A client. Nothing is sent yet; without a key nothing may be.
 
-    The library's own limits are 10 minutes and two more attempts: far too long for someone who waits. It is
-    tried once, since a request that was cut off may have been paid for already. Certificates are checked
-    against the operating system's store, as the library does by default.
+    The library's own limits are 10 minutes and two more attempts: far too long for someone who waits. A
+    question is asked once, since one that was cut off may have been paid for already. Certificates are
+    checked against the operating system's store, as the library does by default.
     """
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else "not-set"
     url, limit = str(settings.openai_base_url), settings.openai_timeout
@@ -118,12 +118,20 @@ class Call:
 
 
 async def embed(client: openai.AsyncOpenAI, texts: list[str], settings: Settings) -> list[list[float]]:
-    """Where each text stands in the model's space of meanings. Raises Failure."""
+    """Where each text stands in the model's space of meanings. Raises Failure.
+
+    Where the connection breaks off it is asked for once more, at once and within the same time-out: unlike an
+    answer it costs next to nothing, and is the same again.
+    """
+    asked: Any = {"model": settings.openai_embedding_model, "input": texts, "encoding_format": "float"}
     try:
         async with asyncio.timeout(settings.openai_timeout):
-            found = await client.embeddings.create(
-                model=settings.openai_embedding_model, input=texts, encoding_format="float"
-            )
+            try:
+                found = await client.embeddings.create(**asked)
+            except openai.APIConnectionError as error:
+                if reasons.why(error) != reasons.BROKE_OFF:
+                    raise
+                found = await client.embeddings.create(**asked)
         return [item.embedding for item in found.data]
     except FAILURES as error:
         raise explain(error) from error

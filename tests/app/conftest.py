@@ -110,6 +110,7 @@ class FaultyEndpoint:
     body: bytes = b"{}"
     content_type: str = "application/json"
     keep_open: bool = False  # the answer has no end until `release` is set
+    breaks_off: list[int] = field(default_factory=list)  # the bytes of the body after which each answer ends
     release: Event = field(default_factory=Event)
     requests: list[str] = field(default_factory=list)
     url: str = ""
@@ -120,7 +121,7 @@ StartEndpoint = Callable[..., FaultyEndpoint]
 
 @pytest.fixture
 def start_endpoint() -> Iterator[StartEndpoint]:
-    """`start_endpoint(hold=False, status=…, body=…)`."""
+    """`start_endpoint(hold=False, status=…, body=…, breaks_off=[…])`."""
     running: list[tuple[ThreadingHTTPServer, FaultyEndpoint]] = []
 
     def start(*, hold: bool = False, **more: Any) -> FaultyEndpoint:
@@ -145,6 +146,10 @@ def start_endpoint() -> Iterator[StartEndpoint]:
                 )
                 self.send_header(*length)
                 self.end_headers()
+                if endpoint.breaks_off:
+                    self.wfile.write(endpoint.body[: endpoint.breaks_off.pop(0)])
+                    self.close_connection = True
+                    return
                 self.wfile.write(endpoint.body)
                 self.wfile.flush()
                 endpoint.release.wait()

@@ -49,6 +49,8 @@ PROGRAMS = {
         Program("promtool", "prometheus", "the alert rules of the chapters", 23, 333),
         Program("restic", "restic", "backups in a real store", 8, 22),
         Program("rclone", "rclone", "a store that lets a key append and not delete", 15, 58),
+        Program("caddy", "caddy", "the front of the stand-in provider", 12, 38),
+        Program("strace", "strace", "a race in that front, made certain", 1, 3),
         Program("qemu-system-x86_64", "qemu-system-x86", "the probe for hardware virtualisation", 26, 125),
     )
 }

@@ -184,8 +184,7 @@ class Docker(Provider):
     def probe(self, choices: Choices, log: Path) -> None:
         """Boot one: mounts, control groups, loop devices, a running systemd; without a disk to live on."""
         name = f"shipshape-probe-{os.getpid()}"
-        told = {"container": "docker", "LAB_CONTAINER": name, "LAB_PROBE": "yes"}
-        environment = [f"--env={key}={value}" for key, value in told.items()]
+        environment = ["--env=container=docker", "--env=LAB_PROBE=yes"]
         run = [
             "run",
             "--detach",
@@ -203,7 +202,6 @@ class Docker(Provider):
                 reason = started.stderr.strip() if started.returncode != 0 else booted(name)
             finally:
                 docker("rm", "--force", "--volumes", name)
-                leave_control_group(name, choices)
             current.result = "yes" if not reason else "no"
             current.failed = bool(reason)
         if reason:
@@ -272,7 +270,6 @@ class Docker(Provider):
         if choices is None:
             return
         docker("rm", "--force", "--volumes", machine.full_name(), limit=60)
-        leave_control_group(machine.full_name(), choices)
         # Refused as long as another machine's container uses it. Built here, it is in the cache as well.
         docker("image", "rm", image_of(choices))
 
@@ -323,11 +320,6 @@ def booted(name: str) -> str:
             told = [word.strip() for word in words if word.strip()]
             return told[-1] if told else f"systemd is {state or 'not there'} after {BOOT_LIMIT:.0f} s"
         time.sleep(0.2)
-
-
-def leave_control_group(name: str, choices: Choices) -> None:
-    """Where the host has control groups of version 1, remove the branch that the container had."""
-    docker("run", *KEEPER, "--cgroupns=host", image_of(choices), "/shipshape/snapshots", "leave", name)
 
 
 # ---- the daemon ----

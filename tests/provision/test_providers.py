@@ -1,0 +1,266 @@
+"""The kinds of machine, without a machine: which is chosen, what each may do, what is written down."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vagrant.host import chapters, children, commands, computer, installed, record
+from vagrant.host.computer import System
+from vagrant.host.machine import Machine
+from vagrant.host.providers import PROVIDERS, Choices, Unusable, choosing, docker, libvirt, named
+from vagrant.host.providers.docker import Docker
+from vagrant.host.providers.libvirt import Libvirt
+from vagrant.host.providers.provider import Image, Provider
+from vagrant.host.providers.virtualbox import VirtualBox
+from vagrant.host.providers.vmware import VMware
+from vagrant.host.say import Problem
+
+ROOT = Path(__file__).resolve().parents[2]
+DEBIAN = System("debian", "debian", "12", "Debian 12", arm=False)
+FEDORA = System("fedora", "fedora", "43", "Fedora 43", arm=False)
+ARM = System("debian", "ubuntu", "24.04", "Ubuntu 24.04", arm=True)
+MAC = System("macos", "macos", "15", "macOS 15", arm=True)
+
+
+def names(system: System) -> list[str]:
+    found = choosing.options(system)
+    return [f"{option.provider.name} {option.driver}".strip() for option in found.those]
+
+
+@pytest.fixture
+def has(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
+    """What this computer seems to have: hardware virtualisation, and the programs of which providers."""
+    had = {"kvm": False, "libvirt": True, "docker": True, "vmware_desktop": True}
+    monkeypatch.delenv("LAB_PROVIDER", raising=False)
+    reason = "/dev/kvm is not there"
+    monkeypatch.setattr(computer, "virtualisation_offered", lambda *_: "" if had["kvm"] else reason)
+    monkeypatch.setattr(docker, "answers", lambda: "28.0.1" if had["docker"] else "")
+    for kind in (Libvirt, Docker, VMware):
+
+        def missing(self: Provider, *, builds: bool) -> list[str]:
+            return [] if had[self.name] else [self.name]
+
+        monkeypatch.setattr(kind, "missing", missing)
+    return had
+
+
+def test_hardware_virtualisation_comes_first_then_a_container_then_emulation(has: dict[str, bool]) -> None:
+    has["kvm"] = True
+    assert names(DEBIAN) == ["libvirt kvm", "docker", "libvirt qemu"]
+    has["kvm"] = False
+    assert names(DEBIAN) == ["docker", "libvirt qemu"]
+
+
+def test_what_the_lab_installs_itself_counts_as_there(has: dict[str, bool]) -> None:
+    has.update(kvm=True, libvirt=False)
+    assert names(DEBIAN)[0] == "libvirt kvm"
+
+
+def test_what_is_installed_comes_before_what_a_person_would_have_to_install(has: dict[str, bool]) -> None:
+    has.update(kvm=True, libvirt=False)
+    assert names(FEDORA) == ["docker", "libvirt kvm", "libvirt qemu"]
+    has["docker"] = False
+    assert names(FEDORA)[0] == "libvirt kvm"
+    assert names(MAC) == ["vmware_desktop"]
+    has.update(docker=True, vmware_desktop=False)
+    assert names(MAC) == ["docker", "vmware_desktop"]
+
+
+def test_on_arm_linux_the_server_is_a_container(has: dict[str, bool]) -> None:
+    assert names(ARM) == ["docker"]
+
+
+def test_one_sentence_says_what_was_chosen_why_and_how_to_choose_differently(has: dict[str, bool]) -> None:
+    found = choosing.options(DEBIAN)
+    said = "\n".join(choosing.sentence(found.those[0], found, "make lab"))
+    assert "a system container (Docker 28.0.1)" in said
+    assert "since /dev/kvm is not there" in said
+    assert "LAB_PROVIDER=libvirt make lab" in said
+
+
+def test_a_kind_that_is_asked_for_is_the_only_one(
+    has: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_PROVIDER", "libvirt")
+    assert names(DEBIAN) == ["libvirt qemu"]
+    monkeypatch.setenv("LAB_PROVIDER", "podman")
+    with pytest.raises(Problem, match="LAB_PROVIDER=podman is not known") as caught:
+        choosing.options(DEBIAN)
+    assert "docker" in caught.value.next_steps[0]
+
+
+def test_each_provider_is_known_by_vagrants_name_and_has_its_row_and_its_boxes() -> None:
+    rows = set(re.findall(r"machine\.vm\.provider :(\w+) do", (ROOT / "Vagrantfile").read_text("utf-8")))
+    boxes = re.findall(r"(?m)^LAB_BOX_([A-Z0-9]+)_(\w+)=", (ROOT / "vagrant" / "lab.env").read_text("utf-8"))
+    assert rows == {provider.name for provider in PROVIDERS}
+    for provider in PROVIDERS:
+        assert named(provider.name) is provider
+        distros = {distro for distro, name in boxes if name.lower() == provider.name}
+        assert distros == {"UBUNTU2204", "UBUNTU2404", "DEBIAN12", "DEBIAN13"}
+
+
+def test_nothing_but_its_module_asks_which_provider_there_is() -> None:
+    asks = re.compile(r"""(provider|\.name)\)? *(==|in) *\(?["'](libvirt|docker|virtualbox|vmware)""")
+    found = [
+        f"{path.name}: {row.strip()}"
+        for path in (ROOT / "vagrant" / "host").glob("*.py")
+        for row in path.read_text("utf-8").splitlines()
+        if asks.search(row)
+    ]
+    assert not found
+
+
+# ---- one that does not work is followed by the next ----
+
+
+class Broken(VirtualBox):
+    """One whose probe fails."""
+
+    def probe(self, choices: Choices, log: Path) -> None:
+        raise Unusable("it does not boot", "do something else")
+
+    def get(self, checkout: Path, image: Image, driver: str, log: Path) -> Choices:
+        return Choices(self.name, driver, image.distro, "a box")
+
+
+class Working(Broken):
+    def probe(self, choices: Choices, log: Path) -> None:
+        assert choices.driver == "second"
+
+
+def settled(monkeypatch: pytest.MonkeyPatch, *options: choosing.Option) -> Choices:
+    image = Image("debian12", "a box", is_there=True)
+    monkeypatch.setattr(commands.Lab, "prepare", lambda lab, provider, there: image)
+    return commands.Lab("try").settle_on(choosing.Options(options, (), asked_for=False), image)
+
+
+def test_where_the_probe_fails_the_next_kind_is_taken_and_both_are_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = choosing.Option(Broken(), "first"), choosing.Option(Working(), "second")
+    assert settled(monkeypatch, first, second).driver == "second"
+    said = capsys.readouterr().out
+    assert "it does not boot" in said and "The lab will use a virtual machine (VirtualBox) instead." in said
+    with pytest.raises(Unusable, match="it does not boot"):
+        settled(monkeypatch, first)
+
+
+# ---- the container ----
+
+
+def test_each_right_of_the_container_has_its_reason_above_it() -> None:
+    reason = False
+    for row in (ROOT / "vagrant" / "container" / "privileges").read_text("utf-8").splitlines():
+        if row.startswith("#"):
+            reason = True
+        elif not row:
+            reason = False
+        else:
+            assert reason or row == "--cgroupns=private", row
+
+
+def test_the_container_has_no_right_to_everything() -> None:
+    options = docker.privileges()
+    assert "--cap-drop=ALL" in options and "--privileged" not in options
+    assert not [option for option in options if "seccomp" in option or "--cap-add=ALL" in option]
+    devices = [option.partition("=")[2] for option in options if option.startswith("--device")]
+    assert devices == ["b 7:* rwm", "c 10:237 rwm"], "loop devices, and nothing else"
+
+
+def test_snapshots_need_less_than_a_server() -> None:
+    added = {option for option in docker.KEEPER if option.startswith(("--cap-add", "--device"))}
+    assert added < {*docker.privileges()}
+
+
+def test_a_pid_file_of_a_killed_daemon_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker, "PID_FILE", tmp_path / "docker.pid")
+    assert not docker.stale_pid_file()
+    (tmp_path / "docker.pid").write_text(str(os.getpid()))
+    assert docker.stale_pid_file(), "its number is another program's now"
+    (tmp_path / "docker.pid").write_text("4194304999")
+    assert not docker.stale_pid_file(), "the daemon sees by itself that nobody has this number"
+
+
+def test_a_machine_that_vagrant_has_only_begun_is_none(tmp_path: Path) -> None:
+    (tmp_path / "vagrant").mkdir()
+    (tmp_path / "vagrant" / "lab.env").write_text((ROOT / "vagrant" / "lab.env").read_text("utf-8"))
+    machine = Machine(tmp_path, "test")
+    identity = machine.dotfile / "machines" / "test" / "docker" / "id"
+    identity.parent.mkdir(parents=True)
+    identity.write_text("preparing")
+    assert machine.identity() == ""
+    identity.write_text("0123abcd")
+    assert (machine.identity(), machine.provider.name) == ("0123abcd", "docker")
+
+
+def test_a_container_that_vagrant_does_not_know_is_left_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vagrant").mkdir()
+    (tmp_path / "vagrant" / "lab.env").write_text((ROOT / "vagrant" / "lab.env").read_text("utf-8"))
+    machine = Machine(tmp_path, "test")
+    asked: list[tuple[str, ...]] = []
+
+    def note(*arguments: str, limit: float = 20.0) -> subprocess.CompletedProcess[str]:
+        asked.append(arguments)
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    monkeypatch.setattr(docker, "docker", note)
+    said = f'The container name "/{machine.full_name()}" is already in use by container "0123".'
+    assert not Docker().remove_leftovers(machine, children.Ended(1, ("no such image",)))
+    assert Docker().remove_leftovers(machine, children.Ended(1, tuple(said.split(" by "))))
+    assert asked == [("rm", "--force", "--volumes", machine.full_name())]
+
+
+def test_what_a_snapshot_is_called_is_checked_by_who_makes_it() -> None:
+    known = chapters.chapters(ROOT)
+    assert all(chapters.SNAPSHOT.fullmatch(chapters.snapshot_name(chapter)) for chapter in known)
+    assert libvirt.lost_its_address("the\n'inaccessible' state")
+
+
+# ---- what the lab has put onto this computer ----
+
+
+def test_what_is_installed_is_written_down_before_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert record.recorded() == {}
+    record.remember("packages", ["vagrant"])
+    record.remember("packages", ["docker.io", "vagrant"])
+    record.remember("groups", ["docker"])
+    assert record.recorded() == {"packages": ["docker.io", "vagrant"], "groups": ["docker"]}
+    record.record().write_text("{")
+    assert record.recorded() == {}
+
+
+def test_uninstall_names_what_is_there_and_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a checkout and a home of its own, with no Docker and no packages of the lab."""
+    for name, folder in (("HOME", "home"), ("XDG_STATE_HOME", "state"), ("XDG_CACHE_HOME", "cache"),
+                         ("VAGRANT_HOME", "boxes")):  # fmt: skip
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    checkout = tmp_path / "checkout"
+    subprocess.run(["cp", "-r", str(ROOT / "vagrant"), str(ROOT / "pyproject.toml"), "--parents", "-t",
+                    str(tmp_path), "--no-preserve=mode"], check=True)  # fmt: skip
+    (tmp_path / str(ROOT).lstrip("/")).rename(checkout)
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / "cache" / "shipshape").mkdir(parents=True)
+    (tmp_path / "boxes" / "boxes" / "shipshape-VAGRANTSLASH-debian12").mkdir(parents=True)
+    titles = [piece.title for piece in installed.pieces(checkout, lambda machine: None, tmp_path / "log")]
+    for path in (checkout / ".venv", tmp_path / "cache" / "shipshape",
+                 tmp_path / "boxes" / "boxes" / "shipshape-VAGRANTSLASH-debian12"):  # fmt: skip
+        assert str(path) in titles
+    ran = subprocess.run(
+        [sys.executable, "vagrant/lab.py", "uninstall"],
+        cwd=checkout, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert "lab.py uninstall: uninstall asks first" in ran.stderr
+    assert str(checkout / ".venv") in ran.stdout
+    assert (checkout / ".venv").exists()

@@ -18,6 +18,9 @@ from vagrant.host.programs import PROGRAMS
 TESTS = Path(__file__).resolve().parents[1]
 
 
+STARTS_NOTHING = "nothing of it is started, now or at a boot"
+
+
 @pytest.fixture
 def policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where policy-rc.d would be; this computer's own stays as it is."""
@@ -77,16 +80,20 @@ def test_what_a_killed_run_left_goes_with_the_next_one(policy: Path) -> None:
     assert not policy.exists()
 
 
-def test_the_administrator_s_own_policy_stays_and_is_named(
-    policy: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("status", "allows"), [(0, True), (101, False)])
+def test_the_administrator_s_own_policy_stays_and_is_named_where_it_lets_servers_start(
+    status: int, allows: bool, policy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     policy.parent.mkdir()
-    policy.write_text("#!/bin/sh\nexit 0\n")
+    policy.write_text(f"#!/bin/sh\nexit {status}\n")
+    policy.chmod(0o755)
     programs.announce([PROGRAMS["redis-server"]], installs=True)
-    assert f"{policy}, which is here already, says what of it is started" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert (f"{policy}, which is here already, says what of it is started" in said) is allows
+    assert (STARTS_NOTHING in said) is not allows
     with programs.nothing_starts(["redis-server"]):
         pass
-    assert policy.read_text() == "#!/bin/sh\nexit 0\n"
+    assert policy.read_text() == f"#!/bin/sh\nexit {status}\n"
 
 
 def test_what_systemd_would_start_at_a_boot_is_found_in_the_packages_own_lists() -> None:

@@ -127,7 +127,7 @@ def announce(absent: list[Program], installs: bool) -> None:
         line(f"  without them their tests are skipped; to install them ({size}), type: {command()}")
         return
     starts = "nothing of it is started, now or at a boot"
-    if POLICY.exists() and not is_ours():
+    if POLICY.exists() and not is_ours() and not forbids():
         starts = f"{POLICY}, which is here already, says what of it is started"
     line(f"  in all: {size}; {starts}")
 
@@ -181,6 +181,11 @@ def nothing_starts(packages: list[str]) -> Iterator[None]:
 
 def is_ours() -> bool:
     return OURS in POLICY.read_text(encoding="utf-8", errors="replace")
+
+
+def forbids() -> bool:
+    """Whether the administrator's policy lets nothing start either, as that of a container's image does."""
+    return os.access(POLICY, os.X_OK) and children.quick([str(POLICY), "ssh", "start"]).returncode == 101
 
 
 def units_of(packages: set[str]) -> list[str]:

@@ -27,6 +27,7 @@ add() {
 
 if [ ! -e "$built/box.json" ]; then
   needs mmdebstrap qemu-img mkfs.ext4 unshare vagrant
+  work_in_memory
   work_alone
 fi
 if [ -e "$built/box.json" ]; then
@@ -54,6 +55,7 @@ tar -C "$work" -cf "$work/done/libvirt.box" metadata.json Vagrantfile version vm
 cat > "$work/done/box.json" <<END
 {"name": "$name", "versions": [{"version": "$version", "providers": [{"name": "libvirt", "url": "file://$built/libvirt.box"}]}]}
 END
-rm -rf "$built"
-mv "$work/done" "$built"   # from here on the box exists, whole
+rm -rf "$built" "$built.part"
+cp -r "$work/done" "$built.part"
+mv "$built.part" "$built"  # from here on the box exists, whole
 add

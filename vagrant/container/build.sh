@@ -24,6 +24,7 @@ hand_to_docker() {
 
 if ! is_there && [ ! -e "$built" ]; then
   needs mmdebstrap zstd docker
+  work_in_memory
   work_alone
 fi
 if is_there; then
@@ -49,5 +50,6 @@ SERVER_BUILD=$! INTERNET_BUILD=$internet_build bootstrap "$work/image.tar" "$(gr
   --customize-hook="$step await-parts \"\$1\" $(printf '%q' "$work")" \
   --customize-hook="tar-in $work/server.tar /server" \
   --customize-hook="copy-in $here/boot $here/snapshots $here/pool.sh /shipshape"
-mv "$work/image.tar" "$built" # from here on it is whole; `make uninstall` removes it
+cp "$work/image.tar" "$built.part"
+mv "$built.part" "$built" # from here on it is whole; `make uninstall` removes it
 hand_to_docker

@@ -24,6 +24,15 @@ if [ -n "${version_only:-}" ]; then
   exit
 fi
 
+# In memory, where there is plenty and root may mount: packages are unpacked in half the time.
+work_in_memory() {
+  local free
+  [ -z "${LAB_IN_MEMORY:-}" ] && [ "$(id -u)" = 0 ] || return 0
+  free=$(awk '/^MemAvailable:/ { print int($2 / 1048576) }' /proc/meminfo)
+  [ "$free" -ge 8 ] || return 0
+  LAB_IN_MEMORY=yes exec unshare --mount bash "$0" "$debian"
+}
+
 needs() {
   local tool
   for tool in "$@"; do
@@ -51,7 +60,13 @@ work_alone() {
   fi
   find "$cache" -maxdepth 1 -name '.building-*' -exec rm -rf -- {} +  # nobody works in these: we hold the lock
   work=$(mktemp -d "$cache/.building-XXXXXX")
-  trap 'rm -rf -- "$work"' EXIT
+  if [ -n "${LAB_IN_MEMORY:-}" ]; then
+    mount -t tmpfs -o size=6G,mode=755 tmpfs "$work"
+    export TMPDIR=$work
+    trap 'umount --lazy "$work" && rmdir "$work"' EXIT
+  else
+    trap 'rm -rf -- "$work"' EXIT
+  fi
 }
 
 # Started first, in the background: it takes as long as the server itself.

@@ -62,7 +62,6 @@ class Docker(Provider):
     programs: Mapping[str, str] = {
         "vagrant": "vagrant",
         "docker.io": "dockerd",
-        "lxcfs": "lxcfs",
         "openssh-client": "ssh",
     }
     builders: Mapping[str, str] = {"mmdebstrap": "mmdebstrap", "e2fsprogs": "mkfs.ext4", "zstd": "zstd"}
@@ -96,6 +95,9 @@ class Docker(Provider):
             # Debian 13 has the client in a package of its own.
             if which("docker") is None and candidates(["docker-cli"])["docker-cli"]:
                 found.append("docker-cli")
+        # Not needed: without it `free` in the server shows this computer's memory.
+        if which("lxcfs") is None and which("apt-get") and candidates(["lxcfs"])["lxcfs"]:
+            found.append("lxcfs")
         if builds and not DEBIAN_KEYS.exists():
             found.append("debian-archive-keyring")
         return found

@@ -181,7 +181,7 @@ class Lab:
             return
         there = machine.choices() if machine.identity() else None
         if there is None:
-            found = choosing.options(self.system)
+            found = choosing.options(self.system, machine.provider.name if machine.identity() else "")
             for text in choosing.sentence(found.those[0], found, called("lab")):
                 line(text)
             first = self.prepare(found.those[0].provider, None)

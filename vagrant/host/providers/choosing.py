@@ -38,9 +38,12 @@ def rank(option: Option, system: System) -> tuple[bool, int]:
     return by_hand, option.provider.order(option.driver)
 
 
-def options(system: System) -> Options:
-    """The kinds of machine for this computer, in the order in which they are to be tried. Raises Problem."""
-    wanted = os.environ.get("LAB_PROVIDER", "")
+def options(system: System, existing: str = "") -> Options:
+    """The kinds of machine for this computer, in the order in which they are to be tried. Raises Problem.
+
+    `existing`: the provider of a machine that was made with Vagrant alone, and keeps its kind.
+    """
+    wanted = existing or os.environ.get("LAB_PROVIDER", "")
     providers = [named(wanted)] if wanted else [each for each in PROVIDERS if each.fits(system)]
     all_of_them = [Option(each, driver) for each in providers for driver in each.drivers(system)]
     obstacles = {option: option.provider.obstacle(system, option.driver) for option in all_of_them}

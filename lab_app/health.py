@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 BADNESS = {"healthy": logging.INFO, "degraded": logging.WARNING, "unhealthy": logging.CRITICAL}
 DEADLINE = 0.7  # seconds for one look: the whole answer must be there within 1 s
 LATE = "no answer within 700 ms"
-SHARED_FOR = 3.0  # seconds for which a look serves everyone who asks
+SHARED_FOR = 1.0  # seconds for which a look serves everyone who asks
+GIVEN_UP_AFTER = 3.0  # seconds for a look that is late
 
 # Looks at the real thing; raises what is wrong with it.
 Look = Callable[[], Awaitable[object]]
@@ -63,7 +64,7 @@ class Probe:
     async def run(self, look: Look) -> None:
         # A look that is late goes on for a while: the connection that it opens makes the next one quick.
         try:
-            async with asyncio.timeout(SHARED_FOR):
+            async with asyncio.timeout(GIVEN_UP_AFTER):
                 await look()
             reason = None
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not well

@@ -41,8 +41,8 @@ TRY_TIMEOUT = 2.0  # s, for one HTTP answer: twice what is allowed
 QUOTA = 10  # requests a minute, where an answer does not say how many there may be
 MOST = 30  # requests that are sent at most, to see the one too many refused
 WELL_WITHIN = 1.0  # s, for an answer that settles the question
-# A health result is shared for a few seconds by everybody who asks: the next look is at a new one.
-BETWEEN_TRIES = 3.5  # s
+# A health result is shared for a second or so by everybody who asks: the next look is at a new one.
+BETWEEN_TRIES = 1.2  # s
 UNWELL = {"degraded", "warn", "unhealthy", "down", "fail"}
 BODY_LIMIT = 65536  # bytes
 EDGE_HEADERS = (

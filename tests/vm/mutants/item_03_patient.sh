@@ -9,7 +9,7 @@ set -euo pipefail
 file=/home/aiapp/app/lab_app/health.py
 sed -i 's/^DEADLINE = 0\.7 /DEADLINE = 2.5 /' "$file"
 grep -q '^DEADLINE = 2\.5 ' "$file"
-# The proxy's own looks would leave a result for everyone who comes within three seconds.
+# The proxy's own looks would leave a result for everyone who comes within a second.
 sed -i 's/^        if self\.task is None or .*:$/        if True:/' "$file"
 grep -q '^        if True:$' "$file"
 supervisorctl restart aiapp:

@@ -280,7 +280,7 @@ def test_the_server_itself_finds_the_internets_names_and_not_the_learners(
 
 
 @pytest.mark.parametrize(
-    ("name", "status", "life"), [("LAB_GIT_NAME", "NOERROR", 60), ("LAB_APP_NAME", "NXDOMAIN", 30)]
+    ("name", "status", "life"), [("LAB_GIT_NAME", "NOERROR", 60), ("LAB_APP_NAME", "NXDOMAIN", 10)]
 )
 def test_the_resolver_keeps_an_answer_and_counts_its_life_down(
     internet: Connection, settings: dict[str, str], name: str, status: str, life: int

@@ -483,7 +483,7 @@ def a_test_alert_arrives(server: Connection, ctx: Context) -> Iterator[Finding]:
         return mark in answer.stdout
 
     try:
-        wait_until(is_there, what="the test alert", timeout=ARRIVES_WITHIN, every=2)
+        wait_until(is_there, what="the test alert", timeout=ARRIVES_WITHIN, every=1)
         yield passed("a test alert has arrived at the receiver")
     except GaveUp:
         if said:

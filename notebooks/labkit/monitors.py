@@ -308,9 +308,29 @@ def is_late(found: dict[str, Any]) -> bool:
         if "error" in prometheus:
             return True
         old = [it for it in prometheus["rules"] if now - moment(it["lastEvaluation"]) > LATE]
-        if old or any(it["health"] != "up" for it in prometheus["targets"]):
+        down = {urlsplit(it["scrapeUrl"]).netloc for it in prometheus["targets"] if it["health"] != "up"}
+        if old or down - without_alertmanager(found):
             return True
     return any("error" in it for it in found["alertmanagers"])
+
+
+def without_alertmanager(found: dict[str, Any]) -> set[str]:
+    """Where here Prometheus looks for an Alertmanager, and none will come: none runs, nor is one starting."""
+    if found["alertmanagers"] or found["starting"]:
+        return set()
+    urls = [
+        urlsplit(url) for prometheus in found["prometheus"] for url in prometheus.get("alertmanagers", ())
+    ]
+    return {url.netloc for url in urls if re.match(r"127\.|localhost$|::1$", url.hostname or "")}
+
+
+def is_starting() -> bool:
+    """Whether the machine has not yet started all that it starts at boot."""
+    try:
+        ended = subprocess.run(["systemctl", "is-system-running"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return True  # not known: be patient
+    return ended.stdout.strip() in ("initializing", "starting", "")
 
 
 def look() -> dict[str, Any]:
@@ -320,6 +340,7 @@ def look() -> dict[str, Any]:
         "prometheus": [answered(look_at_prometheus, *place) for place in monitors],
         "alertmanagers": [answered(look_at_alertmanager, *place) for place in managers],
         "agents": sorted({Path(words[0]).name for words in running(AGENTS)}),
+        "starting": is_starting(),
         "now": time.time(),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from labkit import monitors
@@ -107,7 +108,33 @@ def test_go_s_times_are_read(text: str, expected: float) -> None:
 
 def test_the_program_runs_where_nothing_is_monitored() -> None:
     found = monitors.look()
-    assert set(found) == {"prometheus", "alertmanagers", "agents", "now"}
+    assert set(found) == {"prometheus", "alertmanagers", "agents", "starting", "now"}
+
+
+def down(where: str, *, running: bool = False, starting: bool = False) -> dict[str, Any]:
+    """What is found where Prometheus has one target that is down, and an Alertmanager at 127.0.0.1:9093."""
+    prometheus = {
+        "rules": [],
+        "targets": [{"scrapeUrl": f"http://{where}/metrics", "health": "down"}],
+        "alertmanagers": ["http://127.0.0.1:9093/api/v2/alerts"],
+    }
+    return {"prometheus": [prometheus], "alertmanagers": [{}] if running else [], "starting": starting}
+
+
+@pytest.mark.parametrize(
+    ("found", "late"),
+    [
+        (down("127.0.0.1:9093"), False),
+        (down("127.0.0.1:9093", running=True), True),
+        (down("127.0.0.1:9093", starting=True), True),
+        (down("127.0.0.1:8000"), True),
+        ({"prometheus": [{"error": "refused"}], "alertmanagers": [], "starting": False}, True),
+    ],
+)
+def test_a_target_may_come_but_for_an_alertmanager_that_does_not_run(
+    found: dict[str, Any], late: bool
+) -> None:
+    assert monitors.is_late(found) is late
 
 
 AMTOOL = r"""#!/bin/bash

@@ -6,7 +6,7 @@
 # says: has to hold for
 # also: none
 set -euo pipefail
-sed -i 's/for: 12s/for: 60m/' /etc/prometheus/lab/rules/aiapp.yml
+sed -i 's/for: 6s/for: 60m/' /etc/prometheus/lab/rules/aiapp.yml
 systemctl reload prometheus
 loaded() { curl -s http://127.0.0.1:9090/api/v1/rules | grep -q '"duration":3600'; }
 soon loaded

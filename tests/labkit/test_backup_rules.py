@@ -38,8 +38,8 @@ def cases() -> list[tuple[str, list[dict[str, str]], int, list[str]]]:
     return [
         ("a fresh backup", GOOD, 5, []),
         ("26 h old, and not a second older", GOOD, 26 * HOUR, []),
-        ("over 26 h, and not for five minutes yet", GOOD, 26 * HOUR + 5, []),
-        ("over 26 h for five minutes", GOOD, 26 * HOUR + 6, ["BackupTooOld"]),
+        ("over 26 h, and not for a minute yet", GOOD, 26 * HOUR + 1, []),
+        ("over 26 h for a minute", GOOD, 26 * HOUR + 2, ["BackupTooOld"]),
         (
             "a number that stood still and is renewed",
             [series(BACKUP, f"0x{27 * HOUR} {27 * HOUR * 60}x600"), *GOOD[1:]],

@@ -169,7 +169,7 @@ def test_a_stopped_model_is_seen_and_a_resumed_one_too(start_server: StartServer
 
 
 def wait_for_status(url: str, status: str) -> None:
-    """Until the top line says so; a result is shared for 1 s, a look that hangs for 3 s. Each answer comes within a second."""
+    """Until it says so, each answer within a second: a result is shared for 1 s, a hanging look for 3."""
     deadline = time.monotonic() + 6
     while True:
         body, took = get(url + "/health")

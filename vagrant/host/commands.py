@@ -161,10 +161,16 @@ class Lab:
                 line(f"  The lab will use {found.those[number + 1].title} instead.")
         raise AssertionError("there is at least one option")
 
-    def up(self, port: int | None, beside: Callable[[threading.Event], None] = lambda _: None) -> None:
+    def up(
+        self,
+        port: int | None,
+        beside: Callable[[threading.Event], None] = lambda _: None,
+        like: Choices | None = None,
+    ) -> None:
         """From whatever is there to a running, provisioned server. Raises Problem.
 
-        `beside` is done at the same time, as soon as the Python packages are there.
+        `beside` is done at the same time, as soon as the Python packages are there. `like`: what was chosen
+        for another machine, which this one is to be like.
         """
         machine = self.machine
         with step("looking at what is there") as current:
@@ -179,7 +185,7 @@ class Lab:
             machine.write_labcheck()
             children.side_by_side(beside)
             return
-        there = machine.choices() if machine.identity() else None
+        there = machine.choices() if machine.identity() else like
         if there is None:
             found = choosing.options(self.system, machine.provider.name if machine.identity() else "")
             for text in choosing.sentence(found.those[0], found, called("lab")):
@@ -195,8 +201,7 @@ class Lab:
                 beside(stopped)
 
         def server(_: threading.Event) -> None:
-            if there is None:
-                machine.choose(self.settle_on(found, first))
+            machine.choose(self.settle_on(found, first) if there is None else there)
             machine.up()
             settle_if_asleep(machine)
             if not machine.memory("bare"):
@@ -489,8 +494,7 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
 
             def on_the_servers(_: threading.Event) -> list[proof.Took]:
                 if len(servers) > 1:
-                    labs[1].machine.choose(choices)
-                    labs[1].up(None)
+                    labs[1].up(None, like=choices)
                 if fresh:
                     servers[0].state = chapters.BARE
                 return proof.OnTheServers(lab.environment, lab.log, stages, servers).run()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+LONGEST = 100  # characters of what a program says that are shown
 HEARTBEAT = 30.0  # seconds between two signs of life where the output is no terminal
 ALIVE_AFTER = 2.0  # seconds after which a step on a terminal shows a clock
 
@@ -62,7 +63,7 @@ def _alive(step: Step, ended: threading.Event, terminal: bool) -> None:
     """Redraw one line on a terminal; elsewhere add a line every half minute."""
     if not terminal:
         while not ended.wait(HEARTBEAT):
-            detail = f": {step.detail}" if step.detail else ""
+            detail = f": {step.detail[:LONGEST]}" if step.detail else ""
             line(f"  ..  {step.title}, {seconds(step.elapsed)} so far{detail}")
         return
     if ended.wait(ALIVE_AFTER):

@@ -128,14 +128,14 @@ def test_a_full_disk_is_the_servers_and_what_is_freed_goes_back(server: Connecti
     size = int(must(server, "df --output=size -B1 / | tail -1"))
     assert 11e9 < size < 13e9, "12 GB less what ext4 keeps for itself"
     before = host_room()
-    server.run("sudo dd if=/dev/zero of=/full bs=4M count=300 conv=fsync", timeout=120)
-    filled = server.run(
-        "sudo fallocate -l 20G /more || sudo dd if=/dev/zero of=/more bs=1M count=1", timeout=60
-    )
+    must(server, "sudo dd if=/dev/urandom of=/written bs=4M count=100 conv=fsync", timeout=300)
+    must(server, "sudo fallocate -l $(df --output=avail -B1 / | tail -1) /full")
+    filled = server.run("dd if=/dev/zero of=/tmp/more bs=1M count=4", timeout=60)
     assert "No space left on device" in filled.stderr
     taken = before - host_room()
-    must(server, "sudo rm -f /full /more && sync")
-    wait_until(lambda: before - host_room() < taken / 2, what="the room to come back", timeout=60)
+    assert 300e6 < taken < 1e9, "what was written, and not what was only promised"
+    must(server, "sudo rm -f /written /full /tmp/more && sync")
+    wait_until(lambda: before - host_room() < taken / 2, what="the room to come back", timeout=120)
 
 
 def test_a_fork_bomb_ends_at_its_limit(server: Connection) -> None:

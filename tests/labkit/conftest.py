@@ -30,8 +30,8 @@ def accounts() -> Iterator[None]:
     needed.program("sudo", "sshd", "ssh", "pkill")
     for name in (MAY, MAY_NOT):
         remove(name)  # of a run that was killed
-        # No password rather than a locked one: sshd without PAM refuses locked accounts. A number of their own:
-        # to the host's kernel an account of a server in a container is the one of the same number.
+        # No password rather than a locked one: sshd without PAM refuses those. A number of their own, since
+        # to the kernel an account of a server in a container is the host's of the same number.
         shell("useradd", "--create-home", "--shell", "/bin/bash", "--password", "*",
               "--key", "UID_MIN=52000", "--key", "UID_MAX=52999", name)  # fmt: skip
     try:

@@ -315,6 +315,7 @@ def test_every_target_of_the_makefile_is_one_line_onto_lab_py() -> None:
         "test",
         "test-all",
         "test-fast",
+        "uninstall",
         "ssh",
         "check",
         "course",

@@ -256,6 +256,7 @@ def test_uninstall_names_what_is_there_and_asks(tmp_path: Path, monkeypatch: pyt
     for path in (checkout / ".venv", tmp_path / "cache" / "shipshape",
                  tmp_path / "boxes" / "boxes" / "shipshape-VAGRANTSLASH-debian12"):  # fmt: skip
         assert str(path) in titles
+    monkeypatch.delenv("MAKELEVEL", raising=False)
     ran = subprocess.run(
         [sys.executable, "vagrant/lab.py", "uninstall"],
         cwd=checkout, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,

@@ -26,3 +26,9 @@ def test_after_the_reboot_all_items_pass() -> None:
         return said
 
     assert wait_until(all_pass, what="the items to pass", timeout=120).exit_status == 0
+
+
+def test_after_the_reboot_all_items_pass_when_they_are_exercised_too() -> None:
+    said = run_labcheck("--exercise")
+    wrong = [number for number in ITEMS if said.verdict(number) != "PASS"]
+    assert not wrong, "\n".join(f"{number}: {said.words(number)}" for number in wrong)

@@ -37,3 +37,10 @@ def on_the_host(*command: str, timeout: float = 60) -> str:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     assert ended.returncode == 0, f"{' '.join(command)}: {ended.stderr}"
     return ended.stdout
+
+
+def taken(container: str) -> int:
+    """Bytes on the host for the disk and all snapshots."""
+    form = '{{range .Mounts}}{{if eq .Destination "/pool"}}{{.Source}}{{end}}{{end}}'
+    volume = docker("inspect", "--format", form, container).stdout.strip()
+    return int(on_the_host("du", "--block-size=1", f"{volume}/pool.xfs").split()[0])

@@ -10,9 +10,8 @@ from labkit.connection import Connection
 from tests.vm.conftest import lab, must
 from vagrant.host import chapters
 from vagrant.host.machine import Machine
-from vagrant.host.providers.docker import docker
 
-from .conftest import on_the_host
+from .conftest import taken
 
 pytestmark = pytest.mark.vm
 
@@ -29,13 +28,6 @@ with open('/var/tmp/written', 'w') as file:
         time.sleep(0.01)
 print(worst)
 """
-
-
-def taken(container: str) -> int:
-    """Bytes on the host for the disk and all snapshots."""
-    form = '{{range .Mounts}}{{if eq .Destination "/pool"}}{{.Source}}{{end}}{{end}}'
-    volume = docker("inspect", "--format", form, container).stdout.strip()
-    return int(on_the_host("du", "--block-size=1", f"{volume}/pool.xfs").split()[0])
 
 
 def test_a_server_that_writes_is_paused_for_under_a_second(machine: Machine, server: Connection) -> None:

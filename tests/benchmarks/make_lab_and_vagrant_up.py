@@ -22,9 +22,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.benchmarks.measure import show, spread
-from vagrant.host import box, children, computer, tools
+from vagrant.host import children, computer
 from vagrant.host.environment import Environment
-from vagrant.host.machine import MILESTONES, Choices, Machine
+from vagrant.host.machine import MILESTONES, Machine
+from vagrant.host.providers import Choices, named
+from vagrant.host.providers.libvirt import VIRSH
 from vagrant.host.say import Problem, line
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -63,7 +65,7 @@ def make_lab(log: Path) -> tuple[Steps, Choices]:
             clock.ended(found[1])
 
     machine = Machine(CHECKOUT, NAME)
-    environment = {"LAB_MACHINE": NAME, "OPEN": "no"}
+    environment = {"LAB_MACHINE": NAME, "OPEN": "no", "LAB_PROVIDER": "libvirt"}
     # The Python of .venv: another version would make .venv anew.
     command = ["make", "--no-print-directory", f"PYTHON={sys.executable}", "lab"]
     if shutil.which("make") is None:
@@ -162,13 +164,13 @@ def vagrant_up(choices: Choices, log: Path) -> Steps:
             "VAGRANT_NO_COLOR": "1",
         }
         try:
-            up = tools.libvirt_group(["vagrant", "up"])
+            up = named("libvirt").command(["vagrant", "up"])
             ended = children.run(up, log=log, watch=watch, env=environment, cwd=Path(folder))
             if ended.status != 0:
                 raise children.failure("vagrant up", ended, log)
             clock.ended(title)
         finally:
-            destroy = tools.libvirt_group(["vagrant", "destroy", "-f"])
+            destroy = named("libvirt").command(["vagrant", "destroy", "-f"])
             gone = children.run(destroy, log=log, env=environment, cwd=Path(folder))
             if gone.status != 0:
                 raise children.failure("vagrant destroy", gone, log)
@@ -183,7 +185,7 @@ def running() -> list[str]:
     places = sorted((CHECKOUT / ".lab").glob("*/ssh_config"))
     names = [place.parent.name for place in places]
     found = [name for name in names if Machine(CHECKOUT, name).answers()]
-    listed = children.quick(tools.libvirt_group([*tools.VIRSH, "list", "--name"]))
+    listed = children.quick(named("libvirt").command([*VIRSH, "list", "--name"]))
     # Where libvirt is not there or does not run, it runs no machine.
     return found + [name for name in listed.stdout.split() if name.startswith("shipshape-")]
 
@@ -199,9 +201,11 @@ def check() -> None:
         raise Problem(".venv is not that of the present lock: making it would be timed", "make test-fast")
     machine = Machine(CHECKOUT, NAME)
     system = computer.system()
-    _, name, _ = box.choose(system, machine.settings)
-    if not box.is_added(name, box.provider_for(system)):
-        raise Problem(f"the box {name} is not there yet: getting it would be timed", "make lab, make destroy")
+    box = named("libvirt").pick(system, machine.settings)
+    if not box.is_there:
+        raise Problem(
+            f"the box {box.name} is not there yet: getting it would be timed", "make lab, make destroy"
+        )
 
 
 def part(steps: Mapping[str, float], *, vagrants: bool) -> float:

@@ -200,15 +200,12 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]
     tests = ("-m", "vm", "--tb=short", "--durations=10")
     cells = ("--nbval", "-p", "tests.notebooks.nbval_guard")
     title, program = "servers that look right and are wrong", (*tests, "tests/vm/test_4_mutants.py")
-    mutants = [Stage("mutants", title, program, start=finished)]
-    if every:
-        halves = ((half, (*program, "--all-mutants", f"--share={half}/2")) for half in (1, 2))
-        mutants = [
-            Stage(
-                f"mutants-{half}", f"{title}, {half} of 2", arguments, finished, beside=half == 2, limit=NIGHT
-            )
-            for half, arguments in halves
-        ]
+    extent = ("--all-mutants",) if every else ()
+    mutants = [
+        Stage(f"mutants-{half}", f"{title}, {half} of 2", (*program, *extent, f"--share={half}/2"), finished,
+              beside=half == 2, limit=NIGHT if every else STAGE_LIMIT)
+        for half in (1, 2)
+    ]  # fmt: skip
     return [
         Stage("bare", "the bare server, and the internet beside it",
               (*tests, "tests/vm/test_1_bare.py", "tests/provision"), start=chapters.BARE, beside=True),

@@ -48,7 +48,7 @@ KEEPER = (
     "--cap-add=MKNOD", "--cap-add=DAC_OVERRIDE", "--device-cgroup-rule=b 7:* rwm",
     "--device-cgroup-rule=c 10:237 rwm",
 )  # fmt: skip
-NO_SUCH_SNAPSHOT = 3  # exit status of vagrant/container/snapshots
+PROBE = "shipshape-probe-"
 
 
 def privileges() -> list[str]:
@@ -185,7 +185,8 @@ class Docker(Provider):
 
     def probe(self, choices: Choices, log: Path) -> None:
         """Boot one: mounts, control groups, loop devices, a running systemd; without a disk to live on."""
-        name = f"shipshape-probe-{os.getpid()}"
+        remove_probes()
+        name = f"{PROBE}{os.getpid()}"
         environment = ["--env=container=docker", "--env=LAB_PROBE=yes"]
         run = [
             "run",
@@ -272,6 +273,7 @@ class Docker(Provider):
         if choices is None:
             return
         docker("rm", "--force", "--volumes", machine.full_name(), limit=60)
+        remove_probes()
         # Refused as long as another machine's container uses it. Built here, it is in the cache as well.
         docker("image", "rm", image_of(choices))
 
@@ -322,6 +324,14 @@ def booted(name: str) -> str:
             told = [word.strip() for word in words if word.strip()]
             return told[-1] if told else f"systemd is {state or 'not there'} after {BOOT_LIMIT:.0f} s"
         time.sleep(0.2)
+
+
+def remove_probes() -> None:
+    """Those of programs that were killed: each has the number of its program in its name."""
+    listed = docker("ps", "--all", "--filter", f"name=^{PROBE}", "--format", "{{.Names}}").stdout.split()
+    for name in listed:
+        if not Path(f"/proc/{name.removeprefix(PROBE)}").exists():
+            docker("rm", "--force", "--volumes", name, limit=60)
 
 
 # ---- the daemon ----

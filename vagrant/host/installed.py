@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -46,12 +47,34 @@ def machines_of_others(checkout: Path) -> list[str]:
     return [name for name in names if not name.startswith(mine)]
 
 
-def packages_with_what_came_along(packages: list[str]) -> list[str]:
-    """What apt would take away with these packages: also what only they needed. Nothing is done."""
+def leaving(known: dict[str, list[str]]) -> list[str]:
+    """The packages that the lab has installed, and what came along with them and nothing else needs by now.
+
+    apt is asked what it would take away; whatever was here before the lab stays. Nothing is done.
+    """
+    there = [package for package in known.get("packages", []) if tools.is_installed(package)]
+    if not there:
+        return []
     answer = children.quick(
-        ["apt-get", "--simulate", "purge", "--auto-remove", *packages], env={"LC_ALL": "C.UTF-8"}
+        ["apt-get", "--simulate", "purge", "--auto-remove", *there], env={"LC_ALL": "C.UTF-8"}
     )
-    return re.findall(r"(?m)^Purg (\S+)", answer.stdout)
+    ours = {*there, *known.get("packages brought along", [])}
+    return [package for package in re.findall(r"(?m)^Purg (\S+)", answer.stdout) if package in ours] or there
+
+
+def stop_daemons(names: list[str]) -> None:
+    """Those that the lab has started, where there is no systemd that would."""
+    for name in names:
+        children.quick(tools.as_root(["pkill", "-x", name]))
+    deadline = time.monotonic() + 30
+    while any(tools.is_running(name) for name in names) and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+def remove_images() -> None:
+    images = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "shipshape/*").stdout.split()
+    if images:  # else the last machine took its own along
+        require(docker("image", "rm", *images))
 
 
 def pieces(checkout: Path, destroy: Callable[[Machine], None], log: Path) -> list[Piece]:
@@ -64,15 +87,17 @@ def pieces(checkout: Path, destroy: Callable[[Machine], None], log: Path) -> lis
     images = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "shipshape/*").stdout.split()
     others = machines_of_others(checkout)
     if images and not others:
-        found.append(
-            Piece(f"images in Docker: {', '.join(images)}", lambda: require(docker("image", "rm", *images)))
-        )
+        found.append(Piece(f"images in Docker: {', '.join(images)}", remove_images))
     known = recorded()
-    there = [package for package in known.get("packages", []) if tools.is_installed(package)]
-    if there and not others:
-        leaving = packages_with_what_came_along(there)
-        title = f"packages that the lab installed, and what only they needed: {' '.join(leaving or there)}"
-        found.append(Piece(title, lambda: tools.purge(there, log)))
+    daemons = [name for name in known.get("daemons", []) if tools.is_running(name)]
+    if daemons and not others:
+        found.append(
+            Piece(f"daemons that the lab started: {', '.join(daemons)}", partial(stop_daemons, daemons))
+        )
+    packages = leaving(known)
+    if packages and not others:
+        title = f"packages that the lab installed, and what only they needed: {' '.join(packages)}"
+        found.append(Piece(title, partial(tools.purge, packages, log)))
     for group in known.get("groups", []) if not others else []:
         user = os.environ.get("USER") or children.quick(["id", "-un"]).stdout.strip()
         command = tools.as_root(["gpasswd", "--delete", user, group])

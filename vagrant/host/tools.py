@@ -148,13 +148,27 @@ def install(packages: list[str], log: Path) -> None:
                 f"this system's archive has no package {', '.join(absent)}",
                 "enable the component universe (Ubuntu) or install them by hand, then run this again",
             )
-        record.remember("packages", [package for package in packages if not is_installed(package)])
-        apt(current, "apt-get install", ["apt-get", *waits, *apt_get(packages)[1:]])
+        before = installed_packages()
+        record.remember("packages", [package for package in packages if package not in before])
+        try:
+            apt(current, "apt-get install", ["apt-get", *waits, *apt_get(packages)[1:]])
+        finally:
+            record.remember("packages brought along", sorted(installed_packages() - before - {*packages}))
+
+
+def installed_packages() -> set[str]:
+    """All that dpkg has whole."""
+    answer = children.quick(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"])
+    return {row.split()[0] for row in answer.stdout.splitlines() if row.endswith(" installed")}
 
 
 def purge(packages: list[str], log: Path) -> None:
-    """Remove packages with their settings, and what only they needed. Raises Problem."""
-    command = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "purge", "-y", "--auto-remove", *packages]
+    """Remove these packages with their settings, and no other. Raises Problem."""
+    settings = [
+        "DEBIAN_FRONTEND=noninteractive",
+        "SUDO_FORCE_REMOVE=yes",
+    ]  # of the lab: it was not here before
+    command = ["env", *settings, "apt-get", "purge", "-y", *packages]
     ended = children.run(as_root(command), log=log, grouped=is_root())
     if ended.status != 0:
         raise children.failure("apt-get purge", ended, log)

@@ -365,7 +365,7 @@ def start_docker(log: Path) -> None:
         elif not is_running("dockerd"):
             if stale_pid_file():
                 children.quick(as_root(["rm", "-f", str(PID_FILE)]))
-            detach(as_root([which("dockerd") or "dockerd"]), log)
+            detach(which("dockerd") or "dockerd", log=log)
         deadline = time.monotonic() + START_LIMIT
         while docker("version").returncode != 0:
             if "permission denied" in docker("version").stderr:
@@ -400,18 +400,23 @@ def start_lxcfs(log: Path) -> None:
     # What a killed one left is a mount that answers nothing.
     children.quick(as_root(["umount", "-l", str(LXCFS)]))
     children.quick(as_root(["mkdir", "-p", str(LXCFS)]))
-    detach(as_root([program, str(LXCFS)]), log)
+    detach(program, str(LXCFS), log=log)
     deadline = time.monotonic() + 5
     while not lxcfs_answers() and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
-def detach(command: list[str], log: Path) -> None:
+def detach(program: str, *arguments: str, log: Path) -> None:
     """Start a daemon that outlives this program; what it says goes to `log`."""
+    record.remember("daemons", [Path(program).name])
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as record:
+    with log.open("ab") as said:
         subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=record, stderr=record, start_new_session=True
+            as_root([program, *arguments]),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
         )
 
 

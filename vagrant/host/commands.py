@@ -128,10 +128,17 @@ class Lab:
             packages.append(tools.venv_package())
         if not packages:
             provider.start(self.log)
-        # Without its programs a provider may not see what is there: then more is announced than is done.
+        if image is None and packages and not provider.can_look():
+            self.fetch(provider, packages, Image("", "the server's image"), exists=False)
+            packages = []
         picked = image or provider.pick(self.system, self.machine.settings)
         if picked.built_here and not picked.is_there:
             packages += [each for each in provider.missing(builds=True) if each not in packages]
+        self.fetch(provider, packages, picked, exists=exists)
+        return picked
+
+    def fetch(self, provider: Provider, packages: list[str], picked: Image, *, exists: bool) -> None:
+        """Announce what is missing, find what would stop the run, install the packages, start the daemons."""
         parts = self.parts(packages, provider, picked, disks=not exists)
         if parts:
             self.announce(parts)
@@ -144,7 +151,6 @@ class Lab:
         if packages:
             tools.install(packages, self.log / "packages.log")
             provider.start(self.log)
-        return picked
 
     def settle_on(self, found: choosing.Options, first: Image) -> Choices:
         """The first of the options that really runs something; what is wrong with those before is said."""
@@ -471,7 +477,9 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
         labs = [lab, Lab(f"{machine.name}-2")]
         try:
             for each in labs:
-                if each.machine.identity() and each.machine.memory("bare") != each.machine.machine_inputs():
+                changed = each.machine.memory("bare") != each.machine.machine_inputs()
+                # The second one's disk is a copy of the first one's, with its keys: it is made anew.
+                if each.machine.identity() and (changed or each is labs[1]):
                     destroy(each.machine)
             fresh = not machine.identity()
             checks: list[proof.Checked] = []

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from . import children, tools
 from .machine import Machine
-from .providers.docker import docker
+from .providers.docker import PROBE, docker
+from .providers.libvirt import VIRSH, Libvirt
 from .record import record, recorded
 from .say import Problem, step
 
@@ -44,7 +45,7 @@ def machines_of_others(checkout: Path) -> list[str]:
     """Containers of other checkouts, which need Docker and perhaps the same image."""
     mine = Machine(checkout, "lab").full_name().removesuffix("lab")
     names = docker("ps", "--all", "--filter", "name=^shipshape-", "--format", "{{.Names}}").stdout.split()
-    return [name for name in names if not name.startswith(mine)]
+    return [name for name in names if not name.startswith((mine, PROBE))]
 
 
 def leaving(known: dict[str, list[str]]) -> list[str]:
@@ -53,6 +54,10 @@ def leaving(known: dict[str, list[str]]) -> list[str]:
     apt is asked what it would take away; whatever was here before the lab stays. Nothing is done.
     """
     there = [package for package in known.get("packages", []) if tools.is_installed(package)]
+    if docker_is_used():  # to remove Docker is to remove what is in it
+        there = [package for package in there if not package.startswith("docker")]
+    if libvirt_is_used():
+        there = [package for package in there if not re.match(r"libvirt|qemu|vagrant|dnsmasq", package)]
     if not there:
         return []
     answer = children.quick(
@@ -60,6 +65,25 @@ def leaving(known: dict[str, list[str]]) -> list[str]:
     )
     ours = {*there, *known.get("packages brought along", [])}
     return [package for package in re.findall(r"(?m)^Purg (\S+)", answer.stdout) if package in ours] or there
+
+
+def docker_is_used() -> bool:
+    """Whether Docker holds containers, volumes or images that are not the lab's, or does not tell."""
+    containers = docker("ps", "--all", "--format", "{{.Names}}")
+    images = docker("image", "ls", "--format", "{{.Repository}}")
+    volumes = docker("volume", "ls", "--quiet")
+    if containers.returncode != 0:
+        return True
+    ours = [name for name in containers.stdout.split() if name.startswith("shipshape-")]
+    others = [name for name in containers.stdout.split() if name not in ours]
+    others += [name for name in images.stdout.split() if not name.startswith("shipshape/")]
+    return bool(others) or len(volumes.stdout.split()) > len(ours)
+
+
+def libvirt_is_used() -> bool:
+    """Whether libvirt knows a machine: those of this checkout are gone by the time the packages go."""
+    listed = children.quick(Libvirt().command([*VIRSH, "list", "--all", "--name"]))
+    return any(not name.startswith("shipshape-") for name in listed.stdout.split())
 
 
 def stop_daemons(names: list[str]) -> None:
@@ -80,7 +104,7 @@ def remove_images() -> None:
 def pieces(checkout: Path, destroy: Callable[[Machine], None], log: Path) -> list[Piece]:
     """What is here because of the lab, in the order in which it goes."""
     found: list[Piece] = []
-    names = sorted({path.name for path in (checkout / ".lab").glob("*") if path.is_dir()})
+    names = sorted({"lab", *(path.name for path in (checkout / ".lab").glob("*") if path.is_dir())})
     machines = [machine for machine in (Machine(checkout, name) for name in names) if machine.identity()]
     for machine in machines:
         found.append(Piece(f"the machine {machine.name}, with its snapshots", partial(destroy, machine)))
@@ -90,18 +114,18 @@ def pieces(checkout: Path, destroy: Callable[[Machine], None], log: Path) -> lis
         found.append(Piece(f"images in Docker: {', '.join(images)}", remove_images))
     known = recorded()
     daemons = [name for name in known.get("daemons", []) if tools.is_running(name)]
-    if daemons and not others:
+    if daemons and not others and not docker_is_used():
         found.append(
             Piece(f"daemons that the lab started: {', '.join(daemons)}", partial(stop_daemons, daemons))
         )
-    packages = leaving(known)
-    if packages and not others:
-        title = f"packages that the lab installed, and what only they needed: {' '.join(packages)}"
-        found.append(Piece(title, partial(tools.purge, packages, log)))
     for group in known.get("groups", []) if not others else []:
         user = os.environ.get("USER") or children.quick(["id", "-un"]).stdout.strip()
         command = tools.as_root(["gpasswd", "--delete", user, group])
         found.append(Piece(f"{user}'s place in the group {group}", partial(run, command)))
+    packages = leaving(known)
+    if packages and not others:
+        title = f"packages that the lab installed, and what only they needed: {' '.join(packages)}"
+        found.append(Piece(title, partial(tools.purge, packages, log)))
     for path in folders(checkout):
         found.append(Piece(str(path), partial(remove, path)))
     if record().exists() and not others:

@@ -176,10 +176,13 @@ def purge(packages: list[str], log: Path) -> None:
 
 def is_running(program: str) -> bool:
     """Whether a process of this name is there."""
-    return any(
-        (folder / "comm").exists() and (folder / "comm").read_text().strip() == program
-        for folder in Path("/proc").glob("[0-9]*")
-    )
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "comm").read_text().strip() == program:
+                return True
+        except OSError:
+            continue  # it has ended meanwhile
+    return False
 
 
 def in_group(group: str, command: list[str]) -> list[str]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from .. import children, record
 from ..computer import System
 from ..say import Problem, line, step
-from ..tools import as_root, candidates, in_group, is_root, is_running, which
+from ..tools import as_root, candidates, in_group, is_root, is_running, may_become_root, which
 from .provider import (
     GB,
     Choices,
@@ -44,11 +44,13 @@ START_LIMIT = 60.0  # seconds for the daemon to answer; it needs two
 BOOT_LIMIT = 60.0  # seconds for the probe; it needs three
 # What opens a pool's file systems, and nothing else: for the snapshots' own short-lived container.
 KEEPER = (
-    "--rm", "--network=none", "--security-opt=apparmor=unconfined", "--cap-drop=ALL", "--cap-add=SYS_ADMIN",
-    "--cap-add=MKNOD", "--cap-add=DAC_OVERRIDE", "--device-cgroup-rule=b 7:* rwm",
-    "--device-cgroup-rule=c 10:237 rwm",
+    "--rm", "--pull=never", "--network=none", "--security-opt=apparmor=unconfined",
+    "--security-opt=label=disable", "--cap-drop=ALL", "--cap-add=SYS_ADMIN", "--cap-add=MKNOD",
+    "--cap-add=DAC_OVERRIDE", "--device-cgroup-rule=b 7:* rwm", "--device-cgroup-rule=c 10:237 rwm",
 )  # fmt: skip
+DISK_IN_USE = 4  # exit status of vagrant/container/snapshots
 PROBE = "shipshape-probe-"
+TOOLS_BASE = "debian:12"  # of the Dockerfile's second stage
 
 
 def privileges() -> list[str]:
@@ -96,7 +98,8 @@ class Docker(Provider):
             if which("docker") is None and candidates(["docker-cli"])["docker-cli"]:
                 found.append("docker-cli")
         # Not needed: without it `free` in the server shows this computer's memory.
-        if which("lxcfs") is None and which("apt-get") and candidates(["lxcfs"])["lxcfs"]:
+        unasked = bool(found) or is_root() or children.quick(["sudo", "-n", "true"]).returncode == 0
+        if which("lxcfs") is None and which("apt-get") and unasked and candidates(["lxcfs"])["lxcfs"]:
             found.append("lxcfs")
         if builds and not DEBIAN_KEYS.exists():
             found.append("debian-archive-keyring")
@@ -139,11 +142,15 @@ class Docker(Provider):
 
     # ---- the image ----
 
+    def can_look(self) -> bool:
+        return bool(answers())
+
     def pick(self, system: System, settings: Mapping[str, str]) -> Image:
         wanted = distro_wanted(settings)
         distro = wanted or "ubuntu2204"
         tag = f"shipshape/{distro}:{dockerfile_version(box_of(settings, distro, self.name))}"
-        if is_there(tag) or registry_answers(box_of(settings, distro, self.name)):
+        bases = (box_of(settings, distro, self.name), TOOLS_BASE)
+        if is_there(tag) or all(registry_answers(base) for base in bases):
             return Image(distro, tag, is_there=is_there(tag))
         if wanted and not wanted.startswith("debian"):
             raise Problem(
@@ -194,6 +201,7 @@ class Docker(Provider):
             "--name",
             name,
             "--tty",
+            "--pull=never",
             "--volume=/pool",
             *environment,
             *privileges(),
@@ -237,7 +245,12 @@ class Docker(Provider):
         container = machine.full_name()
         with step(f"restoring the snapshot {name}"):
             docker("kill", container)  # what it has not written yet is thrown away with the rest
-            ended = self.keep(machine, "restore", name)
+            deadline = time.monotonic() + 10
+            # The kernel lets go of a killed server's loop devices a moment later.
+            while (ended := self.keep(machine, "restore", name)).status == DISK_IN_USE:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.2)
             started = docker("start", container, limit=60)
             if ended.status != 0:
                 raise children.failure(f"restoring the snapshot {name}", ended, machine.log)
@@ -330,8 +343,18 @@ def remove_probes() -> None:
     """Those of programs that were killed: each has the number of its program in its name."""
     listed = docker("ps", "--all", "--filter", f"name=^{PROBE}", "--format", "{{.Names}}").stdout.split()
     for name in listed:
-        if not Path(f"/proc/{name.removeprefix(PROBE)}").exists():
+        if not is_alive(int(name.removeprefix(PROBE))):
             docker("rm", "--force", "--volumes", name, limit=60)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 # ---- the daemon ----
@@ -350,6 +373,7 @@ def start_docker(log: Path) -> None:
     """See that the daemon runs, through systemd or, where there is none, as a daemon. Raises Unusable."""
     if answers() or "permission denied" in docker("version").stderr:
         return
+    may_become_root("dockerd   (or start Docker in your system's way)")
     with step("starting Docker") as current:
         log.parent.mkdir(parents=True, exist_ok=True)
         if Path("/run/systemd/system").exists():
@@ -436,6 +460,7 @@ def join_docker_group() -> None:
             f"put yourself into its group: sudo usermod -aG docker {user}",
             "or take an emulated machine: LAB_PROVIDER=libvirt make lab",
         )
+    may_become_root(f"usermod -aG docker {user}")
     record.remember("groups", ["docker"])
     answer = children.quick(as_root(["usermod", "-aG", "docker", user]))
     if answer.returncode != 0 or shutil.which("sg") is None:

@@ -144,6 +144,10 @@ class Provider(ABC):
 
     # ---- what a machine is made from ----
 
+    def can_look(self) -> bool:
+        """Whether `pick` can tell already what is to be had: some need their own programs for that."""
+        return True
+
     @abstractmethod
     def pick(self, system: System, settings: Mapping[str, str]) -> Image:
         """The image for the distribution that is wanted (LAB_DISTRO), or the best to be had."""

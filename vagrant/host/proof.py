@@ -222,7 +222,8 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]
               (*tests, "tests/vm/test_2_finished.py"), start=finished),
         Stage("rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished),
         *mutants,
-        Stage("off", "a server that is off", (*tests, "tests/vm/test_5_off.py"), start=finished),
+        Stage("off", "a server that is off, and on again", (*tests, "tests/vm/test_5_off.py"), start=finished,
+              afresh=True),
     ]  # fmt: skip
 
 

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from ..machine import Machine
 
 CONTAINER = Path(__file__).resolve().parents[2] / "container"
-DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 PID_FILE = Path("/var/run/docker.pid")
 REGISTRY_LIMIT = 10.0  # seconds; a registry that is slower is none to download from
 START_LIMIT = 60.0  # seconds for the daemon to answer; it needs two
@@ -101,8 +100,6 @@ class Docker(Provider):
         unasked = bool(found) or is_root() or children.quick(["sudo", "-n", "true"]).returncode == 0
         if which("lxcfs") is None and which("apt-get") and unasked and candidates(["lxcfs"])["lxcfs"]:
             found.append("lxcfs")
-        if builds and not DEBIAN_KEYS.exists():
-            found.append("debian-archive-keyring")
         return found
 
     def by_hand(self, system: System) -> tuple[str, ...]:

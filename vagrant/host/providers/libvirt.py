@@ -25,7 +25,6 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from ..machine import Machine
 
-DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 BUILDER = Path(__file__).resolve().parents[2] / "box" / "build.sh"
 VIRSH = ("virsh", "-c", "qemu:///system")
 
@@ -94,8 +93,6 @@ class Libvirt(VirtualMachine):
         found = super().missing(builds=builds)
         if not has_plugin() and not is_installed("vagrant-libvirt"):
             found.insert(1 if "vagrant" in found else 0, "vagrant-libvirt")
-        if builds and not DEBIAN_KEYS.exists():
-            found.append("debian-archive-keyring")
         return found
 
     def by_hand(self, system: System) -> tuple[str, ...]:

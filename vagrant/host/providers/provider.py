@@ -30,7 +30,7 @@ class Unusable(Problem):
 class Choices:
     """What was chosen for a machine when it was made; the Vagrantfile reads it.
 
-    `driver`: kvm or qemu for libvirt, else empty. `box`: of Docker, the image. `memory` in MB.
+    `driver`: kvm or qemu for libvirt, else empty. `box`: of Docker, the image.
     """
 
     provider: str
@@ -64,6 +64,7 @@ class Cost:
 
 
 GB = 1_000_000_000
+DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SNAPSHOT = re.compile(r"bare|after-\d\d")  # the names that the lab gives
 
 
@@ -120,7 +121,10 @@ class Provider(ABC):
         from ..tools import which
 
         wanted = {**self.programs, **(self.builders if builds else {})}
-        return [package for package, program in wanted.items() if which(program) is None]
+        found = [package for package, program in wanted.items() if which(program) is None]
+        if builds and not DEBIAN_KEYS.exists():
+            found.append("debian-archive-keyring")
+        return found
 
     @abstractmethod
     def by_hand(self, system: System) -> tuple[str, ...]:

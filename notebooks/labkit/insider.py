@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 PATIENCE = 5.0  # seconds for one answer
+START_IS_EARLY = 1.0  # seconds, at most: it is counted from the boot, whose time has whole seconds
 TAIL = 128 * 1024  # bytes of a log's end
 NUMBERS = re.compile(
     r"(?m)^(app_llm_cost_usd_total|app_daily_budget_usd|app_ledger_rows_lost_total|process_start_time_seconds)"
@@ -240,13 +241,14 @@ def spent() -> dict[str, Any]:
     databases = {told[pid]["DATABASE_URL"] for pid in before}
     folders = {told[pid]["LOG_DIR"] for pid in before if told[pid].get("LOG_DIR")}
     starts = [found.get("process_start_time_seconds", time.time()) for found in before.values()]
+    last = max(starts) + START_IS_EARLY
     if len(databases) > 1:
         return result | {"error": "the processes do not share one ledger"}
     database = databases.pop()
     try:
         for folder in sorted(folders):
             result["log"] |= logged(folder)
-        result["ledger"] = json.loads(ask(database, SUMS.format(first=min(starts), last=max(starts))))
+        result["ledger"] = json.loads(ask(database, SUMS.format(first=min(starts), last=last)))
         if result["log"]:
             ids = ", ".join(f"'{number}'" for number in result["log"])
             result["costs"] = json.loads(ask(database, COSTS.format(ids=ids)))

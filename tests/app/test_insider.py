@@ -107,6 +107,9 @@ def test_secrets_are_found_in_a_text_and_named_alone(running: Running) -> None:
 
 
 def test_a_question_costs_the_same_in_ledger_log_and_metric(running: Running) -> None:
+    (numbers,) = (process["before"] for process in insider.spent()["processes"])
+    answerable = numbers["process_start_time_seconds"] + insider.START_IS_EARLY
+    wait_until(lambda: time.time() > answerable, "a moment at which this process was surely there")
     seen = insider.question("/api/chat", "What does it cost?", "labcheck-1")
     assert (seen["status"], seen["error"]) == (200, "")
     assert Decimal(seen["ledger"]) == Decimal(seen["log"]) > 0
@@ -123,6 +126,18 @@ def test_a_question_costs_the_same_in_ledger_log_and_metric(running: Running) ->
     later = insider.SUMS.format(first=time.time() + 60, last=time.time() + 60)  # as when they start anew
     ledger = json.loads(insider.ask(told["DATABASE_URL"], later))
     assert (ledger["calls"], ledger["unpriced"], ledger["since_first"]) == (1, 0, "0")
+
+
+def test_what_was_asked_just_before_a_restart_is_not_put_down_to_the_new_process(running: Running) -> None:
+    """Its start is told up to a second too early: what the ledger holds from then may be an older one's."""
+    (told,) = dict(insider.environments("DATABASE_URL")).values()
+    (numbers,) = (process["before"] for process in insider.spent()["processes"])
+    insert = """INSERT INTO usage (asked_at, request_id, user_id, model, outcome,
+      prompt_tokens, completion_tokens, estimated, cost_usd, duration_ms)
+      VALUES (to_timestamp({}), 'before', 'user_1', 'lab-small', 'answered', 9, 9, false, 0.5, 10)"""
+    insider.ask(told["DATABASE_URL"], insert.format(numbers["process_start_time_seconds"] + 0.9))
+    ledger = insider.spent()["ledger"]
+    assert (Decimal(ledger["since_first"]), Decimal(ledger["since_last"])) == (Decimal("0.5"), 0)
 
 
 def test_a_database_that_cannot_be_asked_says_why(running: Running) -> None:

@@ -10,6 +10,7 @@ from labkit.connection import Connection
 from tests.vm.conftest import lab, must
 from vagrant.host import chapters
 from vagrant.host.machine import Machine
+from vagrant.host.providers.docker import KEEPER, docker, image_of
 
 from .conftest import taken
 
@@ -27,6 +28,14 @@ with open('/var/tmp/written', 'w') as file:
         worst, last = max(worst, now - last), now
         time.sleep(0.01)
 print(worst)
+"""
+
+
+# What `save` leaves that is killed in the moment in which the disk is frozen.
+FREEZE = """\
+. /shipshape/pool.sh && open_pool && mkdir -p /run/server
+mount "$(losetup --noheadings --output NAME --associated $disk)" /run/server
+exec fsfreeze --freeze /run/server
 """
 
 
@@ -57,3 +66,19 @@ def test_a_snapshot_takes_the_room_of_what_differs_and_brings_back_what_was(
     must(server, "sudo rm /var/lib/kept")
     must(internet, "rm /var/lib/kept")
     chapters.save(machine, chapters.BARE)
+
+
+@pytest.mark.parametrize("then", ["save", "restore"])
+def test_a_disk_that_was_left_frozen_is_thawed(
+    then: str, machine: Machine, container: str, server: Connection
+) -> None:
+    choices = machine.choices()
+    assert choices is not None
+    pool = f"--volumes-from={container}"
+    frozen = docker("run", *KEEPER, pool, image_of(choices), "bash", "-ec", FREEZE, limit=30)
+    assert frozen.returncode == 0, frozen.stderr
+    if then == "save":
+        chapters.save(machine, chapters.BARE)
+    else:
+        lab("restore", chapters.BARE)
+    must(server, "echo written > thawed && sync thawed && rm thawed")

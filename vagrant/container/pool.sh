@@ -8,6 +8,7 @@ pool_file=/pool/pool.xfs
 pool=/run/pool
 disk=$pool/server.raw
 snapshots=$pool/snapshots
+internet_disk=/var/lib/machines/internet.raw # on that disk: the stand-in internet's
 disk_size=12G
 pool_size=40G # no more than this, disk and snapshots together; 8 GB hold the snapshots of a finished course
 

@@ -17,10 +17,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import children, record
+from .. import children, computer, record
 from ..computer import System
 from ..say import Problem, line, step
 from ..tools import as_root, candidates, in_group, is_root, is_running, may_become_root, which
+from .libvirt import Libvirt
 from .provider import (
     GB,
     Choices,
@@ -213,10 +214,7 @@ class Docker(Provider):
             current.result = "yes" if not reason else "no"
             current.failed = bool(reason)
         if reason:
-            raise Unusable(
-                f"a container does not boot on this computer: {reason}",
-                "an emulated machine instead: LAB_PROVIDER=libvirt make lab",
-            )
+            raise Unusable(f"a container does not boot on this computer: {reason}", *instead())
 
     # ---- the life of a machine ----
 
@@ -286,6 +284,12 @@ class Docker(Provider):
         remove_probes()
         # Refused as long as another machine's container uses it. Built here, it is in the cache as well.
         docker("image", "rm", image_of(choices))
+
+
+def instead() -> tuple[str, ...]:
+    """What a person can type whose computer runs no container, if there is something."""
+    emulates = Libvirt().fits(computer.system())
+    return ("or take an emulated machine: LAB_PROVIDER=libvirt make lab",) if emulates else ()
 
 
 def image_of(choices: Choices) -> str:
@@ -371,6 +375,7 @@ def start_docker(log: Path) -> None:
     if answers() or "permission denied" in docker("version").stderr:
         return
     may_become_root("dockerd   (or start Docker in your system's way)")
+    daemon: subprocess.Popen[bytes] | None = None  # where it is started here
     with step("starting Docker") as current:
         log.parent.mkdir(parents=True, exist_ok=True)
         if Path("/run/systemd/system").exists():
@@ -386,14 +391,12 @@ def start_docker(log: Path) -> None:
         elif not is_running("dockerd"):
             if stale_pid_file():
                 children.quick(as_root(["rm", "-f", str(PID_FILE)]))
-            detach(which("dockerd") or "dockerd", log=log)
+            daemon = detach(which("dockerd") or "dockerd", log=log)
         deadline = time.monotonic() + START_LIMIT
         while docker("version").returncode != 0:
             if "permission denied" in docker("version").stderr:
                 return
-            if time.monotonic() > deadline or not (
-                Path("/run/systemd/system").exists() or is_running("dockerd")
-            ):
+            if time.monotonic() > deadline or (daemon is not None and daemon.poll() is not None):
                 told = re.findall(
                     r'(?m)level=(?:fatal|error).*msg="(.*)"|^failed.*$', log.read_text(errors="replace")
                 )
@@ -427,12 +430,12 @@ def start_lxcfs(log: Path) -> None:
         time.sleep(0.1)
 
 
-def detach(program: str, *arguments: str, log: Path) -> None:
-    """Start a daemon that outlives this program; what it says goes to `log`."""
+def detach(program: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
+    """Start a daemon that outlives this program; what it says goes to `log`. It, or the sudo that runs it."""
     record.remember("daemons", [Path(program).name])
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as said:
-        subprocess.Popen(
+        return subprocess.Popen(
             as_root([program, *arguments]),
             stdin=subprocess.DEVNULL,
             stdout=said,
@@ -455,7 +458,7 @@ def join_docker_group() -> None:
         raise Unusable(
             f"{user} may not talk to Docker",
             f"put yourself into its group: sudo usermod -aG docker {user}",
-            "or take an emulated machine: LAB_PROVIDER=libvirt make lab",
+            *instead(),
         )
     may_become_root(f"usermod -aG docker {user}")
     record.remember("groups", ["docker"])

@@ -252,10 +252,13 @@ def test_uninstall_names_what_is_there_and_asks(tmp_path: Path, monkeypatch: pyt
     (checkout / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / "cache" / "shipshape").mkdir(parents=True)
     (tmp_path / "boxes" / "boxes" / "shipshape-VAGRANTSLASH-debian12").mkdir(parents=True)
-    titles = [piece.title for piece in installed.pieces(checkout, lambda machine: None, tmp_path / "log")]
-    for path in (checkout / ".venv", tmp_path / "cache" / "shipshape",
-                 tmp_path / "boxes" / "boxes" / "shipshape-VAGRANTSLASH-debian12"):  # fmt: skip
-        assert str(path) in titles
+    shared = {str(tmp_path / "cache" / "shipshape")}
+    shared.add(str(tmp_path / "boxes" / "boxes" / "shipshape-VAGRANTSLASH-debian12"))
+    for others in ([], ["shipshape-01234567-lab"]):
+        monkeypatch.setattr(installed, "machines_of_others", lambda _, found=others: found)
+        titles = {piece.title for piece in installed.pieces(checkout, lambda machine: None, tmp_path / "log")}
+        assert str(checkout / ".venv") in titles
+        assert titles & shared == (set() if others else shared)
     monkeypatch.delenv("MAKELEVEL", raising=False)
     ran = subprocess.run(
         [sys.executable, "vagrant/lab.py", "uninstall"],

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -406,7 +407,9 @@ def destroy(machine: Machine) -> None:
 
 def uninstall_command(lab: Lab, arguments: list[str]) -> int:
     """All that is on this computer because of the lab, after a yes."""
-    with alone(lab.machine.lock, called("uninstall")):
+    with ExitStack() as locks:
+        for machine in installed.machines(CHECKOUT):
+            locks.enter_context(alone(machine.lock, called("uninstall")))
         found = installed.pieces(CHECKOUT, destroy, Path(tempfile.gettempdir()) / "shipshape-uninstall.log")
         if not found:
             line("  --  nothing of the lab is on this computer")
@@ -415,12 +418,14 @@ def uninstall_command(lab: Lab, arguments: list[str]) -> int:
         for piece in found:
             line(f"  {piece.title}")
         if others := installed.machines_of_others(CHECKOUT):
-            line(f"  --  packages and images stay, since other checkouts use them: {', '.join(others)}")
+            line(f"  --  packages, images and boxes stay, for the others' machines: {', '.join(others)}")
         if "--yes" not in arguments:
             if not sys.stdin.isatty():
                 raise Problem("uninstall asks first, and there is no one to ask", "lab.py uninstall --yes")
             if input("Remove all of it? [y/N] ").strip().lower() not in ("y", "yes"):
                 return 1
+        if any(piece.takes_root for piece in found):
+            tools.may_become_root("python3 vagrant/lab.py uninstall")
         installed.uninstall(found)
     return 0
 
@@ -472,16 +477,18 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
         raise Problem(
             "the tests do not run on the learner's machine", "type: make test (it uses the machine `test`)"
         )
-    with alone(machine.lock, called("test")):
-        servers = [proof.Server(machine)]
-        labs = [lab, Lab(f"{machine.name}-2")]
-        try:
+    labs = [lab, Lab(f"{machine.name}-2")]
+    with ExitStack() as at_the_end:
+        for each in labs:
+            at_the_end.enter_context(alone(each.machine.lock, called("test")))
+        with ExitStack() as switched_off:
             for each in labs:
-                changed = each.machine.memory("bare") != each.machine.machine_inputs()
-                # The second one's disk is a copy of the first one's, with its keys: it is made anew.
-                if each.machine.identity() and (changed or each is labs[1]):
-                    destroy(each.machine)
+                switched_off.callback(switch_off, each.machine)
+            destroy_if_outdated(machine)
+            if labs[1].machine.identity():  # its disk is a copy of the first one's, with its keys
+                destroy(labs[1].machine)
             fresh = not machine.identity()
+            servers = [proof.Server(machine)]
             checks: list[proof.Checked] = []
 
             def without_a_machine(stopped: threading.Event) -> None:
@@ -520,9 +527,6 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
 
             lanes = children.side_by_side(fast_tests, on_the_servers)
             took = [proof.Took("the bare machine", machine_took, True), *lanes[0], *lanes[1]]
-        finally:
-            for each in labs:
-                switch_off(each.machine)
         for distro in distros:
             took += on_another_distro(lab, distro)
     left_out = [stage for stage in known if not names and stage not in stages]
@@ -553,8 +557,7 @@ def on_another_distro(lab: Lab, distro: str) -> list[proof.Took]:
     was = os.environ.get("LAB_DISTRO")
     os.environ["LAB_DISTRO"] = distro
     try:
-        if other.machine.identity() and other.machine.memory("bare") != other.machine.machine_inputs():
-            destroy(other.machine)
+        destroy_if_outdated(other.machine)
         other.up(None)
         took = [proof.Took("the bare machine", time.monotonic() - started, True)]
         took += proof.OnTheServers(lab.environment, other.log, wanted, [proof.Server(other.machine)]).run()
@@ -565,6 +568,12 @@ def on_another_distro(lab: Lab, distro: str) -> list[proof.Took]:
             os.environ["LAB_DISTRO"] = was
         switch_off(other.machine)
     return [replace(one, title=f"{distro}: {one.title}") for one in took]
+
+
+def destroy_if_outdated(machine: Machine) -> None:
+    """A server that was made from other files than those that are here now is no server of theirs."""
+    if machine.identity() and machine.memory("bare") != machine.machine_inputs():
+        destroy(machine)
 
 
 def switch_off(machine: Machine) -> None:

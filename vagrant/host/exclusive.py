@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .say import Problem
 
-HELD = "LAB_LOCK_HELD"  # in the environment of children: the lock that an ancestor of theirs holds
+HELD = "LAB_LOCKS_HELD"  # in the environment of children: the locks that ancestors of theirs hold
 
 if sys.platform == "win32":
     import msvcrt
@@ -30,7 +30,8 @@ def alone(lock: Path, what: str) -> Iterator[None]:
 
     The system lets go of it when the process ends, however it ends: there is no stale lock to remove.
     """
-    if os.environ.get(HELD) == str(lock):
+    held = [each for each in os.environ.get(HELD, "").split(os.pathsep) if each]
+    if str(lock) in held:
         yield
         return
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -46,11 +47,11 @@ def alone(lock: Path, what: str) -> Iterator[None]:
                 f"{holder} is at work on this machine", "wait until it has ended, or end it with Ctrl-C there"
             ) from None
         note.write_text(f"{what} (process {os.getpid()})\n", encoding="utf-8")
-        os.environ[HELD] = str(lock)
+        os.environ[HELD] = os.pathsep.join([*held, str(lock)])
         try:
             yield
         finally:
-            del os.environ[HELD]
+            os.environ[HELD] = os.pathsep.join(held)
             note.unlink(missing_ok=True)
     finally:
         os.close(handle)

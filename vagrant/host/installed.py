@@ -26,26 +26,44 @@ class Piece:
 
     title: str
     remove: Callable[[], None]
+    takes_root: bool = False
 
 
 def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache") / "shipshape"
 
 
-def folders(checkout: Path) -> list[Path]:
-    """Boxes and images that were built, kernels for QEMU, and what a checkout has made of its own."""
+def machines(checkout: Path) -> list[Machine]:
+    """The learner's, and those of the tests; whether they are there or not."""
+    names = {path.name for path in (checkout / ".lab").glob("*") if path.is_dir()}
+    return [Machine(checkout, name) for name in sorted({"lab", "test", "test-2", *names})]
+
+
+def shared_folders() -> list[Path]:
+    """Of all checkouts of this account: boxes and images that were built, kernels for QEMU."""
     vagrant = Path(os.environ.get("VAGRANT_HOME", Path.home() / ".vagrant.d")) / "boxes"
     boot = [Path(f"/var/tmp/shipshape-{os.getuid()}")] if hasattr(os, "getuid") else []
+    built = sorted(vagrant.glob("shipshape-VAGRANTSLASH-*"))
+    return [path for path in (cache(), *built, *boot) if path.exists()]
+
+
+def own_folders(checkout: Path) -> list[Path]:
+    """What this checkout has made in its own folder."""
     own = [checkout / name for name in (".venv", ".lab", ".vagrant", "labcheck.toml")]
-    built = sorted(vagrant.glob("shipshape-VAGRANTSLASH-*")) if vagrant.exists() else []
-    return [path for path in (cache(), *built, *boot, *own) if path.exists()]
+    return [path for path in own if path.exists()]
 
 
 def machines_of_others(checkout: Path) -> list[str]:
-    """Containers of other checkouts, which need Docker and perhaps the same image."""
+    """Machines of other checkouts, which need Docker or libvirt, and perhaps the same image or box."""
     mine = Machine(checkout, "lab").full_name().removesuffix("lab")
     names = docker("ps", "--all", "--filter", "name=^shipshape-", "--format", "{{.Names}}").stdout.split()
+    names += [name for name in domains() if name.startswith("shipshape-")]
     return [name for name in names if not name.startswith((mine, PROBE))]
+
+
+def domains() -> list[str]:
+    """The machines that libvirt knows; none where it does not answer."""
+    return children.quick(Libvirt().command([*VIRSH, "list", "--all", "--name"])).stdout.split()
 
 
 def leaving(known: dict[str, list[str]]) -> list[str]:
@@ -82,8 +100,7 @@ def docker_is_used() -> bool:
 
 def libvirt_is_used() -> bool:
     """Whether libvirt knows a machine: those of this checkout are gone by the time the packages go."""
-    listed = children.quick(Libvirt().command([*VIRSH, "list", "--all", "--name"]))
-    return any(not name.startswith("shipshape-") for name in listed.stdout.split())
+    return any(not name.startswith("shipshape-") for name in domains())
 
 
 def stop_daemons(names: list[str]) -> None:
@@ -104,9 +121,7 @@ def remove_images() -> None:
 def pieces(checkout: Path, destroy: Callable[[Machine], None], log: Path) -> list[Piece]:
     """What is here because of the lab, in the order in which it goes."""
     found: list[Piece] = []
-    names = sorted({"lab", *(path.name for path in (checkout / ".lab").glob("*") if path.is_dir())})
-    machines = [machine for machine in (Machine(checkout, name) for name in names) if machine.identity()]
-    for machine in machines:
+    for machine in (machine for machine in machines(checkout) if machine.identity()):
         found.append(Piece(f"the machine {machine.name}, with its snapshots", partial(destroy, machine)))
     images = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "shipshape/*").stdout.split()
     others = machines_of_others(checkout)
@@ -115,18 +130,17 @@ def pieces(checkout: Path, destroy: Callable[[Machine], None], log: Path) -> lis
     known = recorded()
     daemons = [name for name in known.get("daemons", []) if tools.is_running(name)]
     if daemons and not others and not docker_is_used():
-        found.append(
-            Piece(f"daemons that the lab started: {', '.join(daemons)}", partial(stop_daemons, daemons))
-        )
+        title = f"daemons that the lab started: {', '.join(daemons)}"
+        found.append(Piece(title, partial(stop_daemons, daemons), takes_root=True))
     for group in known.get("groups", []) if not others else []:
         user = os.environ.get("USER") or children.quick(["id", "-un"]).stdout.strip()
         command = tools.as_root(["gpasswd", "--delete", user, group])
-        found.append(Piece(f"{user}'s place in the group {group}", partial(run, command)))
+        found.append(Piece(f"{user}'s place in the group {group}", partial(run, command), takes_root=True))
     packages = leaving(known)
     if packages and not others:
         title = f"packages that the lab installed, and what only they needed: {' '.join(packages)}"
-        found.append(Piece(title, partial(tools.purge, packages, log)))
-    for path in folders(checkout):
+        found.append(Piece(title, partial(tools.purge, packages, log), takes_root=True))
+    for path in [*([] if others else shared_folders()), *own_folders(checkout)]:
         found.append(Piece(str(path), partial(remove, path)))
     if record().exists() and not others:
         found.append(Piece(str(record().parent), lambda: remove(record().parent)))

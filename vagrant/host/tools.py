@@ -59,15 +59,18 @@ def as_root(command: list[str]) -> list[str]:
 
 
 def may_become_root(again: str) -> None:
-    """See that sudo works, asking for the password now and not in the middle. Raises Problem."""
+    """See that sudo works, asking for the password now and not in the middle. Raises Problem.
+
+    `again`: what root would type.
+    """
     if is_root():
         return
     if shutil.which("sudo") is None:
-        raise Problem("host packages are missing, and there is no sudo here", f"as root, type: {again}")
+        raise Problem("this takes root, and there is no sudo here", f"as root, type: {again}")
     if children.quick(["sudo", "-n", "true"]).returncode == 0:
         return
     if not sys.stdin.isatty() or children.foreground(["sudo", "-v"]) != 0:
-        raise Problem("host packages are missing, and sudo wants a password", f"type: sudo {again}")
+        raise Problem("this takes root, and sudo wants a password", f"type: sudo {again}")
 
 
 def apt_get(packages: list[str]) -> list[str]:

@@ -50,7 +50,7 @@ class Judged:
 class Report:
     """What one run of labcheck found. `system` is the server's distribution, and `address` where its name
     leads from outside: both empty where they could not be seen. `evidence` is each fact's command and what
-    it printed, or why it could not be asked.
+    it printed, or why it could not be asked. `unreachable` is why nobody could log in, where nobody could.
     """
 
     target: Target
@@ -60,6 +60,7 @@ class Report:
     system: str = ""
     address: str = ""
     evidence: tuple[tuple[Fact[object], Result | str], ...] = ()
+    unreachable: str = ""
 
     def count(self, verdict: Verdict) -> int:
         return sum(judged.verdict is verdict for judged in self.items)
@@ -82,7 +83,7 @@ def run(
 
     Everything that is wanted of the server comes in one round trip, and everything from outside in another;
     a third one is for facts about what the look from outside left behind. `progress` gets a line before each
-    step. Raises nothing for what is wrong with the target.
+    step. Where nobody can log in, nothing else is asked. Raises nothing for what is wrong with the target.
     """
     started, clock = datetime.now(UTC), time.monotonic()
     needs = [need for item in items for aspect in item.aspects for need in aspect.needs.values()]
@@ -96,7 +97,9 @@ def run(
         progress(f"looking at {context.target.host}")
         early = [fact for fact in wanted if fact not in late]
         look = gather(context.server, early, root=any(fact.sudo for fact in late))
-    if asked:
+    if asked and look.unreachable:
+        answers = Answers({}, next(iter(look.reasons.values())))
+    elif asked:
         progress(f"looking from {context.target.vantage}")
         answers = _look_from_outside(look, context, [question.part for question in asked])
     if late and look.results:
@@ -115,6 +118,7 @@ def run(
         system=_or_empty(lambda: look[_system]),
         address=_or_empty(lambda: ", ".join(answers[outside.resolver].ipv4)),
         evidence=tuple((fact, _printed(look, fact)) for fact in wanted) if needs else (),
+        unreachable=look.unreachable,
     )
 
 

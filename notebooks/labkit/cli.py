@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(_parser().parse_args(arguments))
     except ConfigError as problem:
-        print(f"labcheck: {problem}", file=sys.stderr)
+        print(f"labcheck: {report.one_line(str(problem))}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         ssh.stop_all()
@@ -90,6 +90,8 @@ def _run(options: argparse.Namespace) -> int:
         )
     if options.json:
         print(report.as_json(found))
+    elif found.unreachable:
+        print(f"labcheck: {report.one_line(found.unreachable)}", file=sys.stderr)
     else:
         report.terminal(found, Console(highlight=False), verbose=options.verbose)
     return found.exit_status(strict=options.strict)

@@ -24,10 +24,12 @@ class Look:
     """What was seen of a server at one time. `look[fact]` is the parsed value, or raises Unreadable.
 
     `results` holds what each fact printed, and `reasons` why the others have no result; both by name.
+    `unreachable` is why there was no look at all, where nobody could log in.
     """
 
     results: Mapping[str, Result] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
+    unreachable: str = ""
 
     def __getitem__(self, fact: Fact[T]) -> T:
         if fact.name in self.reasons:
@@ -38,7 +40,7 @@ class Look:
 
     def __or__(self, later: Look) -> Look:
         """Both looks as one."""
-        return Look({**self.results, **later.results}, {**self.reasons, **later.reasons})
+        return Look({**self.results, **later.results}, {**self.reasons, **later.reasons}, self.unreachable)
 
 
 def gather(connection: Connection, facts: Sequence[Fact[Any]], *, root: bool = False) -> Look:
@@ -57,6 +59,8 @@ def gather(connection: Connection, facts: Sequence[Fact[Any]], *, root: bool = F
             seen = _ask(connection, list(wanted.values()), root)
         except Unreachable as problem:
             reasons |= dict.fromkeys(wanted, f"{connection.host}: {problem.reason} ({problem.next})")
+            if not results:
+                return Look({}, reasons, unreachable=str(problem))
             break
         results |= seen.results
         reasons |= seen.reasons

@@ -191,7 +191,7 @@ def vm_file(line: str, cell: str) -> None:
     result = _reached(lambda: server.run(AS_ROOT, stdin=script))
     if result.exit_status:
         said = (result.stderr.strip().splitlines() or [f"exit status {result.exit_status}"])[-1]
-        raise CellFailed(f"{options.path} was not written: {report.mask(said)}")
+        raise CellFailed(f"{options.path} was not written: {report.printable(said)}")
     owner, mode = result.stdout.split()
     lines = text.count("\n")
     _write(f"{options.path}: {lines} {'line' if lines == 1 else 'lines'}, {owner}, {mode}\n")

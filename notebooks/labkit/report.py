@@ -38,9 +38,27 @@ _SHAPED = re.compile(
         | (?s:-----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----.*?(?:-----END[ ][A-Z ]*-----|\Z))"""
 )
 
+# All but tab and newline: the controls of ASCII and of ISO 8859, and what changes the direction of a text.
+_CONTROLS = r"[\x01-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
+
+
+def printable(text: str) -> str:
+    """What may reach a terminal, a pipe or a page: no secret, and nothing that a terminal would obey."""
+    return visible(mask(text))
+
+
+def visible(text: str) -> str:
+    """The text without what a terminal would obey: NUL becomes a newline, a control \\xNN or \\uNNNN."""
+    text = text.replace("\0", "\n").replace("\r\n", "\n")
+    return re.sub(_CONTROLS, lambda found: _escaped(found[0]), text)
+
+
+def _escaped(control: str) -> str:
+    return f"\\x{ord(control):02x}" if ord(control) < 0x100 else f"\\u{ord(control):04x}"
+
 
 def mask(text: str) -> str:
-    """The text without what looks like a secret. Every output of labcheck goes through this."""
+    """The text without what looks like a secret."""
     text = _SHAPED.sub(lambda match: (match["before"] or "") + HIDDEN, text)
     return _NAMED.sub(lambda match: match["name"] + HIDDEN, text)
 
@@ -50,7 +68,7 @@ def mask(text: str) -> str:
 
 def headline(judged: Judged, *, detail: bool) -> str:
     """The item in one line, after its verdict and name. `detail` adds what changes from look to look."""
-    return _one_line(_headline(judged, detail))
+    return one_line(_headline(judged, detail))
 
 
 def _headline(judged: Judged, detail: bool) -> str:
@@ -86,12 +104,12 @@ def _explained(judged: Judged, *, detail: bool) -> list[tuple[str, str]]:
     pairs += [("next", finding.next) for finding in blind if finding.next]
     if judged.verdict is Verdict.FAIL:
         pairs.append(("taught in", f'{judged.item.chapter}, "{judged.item.section}"'))
-    return [(label, mask(_one_line(text))) for label, text in pairs if text or not label]
+    return [(label, one_line(text)) for label, text in pairs if text or not label]
 
 
-def _one_line(text: str) -> str:
-    """A program's answer in a sentence of ours may have several lines."""
-    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+def one_line(text: str) -> str:
+    """Printable, and in one line: a program's answer in a sentence of ours may have several."""
+    return "; ".join(line.strip() for line in printable(text).splitlines() if line.strip())
 
 
 def _verdict(judged: Judged) -> str:
@@ -121,7 +139,7 @@ def terminal(report: Report, console: Console, *, verbose: bool = False) -> None
 
     target = report.target
     head = [target.domain or target.host, report.address, report.system, f"seen from {target.vantage}"]
-    put(Text(" · ".join(part for part in head if part), style="bold"))
+    put(Text(one_line(" · ".join(part for part in head if part)), style="bold"))
     put(Text())
     wide = max((len(_verdict(judged)) for judged in report.items), default=4)
     name = max((len(judged.item.short) for judged in report.items), default=10) + 2
@@ -129,13 +147,13 @@ def terminal(report: Report, console: Console, *, verbose: bool = False) -> None
     for judged in report.items:
         line = Text(f"{judged.item.number:3}  ")
         line.append(f"{_verdict(judged):{wide}}", style=COLOURS[judged.verdict])
-        line.append(f"  {judged.item.short:{name}}{mask(headline(judged, detail=True))}".rstrip())
+        line.append(f"  {judged.item.short:{name}}{headline(judged, detail=True)}".rstrip())
         put(line)
         for label, text in _explained(judged, detail=True):
             put(_hanging(indent, label, text, console))
         if verbose:
             for finding in judged.of(Verdict.PASS):
-                put(_hanging(indent, "seen", mask(_with_detail(finding, True)), console))
+                put(_hanging(indent, "seen", one_line(_with_detail(finding, True)), console))
     put(Text())
     put(_last_line(report, console))
     if verbose:
@@ -168,9 +186,9 @@ def _evidence(report: Report, put: object) -> None:
         put(Text(f"── {fact.name}{' (as root)' if fact.sudo else ''}", style="bold"))
         put(Text(mask(textwrap.indent(fact.command.strip(), "$ ")), style="dim"))
         if isinstance(printed, str):
-            put(Text(mask(f"could not look: {printed}")))
+            put(Text(printable(f"could not look: {printed}")))
             continue
-        put(Text(visible(mask(_shown(printed)))))
+        put(Text(printable(_shown(printed))))
 
 
 def _shown(result: Result) -> str:
@@ -180,11 +198,6 @@ def _shown(result: Result) -> str:
     if result.exit_status:
         parts.append(f"exit status {result.exit_status}")
     return "\n".join(part for part in parts if part)
-
-
-def visible(text: str) -> str:
-    """The text without what would move a terminal's cursor: NUL becomes a line's end, controls \\xNN."""
-    return re.sub(r"[\x01-\x08\x0b-\x1f\x7f-\x9f]", lambda c: f"\\x{ord(c[0]):02x}", text.replace("\0", "\n"))
 
 
 # ---- notebooks -------------------------------------------------------------
@@ -197,7 +210,7 @@ def notebook(judged: Judged, reference: bool = True) -> str:
     rows = [line]
     if judged.verdict is Verdict.PASS:
         said = headline(judged, detail=False)
-        return mask(f"{line}: {said}" if said else line)
+        return f"{line}: {said}" if said else line
     if said := headline(judged, detail=False):
         rows.append(f"      {said}")
     for label, text in _explained(judged, detail=False):
@@ -206,7 +219,7 @@ def notebook(judged: Judged, reference: bool = True) -> str:
         rows += textwrap.wrap(
             text, 118, initial_indent=f"      {label:10}", subsequent_indent=" " * 16, break_long_words=False
         ) or [""]
-    return mask("\n".join(rows))
+    return "\n".join(rows)
 
 
 def board_text(report: Report) -> str:
@@ -263,7 +276,10 @@ def as_json(report: Report) -> str:
             for judged in report.items
         ],
     }
-    return json.dumps(data, indent=2, ensure_ascii=False)
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    return re.sub(
+        _CONTROLS, lambda found: f"\\u{ord(found[0]):04x}", text
+    )  # the same string to who reads JSON
 
 
 def _finding(finding: Finding, chapter: str) -> dict[str, str]:

@@ -52,12 +52,22 @@ def test_json_is_all_that_is_printed(sshd: Sshd) -> None:
     assert data["items"][0]["item"] == 7
 
 
-def test_a_server_that_is_off_is_2_with_the_reason(sshd: Sshd) -> None:
+def test_a_server_that_is_off_is_2_with_one_sentence(sshd: Sshd) -> None:
     config = sshd.config(Port=str(free_port()))
-    done = labcheck("server", "-F", str(config), "--domain", "app.invalid", "--item", "7", "9")
-    assert done.returncode == 2
-    assert "server: the connection was refused" in done.stdout
-    assert "2 could not be looked at" in done.stdout
+    done = labcheck("server", "-F", str(config), "--domain", "app.invalid")
+    assert (done.returncode, done.stdout) == (2, "")
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith("labcheck: cannot reach server: the connection was refused (")
+    as_json = labcheck("server", "-F", str(config), "--domain", "app.invalid", "--item", "7", "9", "--json")
+    assert as_json.returncode == 2
+    assert [each["verdict"] for each in json.loads(as_json.stdout)["items"]] == ["UNKNOWN", "UNKNOWN"]
+
+
+def test_a_mistyped_host_is_2_with_one_sentence() -> None:
+    done = labcheck("no-such-host.invalid", "--domain", "app.invalid")
+    assert (done.returncode, done.stdout) == (2, "")
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith("labcheck: cannot reach no-such-host.invalid: its name is not known (")
 
 
 def test_the_commands_and_what_they_printed_are_shown_on_request(sshd: Sshd) -> None:

@@ -152,6 +152,25 @@ def test_a_secret_is_masked_in_every_output(text: str) -> None:
     assert all(report.HIDDEN in text for text in shown)
 
 
+CONTROLS = "\x1b]0;owned\x07 \x1b[2J \x9b31m \x08 \r \x7f \u202e \u2066 \u2028 \x85 \x0c \0"
+
+
+def test_no_output_has_what_a_terminal_would_obey() -> None:
+    """Process names, file names, answers: a server's words may be anybody's."""
+    fact = Fact("processes", "cat /proc/1/cmdline", lambda result: result)
+    bad = failed(CONTROLS, expected=CONTROLS, why=CONTROLS, next=CONTROLS, detail=CONTROLS)
+    blind = Judged(item(8, "Secrets"), (unknown(CONTROLS, next=CONTROLS),))
+    one = made(Judged(item(8, "Secrets"), (passed(CONTROLS, detail=CONTROLS), bad)), blind,
+               Judged(item(9, "Other"), (skipped(CONTROLS),)))  # fmt: skip
+    one = replace(one, system=CONTROLS, address=CONTROLS, evidence=((fact, Result(CONTROLS, CONTROLS, 0)),))
+    shown = [printed(one, verbose=True), report.as_json(one), report.board_text(one), report.board_html(one)]
+    shown += [report.notebook(judged) for judged in one.items]
+    for text in shown:
+        assert all(letter == "\n" or letter.isprintable() for letter in text), ascii(text)
+    saw = json.loads(report.as_json(one))["items"][0]["findings"][1]["saw"]
+    assert saw == CONTROLS  # to a program it is what it was
+
+
 @pytest.mark.parametrize("text", ["PasswordAuthentication no", "key refused: no such key", "443/tcp open"])
 def test_what_is_no_secret_is_left_alone(text: str) -> None:
     assert report.mask(text) == text

@@ -21,9 +21,10 @@ from labkit.checks import item_08_secrets as secrets
 from labkit.checks import item_09_supervisor as watch
 from labkit.checks import item_12_ssh as ssh
 from labkit.checks import item_13_limits as limits
+from labkit.connection import Result
 from labkit.facts.accounts import Account, Accounts
 from labkit.facts.network import FirewallFiles, PacketFilter, Socket, SshConnection
-from labkit.facts.processes import Process, Processes, Unit
+from labkit.facts.processes import Process, Processes, Unit, parse_processes
 from labkit.facts.supervisor import Program, ProgramFile, Supervisor
 from labkit.outside import Door, Doors, Got, Handshake, Owners, Records, Redirect, Try, Website
 from labkit.verdict import Finding, overall
@@ -320,7 +321,9 @@ def with_second(**changes: object) -> Processes:
 def test_a_server_without_the_application_fails() -> None:
     nobody = Processes((INIT,))
     assert verdict(account.it_runs_under_its_own_account(nobody, (), BARE, target=TARGET)) == "FAIL"
-    assert verdict(watch.its_programs_run(Supervisor(False, "", ()), target=TARGET)) == "FAIL"
+    assert (
+        verdict(watch.its_programs_run(Supervisor(False, "", ()), nobody, (), BARE, target=TARGET)) == "FAIL"
+    )
 
 
 @pytest.mark.parametrize(
@@ -372,13 +375,41 @@ LOADED = Supervisor(True, "RUNNING", (PROGRAM,))
 )
 def test_every_state_but_running_fails(state: str) -> None:
     loaded = Supervisor(True, "RUNNING", (replace(PROGRAM, state=state),))
-    assert verdict(watch.its_programs_run(loaded, target=TARGET)) == "FAIL"
+    assert verdict(watch.its_programs_run(loaded, RUNNING, SOCKETS, KNOWN, target=TARGET)) == "FAIL"
 
 
 def test_a_worker_beside_supervisor_fails() -> None:
     assert verdict(watch.nothing_runs_beside_it(LOADED, RUNNING, SOCKETS, KNOWN, target=TARGET)) == "PASS"
     beside = with_second(parent=1)
     assert verdict(watch.nothing_runs_beside_it(LOADED, beside, SOCKETS, KNOWN, target=TARGET)) == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("line", "unit"),
+    [
+        ("0::/system.slice/web.service", "web.service"),
+        ("1:name=systemd:/system.slice/web.service/worker", "web.service"),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/web.service", "web.service"),
+        ("0::/user.slice/user-1000.slice/session-3.scope", ""),
+        ("4:memory:/system.slice/web.service", ""),
+    ],
+)
+def test_the_service_around_a_process_is_known(line: str, unit: str) -> None:
+    fields = ["Name", "PPid", "Uid", "Gid", "Groups", "CapPrm", "CapEff", "CapAmb", "NSpid"]
+    status = "\n".join(f"/proc/1/status:{name}:\t0" for name in fields)
+    text = f"== status\n{status}\n== units\n/proc/1/cgroup:{line}\n== arguments\n1 init\n== end\n"
+    (process,) = parse_processes(Result(text, "", 0)).all
+    assert process.unit == unit
+
+
+def test_a_service_of_systemd_is_not_told_to_be_supervisors() -> None:
+    running = with_second(parent=1, unit="web.service")
+    for loaded in (Supervisor(False, "", ()), Supervisor(True, "RUNNING", ())):
+        (finding,) = watch.its_programs_run(loaded, running, SOCKETS, KNOWN, target=TARGET)
+        assert finding.next == "systemd runs it (web.service), and this check knows Supervisor alone"
+    (finding,) = watch.nothing_runs_beside_it(LOADED, running, SOCKETS, KNOWN, target=TARGET)
+    assert finding.saw.endswith("is no child of Supervisor, but of systemd's web.service")
+    assert finding.next == "let one of the two run it, systemd or Supervisor"
 
 
 @pytest.mark.parametrize(

@@ -324,7 +324,7 @@ def they_are_not_for_everyone(found: Written) -> Iterator[Finding]:
             f"every account can read {', '.join(name.rpartition('/')[2] for name in public[:4])}",
             expected="mode 0640, or a folder with mode 0750",
             why="they say who asked for what, and from where",
-            next=f"sudo chmod o-rwx {public[0].rpartition('/')[0]}",
+            next=f"sudo chmod o-r {shlex.join(public[:4])}",
         )
     for log in found.logs:
         file = files.files.get(log.path)

@@ -25,6 +25,7 @@ from labkit.outside import Door, Doors
 from labkit.verdict import Finding, Verdict, failed, passed, skipped, unknown
 from labkit.wait import GaveUp, NotYet, wait_until
 
+_SSH_FIRST = "sudo ufw allow OpenSSH (or sshd's own port)"
 _WHY = "behind the proxy's back there is no TLS, no rate limit, and no true client address"
 
 
@@ -105,7 +106,7 @@ def the_filter_is_loaded(filter: PacketFilter) -> Iterator[Finding]:
             f"the kernel's packet filter lets everything in over {families}",
             expected="what no rule allows is dropped, over IPv4 and IPv6",
             why="every program that starts to listen is on the internet at once",
-            next="sudo ufw allow OpenSSH, then 80/tcp and 443, then: sudo ufw enable",
+            next=f"{_SSH_FIRST}, then 80/tcp and 443, then: sudo ufw enable",
         )
     else:
         yield passed("the loaded packet filter drops the rest, over IPv4 and IPv6")
@@ -133,7 +134,7 @@ def it_comes_back_at_boot(
             "no firewall will be there after a reboot: " + ("; ".join(problems) or "none is set up to start"),
             expected="ufw (or nftables) enabled, and its unit started at boot, for IPv4 and IPv6",
             why="the next reboot opens every door, and nobody is told",
-            next="sudo systemctl enable ufw && sudo ufw enable",
+            next=f"{_SSH_FIRST}, then: sudo systemctl enable ufw && sudo ufw enable",
         )
 
 

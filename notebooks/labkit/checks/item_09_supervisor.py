@@ -9,12 +9,13 @@ from labkit.checks.application import called, processes_of_app
 from labkit.connection import AS_ROOT, Connection, Result
 from labkit.facts.accounts import Accounts, accounts
 from labkit.facts.network import Socket, listening_sockets
-from labkit.facts.processes import Processes, Unit, processes, units
+from labkit.facts.processes import Process, Processes, Unit, processes, units
 from labkit.facts.supervisor import Program, ProgramFile, Supervisor, supervisor, supervisor_files
 from labkit.gather import gather
 from labkit.verdict import Finding, failed, passed, unknown
 from labkit.wait import GaveUp, NotYet, wait_until
 
+_SUPERVISORS = ("supervisor", "supervisord")  # the names of its unit
 _WHY = "what nobody watches stays down when it falls"
 
 
@@ -24,15 +25,29 @@ def programs_of_app(loaded: Supervisor, target: Target) -> tuple[Program, ...]:
     return own or loaded.programs
 
 
-@aspect(loaded=supervisor)
-def its_programs_run(loaded: Supervisor, target: Target) -> Iterator[Finding]:
+def unit_of(process: Process) -> str:
+    """The systemd service that runs it on purpose, if one does that is not Supervisor's or a login's."""
+    own = process.unit.removesuffix(".service") in (*_SUPERVISORS, "ssh", "sshd") or process.unit.startswith(
+        "user@"
+    )
+    return "" if own else process.unit
+
+
+@aspect(loaded=supervisor, running=processes, sockets=listening_sockets, known=accounts)
+def its_programs_run(
+    loaded: Supervisor, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
+) -> Iterator[Finding]:
     """The running supervisord has programs of the application, and each is RUNNING."""
+    units = [
+        unit for process in processes_of_app(running, sockets, known, target) if (unit := unit_of(process))
+    ]
+    elsewhere = f"systemd runs it ({units[0]}), and this check knows Supervisor alone" if units else ""
     if not loaded.running:
         yield failed(
             "Supervisor is not running",
             expected="supervisord runs, and the application's programs in it are RUNNING",
             why=_WHY,
-            next="sudo apt-get install supervisor",
+            next=elsewhere or "sudo apt-get install supervisor",
         )
         return
     programs = programs_of_app(loaded, target)
@@ -41,7 +56,7 @@ def its_programs_run(loaded: Supervisor, target: Target) -> Iterator[Finding]:
             "Supervisor has no program",
             expected="the application's programs, RUNNING",
             why=_WHY,
-            next="write /etc/supervisor/conf.d/aiapp.conf, then: sudo supervisorctl update",
+            next=elsewhere or "write /etc/supervisor/conf.d/aiapp.conf, then: sudo supervisorctl update",
         )
     for program in programs:
         if program.state != "RUNNING":
@@ -65,12 +80,14 @@ def nothing_runs_beside_it(
     inside = {process.pid for process in running.below(pids)}
     found = processes_of_app(running, sockets, known, target)
     outside = [process for process in found if process.pid not in inside]
-    for name in dict.fromkeys(called(process) for process in outside):
+    for name, unit in dict.fromkeys((called(process), unit_of(process)) for process in outside):
         yield failed(
-            f"{name} is no child of Supervisor",
+            f"{name} is no child of Supervisor" + (f", but of systemd's {unit}" if unit else ""),
             expected="every process of the application is Supervisor's",
             why="it holds the port or the old code, and no restart reaches it",
-            next="end it (its pid: ps -ef), and let Supervisor start it",
+            next="let one of the two run it, systemd or Supervisor"
+            if unit
+            else "end it (its pid: ps -ef), and let Supervisor start it",
         )
     if loaded.running and not found:
         yield failed(
@@ -140,7 +157,7 @@ def it_restarts_and_stops_whole(
 @aspect(units=units)
 def it_starts_at_boot(units: dict[str, Unit]) -> Iterator[Finding]:
     """systemd starts supervisord at boot."""
-    present = [unit for name in ("supervisor", "supervisord") if (unit := units.get(name)) and unit.present]
+    present = [unit for name in _SUPERVISORS if (unit := units.get(name)) and unit.present]
     if any(unit.starts_at_boot == "enabled" for unit in present):
         yield passed("starts at boot")
     else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
@@ -236,7 +237,7 @@ def no_dump_lies_open(found: Backups) -> Iterator[Finding]:
             f"everybody on this server may read {path}, a dump of a database",
             expected="dumps in a folder of root's alone, and gone when they are sent",
             why="the database guards each row by accounts, and its dump guards none",
-            next=f"sudo rm {path}; umask 077 before the next one is made",
+            next=f"sudo chmod go= {shlex.quote(path)}; umask 077 before the next one is made",
         )
 
 

@@ -140,7 +140,7 @@ def a_rule_knows_the_budget(alerts: CostAlerts, spent: Spent, target: Target) ->
             "the processes do not have the same budget",
             expected="one budget",
             why="a setting was changed, and not every process was restarted",
-            next="restart them: supervisorctl restart 'aiapp:*'",
+            next="restart all of the application's processes",
         )
         return
     limits = {limit for rule in alerts.rules if (limit := _limit(rule, budgets))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,7 +12,10 @@ from labkit.facts import Fact, Unreadable
 
 @dataclass(frozen=True)
 class Process:
-    """A process as the kernel knows it. Capabilities are bit masks."""
+    """A process as the kernel knows it.
+
+    Capabilities are bit masks; `unit` is the systemd service that it runs in, "" in a login's session.
+    """
 
     pid: int
     parent: int
@@ -21,6 +25,7 @@ class Process:
     capabilities: int  # permitted, effective and ambient together
     arguments: str
     contained: bool  # in a container's process namespace
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,15 @@ class Processes:
         return tuple(process for process in self.all if process.pid in found)
 
 
+# Control groups of version 2, or systemd's own of version 1.
+_IN_UNIT = re.compile(r"/proc/(\d+)/cgroup:(?:0:|\d+:name=systemd):.*/([^/]+\.service)(?:/|$)")
 _FIELDS = ("Name", "PPid", "Uid", "Gid", "Groups", "CapPrm", "CapEff", "CapAmb", "NSpid")
 
 
 def parse_processes(result: Result) -> Processes:
     status: dict[int, dict[str, str]] = {}
     arguments: dict[int, str] = {}
+    units: dict[int, str] = {}
     part = ""
     for line in result.stdout.splitlines():
         if line.startswith("== "):
@@ -54,6 +62,8 @@ def parse_processes(result: Result) -> Processes:
             path, _, rest = line.partition("/status:")
             name, _, value = rest.partition(":")
             status.setdefault(int(path.removeprefix("/proc/")), {})[name] = value.strip()
+        elif part == "units" and (found := _IN_UNIT.match(line)):
+            units[int(found[1])] = found[2]
         elif part == "arguments" and line.strip():
             pid, _, text = line.strip().partition(" ")
             if not pid.isdigit():
@@ -66,11 +76,14 @@ def parse_processes(result: Result) -> Processes:
     if 1 not in whole:
         raise Unreadable("the list of processes holds no process 1")
     return Processes(
-        tuple(_process(pid, fields, arguments.get(pid, "")) for pid, fields in sorted(whole.items()))
+        tuple(
+            _process(pid, fields, arguments.get(pid, ""), units.get(pid, ""))
+            for pid, fields in sorted(whole.items())
+        )
     )
 
 
-def _process(pid: int, fields: dict[str, str], arguments: str) -> Process:
+def _process(pid: int, fields: dict[str, str], arguments: str, unit: str) -> Process:
     groups = {int(word) for word in (fields["Gid"] + " " + fields["Groups"]).split()}
     capabilities = 0
     for name in ("CapPrm", "CapEff", "CapAmb"):
@@ -84,12 +97,14 @@ def _process(pid: int, fields: dict[str, str], arguments: str) -> Process:
         capabilities,
         arguments,
         len(fields["NSpid"].split()) > 1,
+        unit,
     )
 
 
 processes = Fact(
     "processes",
     f"echo '== status'; grep -sHE '^({'|'.join(_FIELDS)}):' /proc/[0-9]*/status\n"
+    "echo '== units'; grep -sHE '^(0:|[0-9]+:name=systemd):.*[.]service' /proc/[0-9]*/cgroup\n"
     "echo '== arguments'; ps -ww -eo pid=,args= || exit; echo '== end'",
     parse_processes,
 )

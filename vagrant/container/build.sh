@@ -48,8 +48,7 @@ echo "building the image, $suite from $mirror" >&2
 SERVER_BUILD=$! INTERNET_BUILD=$internet_build bootstrap "$work/image.tar" "$(grep -v '^#' "$here/packages" | paste -sd,)" --format=tar \
   --customize-hook="$step slim \"\$1\"" \
   --customize-hook="$step await-parts \"\$1\" $(printf '%q' "$work")" \
-  --customize-hook="tar-in $work/server.tar /server" \
-  --customize-hook="copy-in $here/boot $here/snapshots $here/pool.sh /shipshape"
+  --customize-hook="$step put-in \"\$1\" $(printf '%q' "$work")"
 cp "$work/image.tar" "$built.part"
 mv "$built.part" "$built" # from here on it is whole; `make uninstall` removes it
 hand_to_docker

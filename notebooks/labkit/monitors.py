@@ -212,6 +212,7 @@ def look_at_prometheus(asked: Asked) -> dict[str, Any]:
         "known": sorted(used & set(asked.json("/api/v1/label/__name__/values"))),
         "targets": targets,
         "alertmanagers": [it["url"] for it in asked.json("/api/v1/alertmanagers")["activeAlertmanagers"]],
+        "names_alertmanager": re.search(r"^  alertmanagers:$", settings, re.M) is not None,
         "lab_pace": (re.findall(r'^    lab_pace: "?(\d+)"?$', settings, re.M) or [None])[0],
         "failed": samples(asked, FAILED),
     }
@@ -302,14 +303,16 @@ def moment(text: str) -> float:
 
 
 def is_late(found: dict[str, Any]) -> bool:
-    """Whether it may be different in a moment: the monitor has been away, or a target is starting."""
+    """Whether it may be different in a moment: the monitor has been away or has just read its settings, or a
+    target is starting."""
     now = time.time()
     for prometheus in found["prometheus"]:
         if "error" in prometheus:
             return True
         old = [it for it in prometheus["rules"] if now - moment(it["lastEvaluation"]) > LATE]
         down = {urlsplit(it["scrapeUrl"]).netloc for it in prometheus["targets"] if it["health"] != "up"}
-        if old or down - without_alertmanager(found):
+        unheard = prometheus["names_alertmanager"] and not prometheus["alertmanagers"]
+        if old or unheard or down - without_alertmanager(found):
             return True
     return any("error" in it for it in found["alertmanagers"])
 

@@ -117,8 +117,20 @@ def down(where: str, *, running: bool = False, starting: bool = False) -> dict[s
         "rules": [],
         "targets": [{"scrapeUrl": f"http://{where}/metrics", "health": "down"}],
         "alertmanagers": ["http://127.0.0.1:9093/api/v2/alerts"],
+        "names_alertmanager": True,
     }
     return {"prometheus": [prometheus], "alertmanagers": [{}] if running else [], "starting": starting}
+
+
+@pytest.mark.parametrize(
+    ("named", "active", "late"), [(True, [], True), (True, ["url"], False), (False, [], False)]
+)
+def test_an_alertmanager_that_is_in_the_settings_is_heard_of_a_moment_after_a_reload(
+    named: bool, active: list[str], late: bool
+) -> None:
+    prometheus = {"rules": [], "targets": [], "alertmanagers": active, "names_alertmanager": named}
+    found = {"prometheus": [prometheus], "alertmanagers": [], "starting": False}
+    assert monitors.is_late(found) is late
 
 
 @pytest.mark.parametrize(

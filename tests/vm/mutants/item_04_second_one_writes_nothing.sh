@@ -4,7 +4,7 @@
 # looks right because: four log files, fresh, and every line in them is right
 # but: a second process answers beside the first, and writes to none of them
 # says: on port 8057 has no application and no access and no error and no metrics log open
-# also: none
+# also: 10
 set -euo pipefail
 conf=$(grep -l 'program:aiapp-8000' /etc/supervisor/conf.d/*.conf)
 sed -n '/^\[program:aiapp-8000\]/,/^$/p' "$conf" | sed -e 's/8000/8057/g' \

@@ -4,7 +4,7 @@
 # looks right because: logs were rotated, and new ones are there
 # but: the application still writes to what was put aside
 # says: app\.log\.1.* is still written to
-# also: 4
+# also: 4, 15
 set -euo pipefail
 file=/home/aiapp/app/lab_app/log_files.py
 sed -i '/^ *self\.follow(name)$/d' "$file"

@@ -42,6 +42,12 @@ def test_the_hosts_disks_cannot_be_opened(server: Connection) -> None:
     must(server, "sudo rm -f /tmp/disk")
 
 
+def test_the_keys_that_ssh_knows_are_those_that_the_console_shows(machine: Machine) -> None:
+    shown = {" ".join(line.split()[:2]) for line in machine.provider.host_keys(machine).splitlines()}
+    known = re.findall(r"(?m)^server (.+)$", machine.known_hosts.read_text(encoding="utf-8"))
+    assert shown and shown == set(known)
+
+
 def test_memory_and_kernel_devices_cannot_be_opened(server: Connection) -> None:
     for name, number in (("mem", "1 1"), ("port", "1 4"), ("kmsg", "1 11"), ("cpu", "202 0")):
         refused(

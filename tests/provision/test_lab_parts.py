@@ -251,6 +251,24 @@ def test_openssh_reads_the_written_ssh_config_as_it_is_meant(made: Machine) -> N
         assert len(options["controlpath"]) + 17 < 104
 
 
+def test_host_keys_are_those_of_the_console_where_it_can_be_asked(
+    made: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.folder.mkdir(parents=True)
+    asked: list[str] = []
+
+    def over_the_network(_: Machine, found: dict[str, str]) -> tuple[str, str]:
+        asked.append(found["HostName"])
+        return "ssh-ed25519 network root@server\n", ""
+
+    monkeypatch.setattr(Machine, "_ask_for_keys", over_the_network)
+    for console, known in (("ssh-ed25519 console root@server\n", "console"), ("", "network")):
+        monkeypatch.setattr(Provider, "host_keys", lambda *_, said=console: said)
+        made._fetch_server_keys(machine.parse_ssh_config(SSH_CONFIG))
+        assert made.known_hosts.read_text() == f"server ssh-ed25519 {known}\n"
+    assert asked == ["192.168.121.57"]
+
+
 def test_labcheck_toml_says_what_labcheck_reads(made: Machine) -> None:
     told = tomllib.loads(made._labcheck())
     assert told["target"] == {

@@ -363,7 +363,25 @@ class Machine:
             shutil.copyfile(self.labcheck, self.checkout / "labcheck.toml")
 
     def _fetch_server_keys(self, found: dict[str, str]) -> None:
-        """Take the server's host keys over Vagrant's own channel: the one moment without a known key."""
+        """Take the server's host keys from its console, where there is one that can be asked.
+
+        Else over Vagrant's own channel, which ends in this computer: the one moment without a known key.
+        """
+        told, problem = self.provider.host_keys(self), ""
+        if not told:
+            told, problem = self._ask_for_keys(found)
+        keys = [
+            " ".join(text.split()[:2]) for text in told.splitlines() if text.startswith(("ssh-", "ecdsa-"))
+        ]
+        if not keys:
+            raise Problem(
+                f"the server's host keys could not be read: {problem or 'it gave none'}",
+                "run the same command again",
+            )
+        self.known_hosts.write_text("".join(f"server {key}\n" for key in keys), encoding="utf-8")
+
+    def _ask_for_keys(self, found: dict[str, str]) -> tuple[str, str]:
+        """What the server says its host keys are, and what went wrong."""
         options = ["-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={os.devnull}",
                    "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes",
                    "-o", "ConnectTimeout=20", "-i", found["IdentityFile"], "-p", found["Port"]]  # fmt: skip
@@ -378,17 +396,7 @@ class Machine:
             ],
             limit=60,
         )
-        keys = [
-            " ".join(text.split()[:2])
-            for text in answer.stdout.splitlines()
-            if text.startswith(("ssh-", "ecdsa-"))
-        ]
-        if not keys:
-            raise Problem(
-                f"the server's host keys could not be read: {answer.stderr.strip() or 'it gave none'}",
-                "run the same command again",
-            )
-        self.known_hosts.write_text("".join(f"server {key}\n" for key in keys), encoding="utf-8")
+        return answer.stdout, answer.stderr.strip()
 
     def _fetch_internet_keys(self) -> None:
         """Take the keys of the stand-in internet's sshd on the server, over its verified connection."""

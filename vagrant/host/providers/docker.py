@@ -269,6 +269,9 @@ class Docker(Provider):
         target.known_hosts.write_text(source.known_hosts.read_text(encoding="utf-8"), encoding="utf-8")
         target.use_the_key_of(source)
 
+    def host_keys(self, machine: Machine) -> str:
+        return docker("exec", machine.full_name(), "sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub").stdout
+
     def remove_leftovers(self, machine: Machine, ended: children.Ended) -> bool:
         container = machine.full_name()
         if f'The container name "/{container}" is already in use' not in " ".join(ended.text.split()):

@@ -178,6 +178,10 @@ class Provider(ABC):
         """Give another machine a snapshot of this one: where `copies` says that it can."""
         raise Problem(f"{self.title('')} cannot copy a snapshot", "take it on the same machine")
 
+    def host_keys(self, machine: Machine) -> str:
+        """Its SSH server's public keys, read from its console; empty where there is none to read from."""
+        return ""
+
     def remove_leftovers(self, machine: Machine, ended: children.Ended) -> bool:
         """Remove what an interrupted creation left, unknown to Vagrant. False: there was none."""
         return False

@@ -416,8 +416,8 @@ def the_certificate_is_trusted(see: Looks) -> Iterator[str]:
             yield f"the certificate at {address} is not trusted"
         elif shake.protocol not in ("TLSv1.2", "TLSv1.3"):
             yield f"{shake.protocol} at {address}"
-        elif not shake.begin or not shake.end or shake.end - shake.now <= (shake.end - shake.begin) / 3:
-            yield f"a third or less of its lifetime is left at {address}"
+        elif not shake.begin or not shake.end or shake.end - shake.now <= (shake.end - shake.begin) / 4:
+            yield f"a quarter or less of its lifetime is left at {address}"
 
 
 def old_versions_are_refused(see: Looks) -> Iterator[str]:

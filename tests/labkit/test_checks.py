@@ -120,9 +120,19 @@ def site(shake: Handshake = SHAKE, redirect: str = "https://app.lab.example/", *
     return Website((shake,), (Redirect(IPV4, Try(308, 0.1, "", redirect, "", {}, "", well=False)),), gets)
 
 
-def test_a_certificate_with_a_third_left_or_less_fails() -> None:
+def test_a_certificate_with_a_quarter_left_or_less_fails() -> None:
     assert verdict(https.the_certificate_is_trusted(site(), target=TARGET)) == "PASS"
-    assert verdict(https.the_certificate_is_trusted(site(replace(SHAKE, now=8)), target=TARGET)) == "FAIL"
+    assert verdict(https.the_certificate_is_trusted(site(replace(SHAKE, now=9)), target=TARGET)) == "FAIL"
+
+
+@pytest.mark.parametrize("days", [90, 64, 45, 160 / 24])
+def test_a_certificate_that_waits_for_the_time_that_its_authority_names_passes(days: float) -> None:
+    """Let's Encrypt's window for ARI ends 1 % of the lifetime after its last third, or its last half."""
+    ideal = 1 / 3 if days >= 10 else 1 / 2
+    part_left, half_a_day = ideal - 0.01, 0.5
+    now = days * (1 - part_left) + half_a_day  # the client's next look after the window's end
+    found = https.the_certificate_is_trusted(site(replace(SHAKE, not_after=days, now=now)), target=TARGET)
+    assert verdict(found) == "PASS"
 
 
 def test_what_is_said_of_a_certificate_does_not_change_with_time() -> None:

@@ -496,15 +496,17 @@ def handled(name: str, **changes: Any) -> Handled:
 def rule(*some: Handled, **changes: Any) -> Rotation:
     """logrotate with one rule, for the four logs."""
     all_of_them = some or tuple(handled(name) for name in NAMES)
-    loaded = Rule(f"{FOLDER}/*.log", DAY, 100 << 20, None, 30, True, all_of_them)
+    loaded = Rule(f"{FOLDER}/*.log", DAY, 100 << 20, None, None, True, all_of_them)
     return Rotation(True, (replace(loaded, **changes),))
 
+
+AGES = {f"{FOLDER}/*.log": 30}
 
 TIMER = Starter("logrotate.timer", False, "", True, 2 * HOUR, idle=600.0)
 IDLE_CRON = Starter("/etc/cron.hourly/logrotate", True, "it does nothing where systemd runs", True, HOUR)
 TURNS: list[tuple[Aspect, dict[str, Any]]] = [
     (turns.a_rule_is_loaded, {"loaded": rule()}),
-    (turns.its_limits_are_set, {"loaded": rule()}),
+    (turns.its_limits_are_set, {"loaded": rule(), "ages": AGES}),
     (turns.its_way_loses_no_line, {"loaded": rule()}),
     (turns.it_is_started_often_enough, {"runs": (TIMER,), "loaded": rule()}),
     (turns.it_has_seen_them, {"loaded": rule()}),
@@ -566,19 +568,45 @@ def test_where_another_program_rotates_that_is_said_and_not_judged() -> None:
         ({"size": None}, "no limit by size"),
         ({"size": 1 << 30}, "a size of 1024 MB"),
         ({"at_least": 100 << 20}, "nothing below 100 MB"),  # minsize 100M
-        ({"kept": None}, "without limit"),
         ({"kept": 0}, "0 predecessors"),
+        ({"kept": 30}, "30 predecessors, which in a busy time are 30 hours"),
+        ({"kept": 719}, "719 predecessors"),
+        ({"skips_empty": True}, "while a log is empty, its predecessors stay"),  # notifempty
         ({"packs": False}, "no compression"),
     ],
 )
 def test_each_limit_is_wanted(changes: dict[str, Any], says: str) -> None:
-    finding = only(turns.its_limits_are_set(**seen(), loaded=rule(**changes)))
+    finding = only(turns.its_limits_are_set(**seen(), loaded=rule(**changes), ages=AGES))
     assert finding.verdict.value == "FAIL" and says in finding.saw
+
+
+@pytest.mark.parametrize(
+    ("kept", "days", "says"),
+    [
+        (30, None, ["no limit of days", "30 predecessors"]),
+        (None, None, ["no limit of days"]),
+        (30, 7, ["predecessors for 7 days", "30 predecessors"]),
+        (None, 7, ["predecessors for 7 days"]),
+        (30, 30, ["30 predecessors"]),
+        (720, 30, []),  # more than an hourly timer can make in thirty days
+        (None, 90, []),
+    ],
+)
+def test_thirty_files_are_not_thirty_days(kept: int | None, days: int | None, says: list[str]) -> None:
+    here = {"loaded": rule(kept=kept), "ages": {f"{FOLDER}/*.log": days}}
+    finding = only(turns.its_limits_are_set(**seen(), **here))
+    assert finding.verdict.value == ("FAIL" if says else "PASS")
+    assert all(words in finding.saw for words in says)
+
+
+def test_a_rule_from_another_file_is_not_judged_by_its_days() -> None:
+    with pytest.raises(Unreadable, match="in none of logrotate's usual files"):
+        list(turns.its_limits_are_set(**seen(), loaded=rule(), ages={}))
 
 
 def test_a_rule_whose_logs_are_all_empty_does_not_show_what_it_does() -> None:
     empty = rule(*(Handled(path(name)) for name in NAMES), packs=None)
-    assert verdict(turns.its_limits_are_set(**seen(), loaded=empty)) == "UNKNOWN"
+    assert verdict(turns.its_limits_are_set(**seen(), loaded=empty, ages=AGES)) == "UNKNOWN"
 
 
 @pytest.mark.parametrize(

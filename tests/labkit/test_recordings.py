@@ -59,6 +59,7 @@ UNREADABLE = {
     "sshds/too_many_cases": "more than 24 cases",
     "log_files/cut_off": "incomplete",
     "log_files/old_bash": "too old",
+    "ages/cut_off": "incomplete",
     "rotation/cut_off": "incomplete",
     "starters/systemctl_fails": "not been booted with systemd",
 }
@@ -384,6 +385,22 @@ def test_where_logrotate_takes_no_rule_from_a_file_it_says_why(case: str, says: 
 def test_no_rules_at_all_are_told_from_no_logrotate() -> None:
     assert read("rotation/no_rules_at_all").installed and not read("rotation/no_rules_at_all").rules
     assert not read("rotation/not_installed").installed
+
+
+def test_empty_logs_are_skipped_where_logrotate_says_so() -> None:
+    assert read("rotation/in_order").find(LOG)[0].skips_empty
+    rule, _ = read("rotation/debian12_by_days").find(LOG)
+    assert (rule.kept, rule.packs, rule.skips_empty) == (None, True, False)  # rotate -1, ifempty
+
+
+def test_the_days_of_a_rule_are_read_from_its_file() -> None:
+    assert read("ages/hand_made") == {
+        "/var/log/aiapp/*.log": 30,
+        "/var/log/plain.log": 90,  # as the first file says for all
+        '"/var/log/my app/a.log" /var/log/b.log /var/log/c.log': 14,
+    }
+    assert read("ages/debian12_by_days")["/var/log/aiapp/*.log"] == 30
+    assert read("ages/debian12_by_days")["/var/log/dpkg.log"] is None
 
 
 HOUR = 3600

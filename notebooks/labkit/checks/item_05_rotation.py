@@ -26,6 +26,7 @@ from labkit.facts.rotation import (
     Rotation,
     Rule,
     Starter,
+    ages,
     rotation,
     starters,
 )
@@ -33,8 +34,9 @@ from labkit.gather import gather
 from labkit.under_load import Outcome
 from labkit.verdict import Finding, failed, passed, unknown
 
-# The course's contract: daily, and at 100 MB; thirty kept.
-OLDEST, LARGEST, KEPT = DAY, 100 * 1024 * 1024, 30
+# The course's contract: daily, and at 100 MB; kept for thirty days, and that is not a number of files.
+OLDEST, LARGEST, DAYS_KEPT = DAY, 100 * 1024 * 1024, 30
+A_DAY_AT_MOST = 24  # rotations, where the size is looked at each hour
 # s between two runs: hourly, and the two hours that systemd may take its time where it is told so
 # (AccuracySec=1h is Debian's and Ubuntu's own, RandomizedDelaySec=1h other systems').
 SELDOM = 3 * HOUR
@@ -103,10 +105,13 @@ def _help(reason: str) -> str:
     return f"sudo logrotate --debug {CONFIGURATION}"
 
 
-@log_aspect(loaded=rotation)
-def its_limits_are_set(found: Written, loaded: Rotation) -> Iterator[Finding]:
-    """A log is put aside after a day or at 100 MB, thirty of them are kept, and they are packed."""
+@log_aspect(loaded=rotation, ages=ages)
+def its_limits_are_set(found: Written, loaded: Rotation, ages: dict[str, int | None]) -> Iterator[Finding]:
+    """A log is put aside after a day or at 100 MB, is kept for thirty days, not longer, and is packed."""
     for rule in rules_for(found, loaded).values():
+        if rule.pattern not in ages:
+            raise Unreadable(f"the rule for {rule.pattern} is in none of logrotate's usual files")
+        days = ages[rule.pattern]
         problems = []
         if rule.every is None:
             problems.append("no limit by age")
@@ -118,24 +123,29 @@ def its_limits_are_set(found: Written, loaded: Rotation) -> Iterator[Finding]:
             problems.append(f"a size of {rule.size // 1024 // 1024} MB")
         if rule.at_least:
             problems.append(f"nothing below {rule.at_least // 1024 // 1024} MB rotated, however old it is")
-        if rule.kept is None:
-            problems.append("predecessors without limit")
-        elif rule.kept < KEPT:
-            problems.append(f"{rule.kept} predecessors")
+        if days is None:
+            problems.append("no limit of days for predecessors (maxage)")
+        elif days < DAYS_KEPT:
+            problems.append(f"predecessors for {days} days")
+        elif rule.skips_empty:
+            problems.append("maxage and notifempty: while a log is empty, its predecessors stay")
+        if rule.kept is not None and rule.kept < A_DAY_AT_MOST * DAYS_KEPT:
+            problems.append(f"{rule.kept} predecessors, which in a busy time are {rule.kept} hours")
         if rule.packs is False:
             problems.append("no compression")
         if problems:
             yield failed(
                 f"the rule for {rule.pattern} has {', '.join(problems)}",
-                expected="daily, maxsize 100M, rotate 30, compress",
-                why="one limit without the other lets a busy day fill the disk, or keeps what should be gone",
-                next=f"correct {_FILE}: maxsize goes with daily, size replaces it, minsize waits for both",
+                expected="daily, maxsize 100M, rotate -1, maxage 30, compress, and no notifempty",
+                why="a busy day fills the disk or deletes what is needed, or what should be gone stays",
+                next=f"correct {_FILE}: maxsize goes with daily, size replaces it; rotate counts files, "
+                "and maxage days",
             )
         elif rule.packs is None and not any(handled.refused for handled in rule.logs):
             yield unknown(f"all logs of the rule for {rule.pattern} are empty: it does not show what it does")
         elif rule.packs and rule.every and rule.size:
             age = "daily" if rule.every == DAY else f"every {rule.every // HOUR} h"
-            yield passed(f"{age} and at {rule.size // 1024 // 1024} MB, {rule.kept} kept, packed")
+            yield passed(f"{age} and at {rule.size // 1024 // 1024} MB, kept for {days} days, packed")
 
 
 @log_aspect(loaded=rotation)

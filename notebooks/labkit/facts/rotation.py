@@ -42,6 +42,7 @@ class Rule:
     `every` is in seconds, None where age does not count. `size`: from so many bytes on a log is rotated
     without regard to its age; `at_least`: below so many it never is. `kept`: so many predecessors, None for
     all. `packs`: predecessors are compressed; None where no log shows it, since there is nothing in them.
+    `skips_empty`: a log that is empty is not rotated.
     """
 
     pattern: str
@@ -51,6 +52,7 @@ class Rule:
     kept: int | None
     packs: bool | None
     logs: tuple[Handled, ...]
+    skips_empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ _LIMIT = re.compile(
     r"|\(unlimited rotations\)|old logs are kept forever"
     r"|only log files >= (?P<at_least>\d+) bytes are rotated"
     r"|log files >= (?P<earlier>\d+) are rotated earlier"
-    r"|olddir is .+|empty log files are (not )?rotated|only log files older than \d+ days are rotated"
+    r"|olddir is .+|empty log files are (?P<skips>not )?rotated"
+    r"|only log files older than \d+ days are rotated"
     r"|old logs mailed to .+|old logs are removed( after \d+ days)?"
 )
 
@@ -118,6 +121,7 @@ def _rule(normal: str, forced: str) -> Rule:
         kept=0 if "none" in limits else int(limits["kept"]) if "kept" in limits else None,
         packs=_packs(forced),
         logs=tuple(_handled(block, forced) for block in normal.split("\nconsidering log ")[1:]),
+        skips_empty="skips" in limits,
     )
 
 
@@ -135,7 +139,9 @@ def _limits(said: str) -> dict[str, str]:
 
 
 def _packs(forced: str) -> bool | None:
-    if re.search(r"^compressing log with: |^glob finding logs to compress ", forced, re.M):
+    # The last one: with compress and delaycompress, where there is no predecessor yet.
+    shown = r"^compressing log with: |^glob finding logs to compress |^previous log \S+ does not exist$"
+    if re.search(shown, forced, re.M):
         return True
     # The names that its predecessors get tell as well, whether or not there are any.
     if re.search(r"^renaming \S+\.log\.\d+\.\w+ to .*\(rotatecount ", forced, re.M):
@@ -175,6 +181,68 @@ logrotate --debug --force {CONFIGURATION} 2>&1; echo "== forced $?\"""",
     parse_rotation,
     sudo=True,
     late=True,  # so that there is something in the logs: what is done with an empty one is often nothing
+)
+
+
+# ---- for how long it keeps ---------------------------------------------------------------------
+
+_SCRIPTS = ("prerotate", "postrotate", "firstaction", "lastaction", "preremove")
+
+
+def parse_ages(result: Result) -> dict[str, int | None]:
+    """The days of `maxage` by a rule's pattern, None where its predecessors have no limit of age.
+
+    From logrotate's files: only from 3.22 on it tells this itself.
+    """
+    text, end, _ = result.stdout.rpartition("== end")
+    if not end:
+        raise Unreadable("logrotate's files came back incomplete")
+    found: dict[str, int | None] = {}
+    everywhere: int | None = None
+    for part in re.split(r"^== file ", text, flags=re.M)[1:]:
+        name, _, lines = part.partition("\n")
+        outside, rules = _ages(lines, everywhere)
+        if name == CONFIGURATION:
+            everywhere = outside
+        found = rules | found  # a second rule for the same logs is not taken, and `aiapp.bak` comes later
+    return found
+
+
+def _ages(text: str, outside: int | None) -> tuple[int | None, dict[str, int | None]]:
+    """What a file says outside of its rules, and in each of them."""
+    rules: dict[str, int | None] = {}
+    pattern: list[str] = []
+    rule, in_script = "", False
+    for line in (row.strip() for row in text.splitlines()):
+        word = line.split()[0] if line else ""
+        age = re.match(r"maxage[\s=]+(\d+)", line)
+        if in_script:
+            in_script = word != "endscript"
+        elif word in _SCRIPTS:
+            in_script = True
+        elif line.startswith("}"):
+            rule = ""
+        elif age and rule:
+            rules[rule] = int(age[1])
+        elif age:
+            outside = int(age[1])
+        elif not rule and ("{" in line or line.startswith(("/", '"', "'", "~", "*"))):
+            before, begins, _ = line.partition("{")
+            pattern.append(before)
+            if begins:
+                rule, pattern = " ".join(" ".join(pattern).split()), []
+                rules[rule] = outside
+    return outside, rules
+
+
+ages = Fact(
+    "ages",
+    f"""for file in {CONFIGURATION} /etc/logrotate.d/*; do
+  if [[ -f $file ]]; then echo "== file $file"; cat "$file"; echo; fi
+done
+echo '== end'""",
+    parse_ages,
+    sudo=True,
 )
 
 

@@ -22,12 +22,14 @@ from lab_app.shared import Shared
 
 logger = logging.getLogger(__name__)
 
+LONGEST = 4000  # characters of a question
+
 # A name and what it brings: ("piece", {"text": …}) for each piece of an answer, then ("done", …), an Answer.
 Event = tuple[str, dict[str, Any]]
 
 
 class Question(BaseModel, extra="forbid"):
-    message: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
+    message: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST)]
     stream: bool = False
 
 

@@ -67,7 +67,10 @@ class Call:
                 # Only while something is waited for: what reads our pieces may be cancelled at any time.
                 async with asyncio.timeout_at(until):
                     stream = stream or await self.client.chat.completions.create(
-                        model=self.model, messages=self.messages, **IN_PIECES
+                        model=self.model,
+                        messages=self.messages,
+                        max_completion_tokens=self.settings.openai_max_tokens,
+                        **IN_PIECES,
                     )
                     chunk = await anext(stream, None)
                 if chunk is None:

@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     # Whose price is counted, for an address that serves models under names of its own.
     openai_priced_as: str | None = None
     openai_timeout: Annotated[float, Field(gt=0, le=600)] = 20  # seconds for a whole answer
+    openai_max_tokens: Annotated[int, Field(gt=0)] = 1000  # of an answer: so that it has a highest price
     # Without these, on a laptop: SQLite in a file, the memory of this process, and no documents to look into.
     database_url: Secret[str] | None = None  # postgresql://account:password@host/name
     redis_url: Secret[str] | None = None

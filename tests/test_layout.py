@@ -122,24 +122,6 @@ def test_the_application_does_not_know_that_there_is_a_lab() -> None:
     report(matches(under("lab_app"), r"(?i)\blabkit\b|\bvagrant\b|lab\.example|198\.51\.100|shipshape"))
 
 
-def code_lines(path: Path) -> int:
-    """Lines that hold code: not blank, no comment, no docstring."""
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    said = [
-        node.body[0]
-        for node in ast.walk(ast.parse(text(path)))
-        if isinstance(node, documented) and ast.get_docstring(node) is not None
-    ]
-    docstrings = {line for each in said for line in range(each.lineno, (each.end_lineno or 0) + 1)}
-    lines = enumerate(text(path).splitlines(), start=1)
-    return sum(bool(line.strip()) and line.strip()[0] != "#" and n not in docstrings for n, line in lines)
-
-
-def test_the_application_can_be_read_in_an_hour() -> None:
-    """At most 1,000 lines."""
-    assert sum(code_lines(path) for path in python_in("lab_app")) <= 1000
-
-
 @pytest.mark.parametrize("path", python_in("notebooks/labkit"), ids=name)
 def test_labkit_imports_nothing_of_the_application(path: Path) -> None:
     assert not {"lab_app", "vagrant", "tests"} & set(imports(path))

@@ -67,6 +67,12 @@ async def test_a_question_gets_the_models_answer_with_its_usage(model: str) -> N
     }
 
 
+async def test_an_answer_ends_where_its_highest_price_is_reached(model: str) -> None:
+    answer = (await post(model, openai_max_tokens=5)).json()
+    assert answer["usage"]["completion_tokens"] == 5
+    assert answer["answer"].startswith("You said") and len(answer["answer"]) < 20
+
+
 async def test_without_a_key_it_is_a_503_that_names_the_variable() -> None:
     assert "OPENAI_API_KEY" in assert_problem(await post(None), 503, "llm_not_configured")
 

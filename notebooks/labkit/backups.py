@@ -410,8 +410,8 @@ def files(store: Store, snapshot: str) -> list[Json]:
     ]
 
 
-def described(job: Json) -> Json | None:
-    """What a job's store says; None where this program does not know how to ask it."""
+def described(job: Json, ask: bool) -> Json | None:
+    """Where a job's store is, and with `ask` what it says: that logs in there. None for an unknown kind."""
     if "restic" not in job["tools"]:
         return None
     store = Store(job)
@@ -423,6 +423,10 @@ def described(job: Json) -> Json | None:
         "newest": None,
     }
     told |= {"count": 0, "size": None, "dumps": [], "passwords": None}
+    told |= {"shell": None, "delete": "unknown", "asked": ask}
+    told["open"] = sorted({path for path in secret_files(store) if everybody_reads(path)})
+    if not ask:
+        return told
     # Each question opens the store anew, which a password makes slow on purpose: so they go side by side.
     with ThreadPoolExecutor() as beside:
         refused = beside.submit(refuses, store)
@@ -443,7 +447,6 @@ def described(job: Json) -> Json | None:
                 str(problem) if isinstance(problem, Problem) else "restic's answer is not understood"
             )
         told |= refused.result()
-    told["open"] = sorted({path for path in secret_files(store) if everybody_reads(path)})
     return told
 
 
@@ -593,7 +596,8 @@ def public(job: Json) -> Json:
     return {name: value for name, value in job.items() if not name.startswith("_")}
 
 
-def look() -> Json:
+def look(ask: bool = False) -> Json:
+    """What is known here; with `ask`, of the stores as well."""
     found = jobs()
     makers = [job for job in found if job["kind"] == "backup"]
     return {
@@ -601,7 +605,7 @@ def look() -> Json:
         "host": socket.gethostname(),
         "state": state(),
         "jobs": [public(job) for job in found],
-        "stores": [it for it in map(described, makers) if it],
+        "stores": [it for job in makers if (it := described(job, ask))],
         "dumps": open_dumps(),
         "told": told(),
     }
@@ -729,4 +733,4 @@ def compared(
 
 def main(what: str) -> None:
     os.nice(10)  # restic works hard on purpose before it opens a store: what serves users goes first
-    print(json.dumps(exercise() if what == "exercise" else look()))
+    print(json.dumps(exercise() if what == "exercise" else look(ask=what == "stores")))

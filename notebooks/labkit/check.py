@@ -12,6 +12,7 @@ from labkit import outside
 from labkit.checks import Aspect, Context, Item, Target
 from labkit.connection import Result, Unreachable
 from labkit.facts import Fact, Unreadable
+from labkit.facts.network import interface_addresses
 from labkit.gather import Look, gather
 from labkit.outside import Answers
 from labkit.verdict import Depth, Finding, Verdict, overall, unknown
@@ -148,7 +149,8 @@ def _exercised(judged: Judged, context: Context, progress: Callable[[str], None]
     seen = [finding for finding in judged.findings if not finding.until_exercised]
     if item.exercise is None or overall(seen) is not Verdict.PASS:
         return judged
-    progress(f"exercising item {item.number}: {item.title}")
+    leaves = f" ({item.leaves})" if item.leaves else ""
+    progress(f"exercising item {item.number}: {item.title}{leaves}")
     findings = list(judged.findings)
     try:
         for finding in item.exercise(context.server, context):
@@ -174,7 +176,11 @@ def _look_from_outside(look: Look, context: Context, parts: Sequence[str]) -> An
         chat_path=target.chat_path,
         chat_key=target.chat_key,
     )
-    return outside.look(asked, context.vantage)
+    try:
+        own = look[interface_addresses]
+    except Unreadable:
+        own = ()
+    return outside.look_and_watch(asked, context.vantage, context.server, own)
 
 
 def _printed(look: Look, fact: Fact[object]) -> Result | str:

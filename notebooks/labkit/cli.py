@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Look at a server, and say for each item of the deployment checklist whether it is done.",
         epilog="Exit status: 1 if anything fails, else 2 if anything could not be looked at, else 0; "
         "64 for a wrong command line. Without HOST, the nearest labcheck.toml says which server. "
-        "No option but --exercise changes anything on it.",
+        "Without --exercise nothing is changed, and one login is all that a log has of it.",
     )
     add = parser.add_argument
     add("host", nargs="?", metavar="HOST", help="the server, as `ssh HOST` reaches it")
@@ -64,7 +65,11 @@ def _parser() -> argparse.ArgumentParser:
         help="a host that answers on every port, as proof that ports can be seen",
     )
     add("--item", type=int, nargs="+", action="extend", default=[], metavar="N", help="only these items")
-    add("--exercise", action="store_true", help="also make things happen, and put them back")
+    add(
+        "--exercise",
+        action="store_true",
+        help="also make things happen, and put them back: questions, logins that fail, a test error",
+    )
     add("--reboot", action="store_true", help="with --exercise: the server may be rebooted")
     add("--strict", action="store_true", help="count skipped items as not looked at")
     add("--json", action="store_true", help="print JSON")
@@ -81,7 +86,7 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigError("--reboot says what --exercise may do: give both")
     config = _config(options)
     status = Console(stderr=True)
-    with status.status("") as line:
+    with _one_login_each(config) as config, status.status("") as line:
         found = check.run(
             items,
             config.context(reboot=options.reboot),
@@ -95,6 +100,15 @@ def _run(options: argparse.Namespace) -> int:
     else:
         report.terminal(found, Console(highlight=False), verbose=options.verbose)
     return found.exit_status(strict=options.strict)
+
+
+@contextmanager
+def _one_login_each(config: Config) -> Iterator[Config]:
+    """The same, over one login at the server and one at the place to look from."""
+    with ExitStack() as logins:
+        server = logins.enter_context(ssh.one_login(config.server))
+        vantage = config.vantage and logins.enter_context(ssh.one_login(config.vantage))
+        yield replace(config, server=server, vantage=vantage)
 
 
 def _config(options: argparse.Namespace) -> Config:

@@ -10,10 +10,11 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +24,8 @@ ANSWER = 40.0
 """Seconds until a login shell must have answered: two hops, and a slow machine that has just started."""
 OUTPUT_LIMIT = 16 * 1024 * 1024
 """Bytes of standard output that are kept; a command that prints more is stopped."""
+PERSIST = 120
+"""Seconds that a shared login stays after its last command, should nobody end it."""
 AS_ROOT = "exec bash -c '(( EUID )) && exec sudo -n bash -s; exec bash -s'"
 """Runs a script from standard input as root, also where root logs in and there is no sudo."""
 TIMED_OUT = 124
@@ -64,13 +67,15 @@ class Connection:
     """A host as ssh knows it: a name, an alias of an ssh_config, or user@address.
 
     `config` is an ssh_config to use in place of the person's own. `fresh` opens a new TCP connection for
-    each command, also where the configuration shares one. Keys and passphrases come from the agent or from
+    each command, also where the configuration shares one; `shared` is the socket of one login for all
+    commands (see one_login). Keys and passphrases come from the agent or from
     files: nothing is ever asked. Host keys are always verified.
     """
 
     host: str
     config: Path | None = field(default=None, kw_only=True)
     fresh: bool = field(default=False, kw_only=True)
+    shared: Path | None = field(default=None, kw_only=True)
 
     def run(
         self,
@@ -123,6 +128,9 @@ class Connection:
         arguments += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=6"]
         if self.fresh:
             arguments += ["-o", "ControlMaster=no", "-o", "ControlPath=none"]
+        elif self.shared:
+            arguments += ["-o", "ControlMaster=auto", "-o", f"ControlPath={self.shared}"]
+            arguments += ["-o", f"ControlPersist={PERSIST}"]
         return [*arguments, "--", self.host, command]
 
     def _not_answered(self, result: Result, ended: _Ended) -> Unreachable:
@@ -140,6 +148,43 @@ class Connection:
                 f"try `{self.command_line()}` by hand",
             )
         return explain(result.stderr, self)
+
+
+@contextlib.contextmanager
+def one_login(connection: Connection) -> Iterator[Connection]:
+    """The same host over one login for all commands, as long as the body runs.
+
+    Whoever logs in again and again is counted: by `ufw limit`, by fail2ban, by sshd itself. Where the
+    person's configuration shares a connection, or OpenSSH cannot (on Windows), it is left as it is.
+    """
+    if os.name != "posix" or connection.fresh or _is_shared(connection):
+        yield connection
+        return
+    with tempfile.TemporaryDirectory(prefix="labcheck-") as folder:
+        socket = Path(folder, "ssh")
+        try:
+            yield replace(connection, shared=socket)
+        finally:
+            if socket.exists():
+                _ask_ssh(connection, "-o", f"ControlPath={socket}", "-O", "exit")
+
+
+def _is_shared(connection: Connection) -> bool:
+    """Whether the configuration has connections shared already; nobody is connected to."""
+    told = dict(line.partition(" ")[::2] for line in _ask_ssh(connection, "-G").splitlines())
+    shares = told.get("controlmaster", "false") not in ("false", "no")
+    return shares and told.get("controlpath", "none") != "none"
+
+
+def _ask_ssh(connection: Connection, *options: str) -> str:
+    """What ssh says without logging in; nothing where it fails."""
+    config = ["-F", str(connection.config)] if connection.config else []
+    command = ["ssh", *config, *options, "--", connection.host]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=CONNECT, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
 
 
 def stop_all() -> None:

@@ -86,7 +86,7 @@ def _ask(connection: Connection, facts: Sequence[Fact[Any]], root: bool) -> _See
     limit = 60 + sum(fact.timeout for fact in facts)
     why_missing = "the answer ended too early"
     try:
-        answer = connection.run(_reader(script, root), stdin=script, timeout=limit)
+        answer = connection.run(reader(script, root), stdin=script, timeout=limit)
     except Unreachable as problem:
         if problem.partial is None or nonce not in problem.partial.stdout:
             raise
@@ -95,7 +95,7 @@ def _ask(connection: Connection, facts: Sequence[Fact[Any]], root: bool) -> _See
     return _unframe(answer, facts, nonce, why_missing, connection.host)
 
 
-def _reader(script: str, sudo: bool) -> str:
+def reader(script: str, sudo: bool) -> str:
     """The command line: a bash that reads exactly the script from its standard input, then runs it.
 
     Read by length and as a whole, so that nothing in the script can eat the rest of it, and so that a sudo

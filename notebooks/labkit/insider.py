@@ -7,6 +7,8 @@ secrets that it reads there are used there, and not printed.
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import http.client
 import json
 import os
@@ -16,6 +18,7 @@ import ssl
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -61,7 +64,12 @@ def authorities(pid: int, told: dict[str, str]) -> str | None:
 
 
 def tracked() -> list[dict[str, Any]]:
-    """Each process that was told of a collector, and what that says to its key and no event."""
+    """Each process that was told of a collector, and of which. Nobody is asked."""
+    return [{"pid": pid, **named(urlsplit(told["SENTRY_DSN"]))} for pid, told in environments("SENTRY_DSN")]
+
+
+def taken() -> list[dict[str, Any]]:
+    """The same, and what each collector says to the key, with an empty envelope, which is no event."""
     answers: dict[tuple[str, str | None], dict[str, Any]] = {}
     found = []
     for pid, told in environments("SENTRY_DSN"):
@@ -72,11 +80,19 @@ def tracked() -> list[dict[str, Any]]:
     return found
 
 
-def knock(address: SplitResult, bundle: str | None) -> dict[str, Any]:
-    prefix, _, project = address.path.rpartition("/")
-    where = {"collector": address.hostname or "", "project": project, "status": None, "error": ""}
+def named(address: SplitResult) -> dict[str, Any]:
+    """The collector and the project in an address; `error` where it is none."""
+    where = {"collector": address.hostname or "", "project": address.path.rpartition("/")[2], "status": None}
     if address.scheme not in ("http", "https") or not address.hostname or not address.username:
         return where | {"error": "it is no address of a collector: https://key@host/project"}
+    return where | {"error": ""}
+
+
+def knock(address: SplitResult, bundle: str | None) -> dict[str, Any]:
+    prefix, _, project = address.path.rpartition("/")
+    where = named(address)
+    if where["error"] or address.hostname is None:
+        return where
     headers = {
         "X-Sentry-Auth": f"Sentry sentry_version=7, sentry_client=labcheck/1, sentry_key={address.username}",
         "Content-Type": "application/x-sentry-envelope",
@@ -230,6 +246,30 @@ def logged(folder: str) -> dict[str, str]:
     return {number: str(sum(map(Decimal, costs))) for number, costs in list(found.items())[-200:]}
 
 
+def refused() -> dict[str, int]:
+    """How many requests to each path were refused with 429, by the access logs that there still are."""
+    found: Counter[str] = Counter()
+    for folder in {told["LOG_DIR"] for _, told in environments("LOG_DIR")}:
+        for file in sorted(Path(folder).glob("*access*.log*")):
+            opened = gzip.open if file.suffix == ".gz" else open
+            with contextlib.suppress(OSError, EOFError), opened(file, "rt", errors="replace") as lines:
+                found.update(path for line in lines if (path := refusal(line)))
+    return found
+
+
+def refusal(line: str) -> str:
+    """The path of a request that this line of a log says was refused with 429; else nothing."""
+    if "429" not in line:
+        return ""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return ""
+    if not isinstance(told, dict) or 429 not in (told.get("status_code"), told.get("status")):
+        return ""
+    return str(told.get("path", ""))
+
+
 def spent() -> dict[str, Any]:
     """What the processes count, before and after; in between what the ledger holds, and what the log says."""
     told = dict(environments("DATABASE_URL"))
@@ -291,6 +331,8 @@ def main(what: str, *given: Any) -> None:
     """Print as JSON what this function finds out."""
     functions: dict[str, Callable[..., object]] = {
         "tracked": tracked,
+        "taken": taken,
+        "refused": refused,
         "send": send,
         "leaked": leaked,
         "spent": spent,

@@ -6,12 +6,13 @@ questions in one round trip. Without a vantage it runs on this computer.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -26,6 +27,7 @@ from labkit.facts.network import (
     listening_sockets,
     ssh_connection,
 )
+from labkit.watching import Watch
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -61,7 +63,7 @@ class Questions:
     ssh_port: int = 22
     ssh_ports: tuple[int, ...] = (22,)  # where an sshd listens
     accounts: tuple[str, ...] = ("root", NOBODY)  # who is named when sshd is asked what a login needs
-    tcp: tuple[int, ...] = (22, 80, 443, *CONTROL_PORTS)
+    tcp: tuple[int, ...] = (80, 443, *CONTROL_PORTS)
     udp: tuple[int, ...] = (443,)
     reference: str = ""  # a host where every port answers
     paths: tuple[str, ...] = HEALTH_PATHS
@@ -70,16 +72,9 @@ class Questions:
     chat_key: str = field(default="", repr=False)
     until_refused: bool = False  # ask there until it was one too many
     headers: dict[str, str] = field(default_factory=dict)  # to be sent with the paths
-    wanted: tuple[str, ...] = ("host_keys", "doors", "web")
-
-    @property
-    def key_type(self) -> str:
-        """One type is enough to know a host again, and every type asked is one more connection."""
-        types = {key.split()[0] for key in self.host_keys}
-        for name, short in (("ssh-ed25519", "ed25519"), ("ecdsa-sha2-nistp256", "ecdsa"), ("ssh-rsa", "rsa")):
-            if name in types:
-                return short
-        return "ed25519"
+    mark: str = ""  # what is sent to each address, for the server to see arrive
+    own: tuple[str, ...] = ()  # addresses that are known to lead to the server
+    wanted: tuple[str, ...] = ("sent", "doors", "web")
 
 
 # ---- answers -----------------------------------------------------------------------------------
@@ -98,11 +93,30 @@ class Records:
 
 
 @dataclass(frozen=True)
-class Owners:
-    """Whose SSH host key each address shows: the key, or "" where none came."""
+class Sent:
+    """What became of a mark that was sent to an address.
 
-    keys: dict[str, str]
-    visited: tuple[str, ...]  # what visitors connect to
+    `took`: somebody's port 80 took it; `answers`: somebody is there at all. `arrived`: the addresses in the
+    headers of the packets that the server saw arrive.
+    """
+
+    took: bool
+    answers: bool
+    arrived: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Owners:
+    """What became of what was sent to each address. `problem` is why the server could not watch it arrive;
+    `lost` is how many packets came too fast for it to look at."""
+
+    sent: dict[str, Sent]
+    problem: str = ""
+    lost: int = 0
+
+    def lead_here(self, own: Collection[str]) -> tuple[str, ...]:
+        """The addresses at which the server is: what was sent there arrived, at one of its `own`."""
+        return tuple(address for address, each in self.sent.items() if each.arrived & set(own))
 
 
 @dataclass(frozen=True)
@@ -269,10 +283,20 @@ def _sighted(answer: dict[str, Any], silent: list[str]) -> None:
         raise Unreadable("; ".join(reasons))
 
 
+NOT_WATCHED: Mapping[str, Any] = {
+    "problem": "the server was not asked to watch what arrives", "lost": 0, "addresses": {}
+}  # fmt: skip
+
+
 def _parse_owners(answer: dict[str, Any]) -> Owners:
-    keys: dict[str, str] = _value(answer, "host_keys")
-    _sighted(answer, [address for address, key in keys.items() if not key])
-    return Owners(keys, tuple(_value(answer, "visited")))
+    sent: dict[str, dict[str, bool]] = _value(answer, "sent")
+    watched = answer.get("watched", NOT_WATCHED)
+    found = {
+        address: Sent(each["took"], each["answers"], frozenset(watched["addresses"].get(address, ())))
+        for address, each in sent.items()
+    }
+    _sighted(answer, [address for address, each in found.items() if not each.answers and not each.arrived])
+    return Owners(found, watched["problem"], watched["lost"])
 
 
 def _parse_doors(answer: dict[str, Any]) -> Doors:
@@ -354,12 +378,14 @@ def _parse_edge(answer: dict[str, Any]) -> dict[str, str]:
 
 resolver = Question("resolver", _parse_resolver)
 authority = Question("authority", _parse_authority)
-owners = Question("owners", _parse_owners, "host_keys")
+owners = Question("owners", _parse_owners, "sent")
 doors = Question("doors", _parse_doors, "doors")
 logins = Question("logins", _parse_logins, "logins", (accounts,))
 limit = Question("limit", _parse_limit, "limit")
 website = Question("website", _parse_website, "web")
 edge = Question("edge", _parse_edge, "web")
+
+ALL_ROUTES = {"value": {"4": True, "6": True}}
 
 # What the server itself must say before it can be looked at from outside.
 NEEDS: tuple[Fact[Any], ...] = (host_keys, interface_addresses, listening_sockets, ssh_connection)
@@ -439,7 +465,8 @@ def questions(
         ssh_port=ssh_port,
         ssh_ports=tuple(sorted(sshds or {ssh_port})),
         accounts=("root", *([someone] if someone else []), NOBODY),
-        tcp=tuple(sorted({ssh_port, 80, 443, *CONTROL_PORTS, *tcp})),
+        # SSH's ports are not tried: that counts as an attempt to log in, and whoever logged in knows them.
+        tcp=tuple(sorted({80, 443, *CONTROL_PORTS, *tcp} - {ssh_port, *sshds})),
         udp=tuple(sorted({443, *udp})),
         reference=reference,
         chat_path=chat_path,
@@ -459,10 +486,38 @@ def _is_address(text: str) -> bool:
 def program(questions: Questions) -> str:
     """The probe with its questions: Python source for `python3 -`."""
     source = Path(__file__).with_name("probe.py").read_text(encoding="utf-8")
-    asked = {name: getattr(questions, name) for name in questions.__dataclass_fields__} | {
-        "key_type": questions.key_type
-    }
+    asked = {name: getattr(questions, name) for name in questions.__dataclass_fields__}
     return f"{source}\nmain(json.loads({json.dumps(json.dumps(asked))}))\n"
+
+
+def look_and_watch(
+    questions: Questions, vantage: Connection | None, server: Connection, own: Collection[str]
+) -> Answers:
+    """The same, in two round trips: first the server sees what is sent to its addresses arrive.
+
+    `own` are the addresses that the server has. Never raises.
+    """
+    rest = tuple(part for part in questions.wanted if part != "sent")
+    if not {"sent", "doors"} & set(questions.wanted):
+        return look(questions, vantage)
+    with Watch(server) as watch:
+        first = look(replace(questions, wanted=("sent",), mark=watch.mark), vantage)
+        addresses = list(first.raw.get("sent", {}).get("value", ()))
+        seen = watch.arrived(len(addresses))
+    if first.unreadable:
+        return first
+    watched = {
+        "problem": seen.problem,
+        "lost": seen.lost,
+        "addresses": {address: seen.addresses.get(number, ()) for number, address in enumerate(addresses)},
+    }
+    both = {**first.raw, "watched": watched}
+    if not rest:
+        return Answers(both)
+    with contextlib.suppress(Unreadable):
+        questions = replace(questions, own=_parse_owners({**both, "routes": ALL_ROUTES}).lead_here(own))
+    second = look(replace(questions, wanted=rest), vantage)
+    return second if second.unreadable else Answers({**second.raw, "sent": both["sent"], "watched": watched})
 
 
 def look(questions: Questions, vantage: Connection | None) -> Answers:

@@ -1,7 +1,7 @@
 """The program that looks at a server from outside: questions in as JSON, answers out as JSON, one run.
 
 It runs by `python3 -` on whatever host there is to look from, so it needs Python 3.9, dnspython, and
-OpenSSH's ssh and ssh-keyscan, and nothing of labkit. Everything that waits, waits at the same time: a run is
+OpenSSH's ssh for logins, and nothing of labkit. Everything that waits, waits at the same time: a run is
 over within about eight seconds even where nothing answers at all, and within fifteen where what does
 answer is not well, or where logins are asked about, which begins when the host keys are there.
 
@@ -35,8 +35,8 @@ Json = dict[str, Any]
 DNS_TIMEOUT = 1.2  # s, for each of two attempts
 CONNECT_TIMEOUT = 1.6  # s: a SYN is sent again after 1 s, and both may be answered
 TLS_TIMEOUT = 3.0  # s
-KEY_TIMEOUT = 6  # s: a key exchange takes a second on an idle emulated host, and all looks are made at once
 KNOCK_TIMEOUT = 8  # s, for a key exchange and one refusal after it: 2 s on a busy emulated host
+MARK_PORT = 33434  # UDP; traceroute's, where nobody answers
 TRY_TIMEOUT = 2.0  # s, for one HTTP answer: twice what is allowed
 QUOTA = 10  # requests a minute, where an answer does not say how many there may be
 MOST = 30  # requests that are sent at most, to see the one too many refused
@@ -351,27 +351,51 @@ def routes() -> dict[str, bool]:
     return found
 
 
-def ssh_host_keys(addresses: list[str], port: int, kind: str) -> dict[str, str]:
-    """The SSH host key that each address shows ("type base64"), or "" where none came."""
-    keys = dict.fromkeys(addresses, "")
-    if not addresses:
-        return keys
-    command = ["ssh-keyscan", "-T", str(KEY_TIMEOUT), "-p", str(port), "-t", kind, *addresses]
-    limit = 2 * KEY_TIMEOUT
+def send_mark(address: str, domain: str, mark: str) -> Json:
+    """Send this text to an address, in datagrams and in a request, for whoever watches there.
+
+    `took`: a server on port 80 took the request; `answers`: somebody is there at all.
+    """
+    answers = False
+    with socket.socket(
+        socket.AF_INET6 if family(address) == 6 else socket.AF_INET, socket.SOCK_DGRAM
+    ) as sock:
+        for pause in (0.0, 0.2, 0.4):
+            time.sleep(pause)
+            try:
+                sock.connect((address, MARK_PORT))
+                sock.send(mark.encode())
+            except ConnectionRefusedError:
+                answers = True
+            except OSError:
+                continue
+    connection = http.client.HTTPConnection(domain, timeout=TRY_TIMEOUT)
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL
-        )
-    except FileNotFoundError:
-        raise Unseen("ssh-keyscan is not installed where the look goes out from") from None
-    except subprocess.TimeoutExpired:
-        raise Unseen(f"ssh-keyscan did not end within {limit} s") from None
-    for line in done.stdout.splitlines():
-        words = line.split()
-        if len(words) == 3 and not line.startswith("#"):
-            host = words[0][1:].split("]")[0] if words[0].startswith("[") else words[0]
-            keys[host] = f"{words[1]} {words[2]}"
-    return keys
+        connection.sock = socket.create_connection((address, 80), CONNECT_TIMEOUT)
+        connection.sock.settimeout(TRY_TIMEOUT)
+    except OSError as error:
+        return {"took": False, "answers": answers or why(error) == "refused" or is_open(address, 443)}
+    get(connection, "/", {"User-Agent": mark})
+    connection.close()
+    return {"took": True, "answers": True}
+
+
+def is_open(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), CONNECT_TIMEOUT).close()
+    except OSError:
+        return False
+    return True
+
+
+def send_marks(addresses: list[str], domain: str, mark: str) -> dict[str, Json]:
+    """`mark-NUMBER.` to each address, by its number."""
+    with ThreadPoolExecutor(16) as pool:
+        sent = {
+            address: pool.submit(send_mark, address, domain, f"{mark}-{number}.")
+            for number, address in enumerate(addresses)
+        }
+        return {address: each.result() for address, each in sent.items()}
 
 
 def knock(address: str, port: int, account: str, known_hosts: str) -> Json:
@@ -779,27 +803,22 @@ def ask(questions: Json) -> Json:
         if "limit" in wanted:
             how = questions["chat_path"], questions["chat_key"], questions["until_refused"]
             limit = pool.submit(answer, lambda: counted(visitors or candidates, domain, *how))
-        keys: Json = {"unreadable": "not asked"}
+        sent: Json = {"unreadable": "not asked"}
+        if "sent" in wanted:
+            sent = answer(lambda: send_marks(addresses, domain, questions["mark"]))
         doors: Json = {"unreadable": "not asked"}
-        if wanted & {"host_keys", "doors"}:
-            keys = answer(lambda: ssh_host_keys(addresses, questions["ssh_port"], questions["key_type"]))
         logins = None
-        if "logins" in wanted:  # not before: key exchanges are what keeps a slow host busy
+        if "logins" in wanted:
             ports, accounts = questions["ssh_ports"], questions["accounts"]
             logins = pool.submit(answer, lambda: knocks(addresses, ports, accounts, questions["host_keys"]))
         if "doors" in wanted:
             # Only this server is scanned, never a stranger to whom a wrong record points.
-            shown = value(keys) or {}
-            own = [
-                a
-                for a in addresses
-                if shown.get(a) in questions["host_keys"] or (a in candidates and not shown.get(a))
-            ]
+            own = [address for address in addresses if address in questions["own"] or address in candidates]
             doors = answer(lambda: scan(own, tcp, udp))
         return {
             "resolver": resolver,
             "authority": authority,
-            "host_keys": keys,
+            "sent": sent,
             "doors": doors,
             "reference": elsewhere.result() if elsewhere else {"unreadable": "no reference host is named"},
             "routes": answer(routes),

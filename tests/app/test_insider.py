@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -77,7 +78,14 @@ def test_a_process_is_told_of_its_collector_and_that_takes_its_key(
     running: Running, collector: Collector
 ) -> None:
     (found,) = insider.tracked()
-    assert found == {"pid": running.pid, "collector": "127.0.0.1", "project": "7", "status": 200, "error": ""}
+    assert found == {
+        "pid": running.pid,
+        "collector": "127.0.0.1",
+        "project": "7",
+        "status": None,
+        "error": "",
+    }
+    assert insider.taken() == [{**found, "status": 200}]
     assert not collector.events  # an empty envelope is no event
 
 
@@ -138,6 +146,19 @@ def test_what_was_asked_just_before_a_restart_is_not_put_down_to_the_new_process
     insider.ask(told["DATABASE_URL"], insert.format(numbers["process_start_time_seconds"] + 0.9))
     ledger = insider.spent()["ledger"]
     assert (Decimal(ledger["since_first"]), Decimal(ledger["since_last"])) == (Decimal("0.5"), 0)
+
+
+def test_refusals_are_counted_by_path_also_in_what_was_put_aside(running: Running) -> None:
+    headers = {"Authorization": f"Bearer {USERS_KEY}"}
+    seen = [httpx2.post(f"{running.url}/api/chat", json={}, headers=headers).status_code for _ in range(11)]
+    assert seen == [422] * 10 + [429]
+    wait_until(lambda: insider.refused() == {"/api/chat": 1}, "the line of the refused request")
+    line = '{"status": %d, "path": "%s"}\n'
+    (running.log / "access-old.log.1").write_text(line % (429, "/api/chat") + "no JSON, and 429\n")
+    with gzip.open(running.log / "access-old.log.2.gz", "wt") as packed:
+        packed.write(line % (429, "/api/chat") + line % (200, "/api/chat") + line % (429, "/other"))
+    (running.log / "access-old.log.3.gz").write_bytes(b"cut off")
+    assert insider.refused() == {"/api/chat": 3, "/other": 1}
 
 
 def test_a_database_that_cannot_be_asked_says_why(running: Running) -> None:

@@ -270,7 +270,7 @@ def store_of(folder: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> Itera
             (folder / "copy").mkdir(exist_ok=True)
             (folder / "copy" / "aiapp.dump").write_bytes(b"")
             shell(str(folder / "with-restic"), "backup", str(folder / "copy"))
-        told = program.described(job(folder))
+        told = program.described(job(folder), ask=True)
         assert told is not None
         return told
 
@@ -287,6 +287,14 @@ def test_a_key_that_can_only_append_is_told_from_one_that_can_delete(store_of: A
     assert [password["ours"] for password in told["passwords"]] == [True]
 
 
+def test_a_look_logs_in_nowhere(store_of: Authorize, folder: Path, sshd: Sshd) -> None:
+    store_of("{rclone} -q serve restic --stdio --append-only {home}")
+    logins = (sshd.folder / "sshd.log").read_text().count("Accepted publickey")
+    told = program.described(job(folder), ask=False)
+    assert told is not None and (told["place"], told["asked"], told["newest"]) == ("here", False, None)
+    assert (sshd.folder / "sshd.log").read_text().count("Accepted publickey") == logins > 0
+
+
 def test_a_key_that_can_delete(store_of: Authorize) -> None:
     told = store_of("{rclone} -q serve restic --stdio {home}")
     assert (told["delete"], told["shell"], told["problem"]) == ("allowed", False, "")
@@ -298,7 +306,7 @@ def test_a_key_that_opens_a_shell(store_of: Authorize) -> None:
 
 def test_a_look_leaves_no_lock_and_no_copy(store_of: Authorize, folder: Path) -> None:
     store_of("{rclone} -q serve restic --stdio --append-only {home}")
-    program.described(job(folder))
+    program.described(job(folder), ask=True)
     locks = subprocess.run(
         [folder / "with-restic", "list", "locks", "--no-lock"], capture_output=True, text=True, timeout=60
     )

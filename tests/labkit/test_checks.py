@@ -26,11 +26,10 @@ from labkit.facts.accounts import Account, Accounts
 from labkit.facts.network import FirewallFiles, PacketFilter, Socket, SshConnection
 from labkit.facts.processes import Process, Processes, Unit, parse_processes
 from labkit.facts.supervisor import Program, ProgramFile, Supervisor
-from labkit.outside import Door, Doors, Got, Handshake, Owners, Records, Redirect, Try, Website
+from labkit.outside import Door, Doors, Got, Handshake, Owners, Records, Redirect, Sent, Try, Website
 from labkit.verdict import Finding, overall
 
 TARGET = Target(host="server", domain="app.lab.example")
-OURS, OTHERS = "ssh-ed25519 OURS", "ssh-ed25519 OTHERS"
 IPV4, IPV6 = "198.51.100.10", "2001:db8:100::10"
 
 
@@ -78,20 +77,37 @@ def test_a_stale_answer_in_the_resolver_fails() -> None:
     assert verdict(domain.the_world_has_heard((RIGHT,), replace(RIGHT, ttl=3))) == "PASS"
 
 
+OWN = "10.0.0.5"  # the server's own address behind a provider's translation
+HERE = Sent(took=True, answers=True, arrived=frozenset({OWN}))
+ELSEWHERE = Sent(took=True, answers=True)
+ROUTED = Sent(took=True, answers=True, arrived=frozenset({"198.51.100.99"}))  # through this server to another
+SHUT = Sent(took=False, answers=True)
+SILENT = Sent(took=False, answers=False)
+
+
 @pytest.mark.parametrize(
-    ("keys", "own", "expected"),
+    ("ipv4", "ipv6", "own", "expected"),
     [
-        ({IPV4: OURS, IPV6: OURS}, (), "PASS"),  # behind NAT: the server itself knows neither address
-        ({IPV4: OURS, IPV6: OTHERS}, (IPV4, IPV6), "FAIL"),
-        ({IPV4: OURS, IPV6: ""}, (IPV4, IPV6), "PASS"),
-        ({IPV4: OURS, IPV6: ""}, (IPV4,), "FAIL"),
+        (HERE, HERE, (OWN,), "PASS"),  # behind NAT: the server itself knows neither address
+        (HERE, ELSEWHERE, (OWN,), "FAIL"),
+        (HERE, ROUTED, (OWN,), "FAIL"),
+        (HERE, SILENT, (OWN,), "FAIL"),
+        (HERE, SHUT, (OWN,), "UNKNOWN"),  # perhaps it is, and the provider lets nothing through but 443/tcp
+        (HERE, SHUT, (OWN, IPV6), "PASS"),
+        (HERE, SILENT, (OWN, IPV6), "PASS"),
     ],
 )
-def test_whose_an_address_is_follows_from_its_host_key(
-    keys: dict[str, str], own: tuple[str, ...], expected: str
+def test_whose_an_address_is_follows_from_what_arrives(
+    ipv4: Sent, ipv6: Sent, own: tuple[str, ...], expected: str
 ) -> None:
-    owners = Owners(keys, (IPV4, IPV6))
-    assert verdict(domain.each_address_is_this_server((RIGHT,), RIGHT, owners, {}, (OURS,), own)) == expected
+    owners = Owners({IPV4: ipv4, IPV6: ipv6})
+    assert verdict(domain.each_address_is_this_server((RIGHT,), RIGHT, owners, {}, own)) == expected
+
+
+def test_a_server_that_could_not_watch_calls_no_address_anothers() -> None:
+    for owners in (Owners({IPV4: HERE, IPV6: ELSEWHERE}, problem="only root may see"),
+                   Owners({IPV4: HERE, IPV6: ELSEWHERE}, lost=3)):  # fmt: skip
+        assert verdict(domain.each_address_is_this_server((RIGHT,), RIGHT, owners, {}, (OWN,))) == "UNKNOWN"
 
 
 @pytest.mark.parametrize(
@@ -103,8 +119,8 @@ def test_whose_an_address_is_follows_from_its_host_key(
     ],
 )
 def test_a_network_in_front_is_unknown_and_named(records: Records, edge: dict[str, str], name: str) -> None:
-    owners = Owners({}, ())
-    findings = list(domain.each_address_is_this_server((records,), records, owners, edge, (OURS,), ()))
+    owners = Owners({})
+    findings = list(domain.each_address_is_this_server((records,), records, owners, edge, ()))
     assert verdict(findings) == "UNKNOWN" and name in findings[0].saw
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +63,18 @@ def test_a_server_that_is_off_is_2_with_one_sentence(sshd: Sshd) -> None:
     as_json = labcheck("server", "-F", str(config), "--domain", "app.invalid", "--item", "7", "9", "--json")
     assert as_json.returncode == 2
     assert [each["verdict"] for each in json.loads(as_json.stdout)["items"]] == ["UNKNOWN", "UNKNOWN"]
+
+
+def test_a_look_is_one_login_and_leaves_nothing_else_in_the_log(sshd: Sshd) -> None:
+    log = sshd.folder / "sshd.log"
+    before = len(log.read_text().splitlines())
+    done = labcheck("server", "-F", str(sshd.config()), "--domain", "app.invalid", "--json")
+    assert len(json.loads(done.stdout)["items"]) == 15
+    said = log.read_text().splitlines()[before:]
+    assert sum(line.startswith("Accepted publickey for ") for line in said) == 1
+    known = r"Accepted publickey for |Received disconnect from |Disconnected from user "
+    assert [line for line in said if not re.match(known, line)] == []
+    assert not list(Path(tempfile.gettempdir()).glob("labcheck-*"))
 
 
 def test_a_mistyped_host_is_2_with_one_sentence() -> None:

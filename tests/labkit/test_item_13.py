@@ -12,7 +12,6 @@ from labkit.checks import Target
 from labkit.checks import item_13_limits as limits
 from labkit.checks.application import serving
 from labkit.connection import Result
-from labkit.facts import Unreadable
 from labkit.facts.accounts import Account, Accounts
 from labkit.facts.network import Socket
 from labkit.facts.processes import Process, Processes
@@ -34,33 +33,30 @@ def verdict(findings: Iterable[Finding]) -> str:
     return overall(findings).value
 
 
-# ---- one question ------------------------------------------------------------------------------
+# ---- without asking ----------------------------------------------------------------------------
+
+
+def test_a_refusal_in_the_logs_passes_and_none_leaves_it_to_the_exercise() -> None:
+    (refused,) = limits.somebody_was_refused({"/api/chat": 3, "/other": 9}, target=TARGET)
+    assert refused.verdict.value == "PASS" and refused.detail == "3 in its logs"
+    for none in ({}, {"/other": 9}):
+        (finding,) = limits.somebody_was_refused(none, target=TARGET)
+        assert finding.verdict.value == "UNKNOWN" and finding.until_exercised
 
 
 @pytest.mark.parametrize(
     ("answer", "expected", "says"),
     [
-        (counted(401, **TOLD), "PASS", "allows 10 requests"),
-        (counted(422, x_ratelimit_limit="20"), "PASS", "allows 20 requests"),
-        (counted(429, **REFUSAL), "PASS", "allows 10 requests"),
-        (counted(429, retry_after="5"), "PASS", "refuses requests with 429"),
-        (counted(429, **TOLD), "FAIL", "does not say when to come back"),
         (counted(None, "refused"), "FAIL", "cannot be asked over https: refused"),
         (counted(404), "UNKNOWN", "no path that takes questions"),
-        (counted(502), "UNKNOWN", "status 502"),
-        (counted(401), "UNKNOWN", "does not say whether there is a limit"),
-        (counted(200), "UNKNOWN", "does not say whether there is a limit"),
+        (counted(405), "UNKNOWN", "no path that takes questions"),
     ],
 )
-def test_what_one_answer_tells(answer: Counted, expected: str, says: str) -> None:
-    (finding,) = limits.a_limit_is_told((answer,), target=TARGET)
+def test_where_the_first_question_is_not_taken_no_limit_is_judged(
+    answer: Counted, expected: str, says: str
+) -> None:
+    (finding,) = limits.how_far_it_goes((answer,), TARGET)
     assert finding.verdict.value == expected and says in finding.saw
-
-
-def test_an_answer_that_tells_nothing_leaves_it_to_the_exercise() -> None:
-    (silent,) = limits.a_limit_is_told((counted(401),), target=TARGET)
-    (down,) = limits.a_limit_is_told((counted(502),), target=TARGET)
-    assert silent.until_exercised and not down.until_exercised
 
 
 # ---- what the processes share ------------------------------------------------------------------
@@ -213,8 +209,3 @@ def test_whose_count_was_used_is_said() -> None:
 )
 def test_another_client_must_not_be_refused_together_with_the_first(answer: Counted, expected: str) -> None:
     assert limits.somebody_else(answer).verdict.value == expected
-
-
-def test_a_name_without_an_address_is_unknown() -> None:
-    with pytest.raises(Unreadable):
-        list(limits.a_limit_is_told((), target=TARGET))

@@ -43,7 +43,7 @@ def where(found: tuple[Tracked, ...], running: Processes = THREE) -> list[Findin
 
 
 def key(found: tuple[Tracked, ...]) -> list[Finding]:
-    return list(item.the_collector_takes_their_key(found, THREE, SOCKETS, KNOWN, target=TARGET))
+    return list(item.the_collector_takes_their_key(found, {800, 801, 802}))
 
 
 def verdict(findings: Iterable[Finding]) -> str:

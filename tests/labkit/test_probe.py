@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 from labkit import outside, probe
-from labkit.connection import Result
+from labkit.connection import Connection, Result
 from labkit.facts import Unreadable
 from labkit.outside import NOBODY, Answers, Questions
+from labkit.watching import Watch
 
 from tests import needed
-from tests.labkit.sshd import MAY, Sshd, free_port
+from tests.labkit.sshd import MAY, MAY_NOT, Sshd, free_port
 
 HERE = Path(__file__).parent
 ADDRESSES = ("127.0.0.1", "::1")
@@ -119,16 +120,43 @@ def test_without_a_network_nothing_is_said_to_be_closed() -> None:
     assert not answers[outside.doors].proven
 
 
-def test_a_host_key_scan_that_does_not_end_is_no_answer_and_no_fault_of_the_server(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stuck = tmp_path / "ssh-keyscan"
-    stuck.write_text("#!/bin/sh\nexec sleep 30\n")
-    stuck.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(probe, "KEY_TIMEOUT", 0.2)
-    with pytest.raises(probe.Unseen, match="did not end"):
-        probe.ssh_host_keys(["127.0.0.1"], 22, "ed25519")
+# ---- what arrives ------------------------------------------------------------------------------
+
+
+def test_the_server_sees_what_is_sent_to_each_of_its_addresses(shared: Connection) -> None:
+    with Watch(shared) as watch:
+        sent = probe.send_marks([*ADDRESSES, "127.0.0.2"], "app.lab.example", watch.mark)
+        seen = watch.arrived(3)
+    assert (seen.problem, seen.lost) == ("", 0)
+    assert seen.addresses == {number: {address} for number, address in enumerate(sent)}
+    watched = {"problem": "", "lost": 0, "addresses": dict(zip(sent, seen.addresses.values(), strict=True))}
+    routes = {"value": {"4": True, "6": True}}
+    answers = Answers({"sent": {"value": sent}, "watched": watched, "routes": routes, "reference": {}})
+    assert answers[outside.owners].lead_here(ADDRESSES) == ADDRESSES
+
+
+def test_what_is_sent_elsewhere_does_not_arrive(shared: Connection) -> None:
+    with Watch(shared) as watch:
+        sent = probe.send_marks(["192.0.2.1"], "app.lab.example", watch.mark)
+        assert watch.arrived(1).addresses == {}
+    assert not sent["192.0.2.1"]["took"]
+
+
+def test_who_may_not_become_root_cannot_watch(sshd: Sshd) -> None:
+    with Watch(sshd.connection(User=MAY_NOT)) as watch:
+        seen = watch.arrived(1)
+    assert seen.problem == "what arrives at the server, only root may see"
+
+
+def test_a_server_that_is_off_cannot_watch(sshd: Sshd) -> None:
+    with Watch(sshd.connection(Port=str(free_port()))) as watch:
+        seen = watch.arrived(1)
+    assert "the connection was refused" in seen.problem
+
+
+def test_a_request_is_taken_where_port_80_is_open_and_nothing_else_is(ask: Ask) -> None:
+    sent = ask(wanted=("sent",), mark="labcheck-1").raw["sent"]["value"]
+    assert sent == {address: {"took": True, "answers": True} for address in ADDRESSES}
 
 
 # ---- how often ---------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ ITEMS = range(1, 16)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-mutants", action="store_true", help="every mutant, not one for each item")
+    parser.addoption("--many-looks", action="store_true", help="a hundred looks of labcheck, not five")
     parser.addoption(
         "--share", type=part, default=(1, 1), metavar="1/2", help="of the mutants' servers, this part alone"
     )
@@ -127,9 +128,12 @@ def must(connection: Connection, command: str, timeout: float = 120) -> str:
 
 @pytest.fixture
 def other_configuration(target: config.Config, tmp_path: Path) -> Callable[..., Path]:
-    """A labcheck.toml for the same machine, reached in another way: `user` and `key` of the server's Host."""
+    """A labcheck.toml for the same machine, reached in another way: `user` and `key` of the server's Host.
 
-    def write(*, user: str = "", key: Path | None = None) -> Path:
+    `vantage`: whether it is looked from there, or from this computer.
+    """
+
+    def write(*, user: str = "", key: Path | None = None, vantage: bool = True) -> Path:
         assert target.server.config
         ssh_config = target.server.config.read_text(encoding="utf-8")
         # Without the shared connection, which would let anyone in who comes after the first.
@@ -154,8 +158,12 @@ def other_configuration(target: config.Config, tmp_path: Path) -> Callable[..., 
         toml = tmp_path / "labcheck.toml"
         toml.write_text(
             f'[target]\nhost = "stranger"\nssh_config = "{path}"\ndomain = "{target.target.domain}"\n'
-            f'[vantage]\nhost = "internet"\nname = "{target.target.vantage}"\n'
-            f'reference = "{target.target.reference}"\n',
+            + (
+                f'[vantage]\nhost = "internet"\nname = "{target.target.vantage}"\n'
+                f'reference = "{target.target.reference}"\n'
+                if vantage
+                else ""
+            ),
             encoding="utf-8",
         )
         return toml

@@ -166,10 +166,36 @@ def test_where_the_vantage_has_no_network_the_outside_is_unknown_and_the_inside_
     vantage_without_network: None,
 ) -> None:
     # The other half of 10, 11 and 14 is there, too: the pager, the store, the collector.
-    inside, outside = (5, 7, 8, 9, 15), (*OUTSIDE, 4, 6, 12, 13)
+    inside, outside = (5, 7, 8, 9, 12, 15), (*OUTSIDE, 4, 6, 13)
     said = run_labcheck("--item", *map(str, (*inside, *outside)))
     assert said.exit_status == 2, said.text
     for number in outside:
         assert said.verdict(number) == "UNKNOWN", said.words(number)
     for number in inside:
         assert said.verdict(number) == "PASS", said.words(number)
+
+
+COUNTED = """\
+log=$(mktemp)
+sudo journalctl -u ssh --since "@%d" -o short > "$log"
+grep -c 'Accepted publickey' "$log"
+for mode in normal aggressive; do
+  fail2ban-regex "$log" "sshd[mode=$mode]" | sed -n 's/^Lines: .* \\([0-9]*\\) matched.*/\\1/p'
+done
+sudo fail2ban-client get sshd banip
+rm "$log"
+"""
+"""How many logins there were, and how many lines fail2ban's filter would count, as Debian ships it."""
+
+
+def test_a_look_is_one_login_and_nobody_counts_it(
+    server: Connection, other_configuration: Callable[..., Path], pytestconfig: pytest.Config
+) -> None:
+    looks = 100 if pytestconfig.getoption("--many-looks") else 5
+    elsewhere = other_configuration(vantage=False)
+    begin = int(must(server, "date +%s"))
+    for _ in range(looks):
+        said = run_labcheck(configuration=elsewhere)
+        assert said.verdict(12) == "PASS", said.words(12)
+    logins, normal, aggressive, *banned = must(server, COUNTED % begin).split()
+    assert (int(logins), int(normal), int(aggressive), banned) == (looks, 0, 0, [])

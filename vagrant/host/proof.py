@@ -192,7 +192,8 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]
 
     `kind`: the tests of this kind of machine.
 
-    `every`: all mutants, not one for each item of the checklist, and the chapters again with every cell, not
+    `every`: all mutants, not one for each item of the checklist, a hundred looks where five are enough from
+    day to day, and the chapters again with every cell, not
     with those alone that do something. What they leave is the finished server.
     """
     notebooks = [str(path.relative_to(checkout)) for path in chapters.files(checkout)]
@@ -219,7 +220,7 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]
         Stage("after-again", "what they leave", (*tests, "tests/vm/test_2_finished.py", "-k", "both_depths"),
               start=finished, patient=not every, beside=True),
         Stage("finished", "the finished server, and what cannot be seen of it",
-              (*tests, "tests/vm/test_2_finished.py"), start=finished),
+              (*tests, "tests/vm/test_2_finished.py", *(("--many-looks",) if every else ())), start=finished),
         Stage("rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished),
         *mutants,
         Stage("off", "a server that is off, and on again", (*tests, "tests/vm/test_5_off.py"), start=finished,

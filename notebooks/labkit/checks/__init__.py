@@ -107,7 +107,8 @@ class Item:
     """One line of the deployment checklist.
 
     `title` is the checklist's own wording, `short` the name in a table. `chapter` is a notebook's name
-    without .ipynb, and `section` the heading in it.
+    without .ipynb, and `section` the heading in it. `leaves` says what stays in logs of the exercise that
+    somebody may count: it is announced.
     """
 
     number: int
@@ -117,3 +118,4 @@ class Item:
     section: str
     aspects: tuple[Aspect, ...]
     exercise: Exercise | None = None
+    leaves: str = ""

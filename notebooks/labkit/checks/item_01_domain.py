@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from labkit import outside
 from labkit.checks import Item, Target, aspect
-from labkit.facts.network import host_keys, interface_addresses
-from labkit.outside import Owners, Records
+from labkit.facts.network import interface_addresses
+from labkit.outside import Owners, Records, Sent
 from labkit.verdict import Finding, failed, passed, unknown
 
+NOT_SENT = Sent(took=False, answers=False)
 _WHY = "visitors, and the authority that issues the certificate, go where the name leads"
 
 # Published by these networks: https://www.cloudflare.com/ips/ and https://api.fastly.com/public-ip-list
@@ -114,43 +115,52 @@ def the_world_has_heard(authority: tuple[Records, ...], resolver: Records) -> It
 
 @aspect(
     authority=outside.authority, resolver=outside.resolver, owners=outside.owners, edge=outside.edge,
-    own_keys=host_keys, own_addresses=interface_addresses,
+    own_addresses=interface_addresses,
 )  # fmt: skip
 def each_address_is_this_server(
     authority: tuple[Records, ...],
     resolver: Records,
     owners: Owners,
     edge: dict[str, str],
-    own_keys: tuple[str, ...],
     own_addresses: tuple[str, ...],
 ) -> Iterator[Finding]:
-    """The SSH host key at each address is this connection's, so address translation does not matter."""
+    """What is sent to each address arrives at this server, as it sees for itself, or the address is its own.
+
+    So address translation does not matter.
+    """
     everyone = (*authority, resolver)
     given = list(dict.fromkeys(a for item in everyone for a in (*item.ipv4, *item.ipv6)))
     network = next((name for item in everyone if (name := content_network(item, edge))), "")
     for address in given:
-        key = owners.keys.get(address, "")
-        if key in own_keys:
-            yield passed(f"{address} is this server, by its SSH host key")
+        sent = owners.sent.get(address, NOT_SENT)
+        if sent.arrived & set(own_addresses):
+            yield passed(f"{address} is this server: what is sent there arrives here")
         elif network:
             yield unknown(
                 f"{address} belongs to {network}, a network in front: what stands behind it cannot be seen"
             )
-        elif key:
+        elif address in own_addresses:
+            yield passed(f"{address} is on this server's own interface")
+        elif owners.problem or owners.lost:
+            yield unknown(owners.problem or "more arrives at this server than could be looked through")
+        elif sent.took or sent.arrived:
             yield failed(
-                f"{address} is another host: its SSH host key is not this server's",
+                f"{address} is another host: what it takes does not arrive here",
                 expected="addresses of this server and of no other",
                 why=_WHY,
                 next="correct the record of this address at your DNS provider",
             )
-        elif address in own_addresses:
-            yield passed(f"{address} is on this server's own interface")
+        elif sent.answers:
+            yield unknown(
+                f"{address} answers, and takes nothing by which this server could know that it is meant",
+                next="let 80/tcp in: it is needed for the redirect to https as well",
+            )
         else:
             yield failed(
-                f"nobody at {address} shows this server's SSH host key, and it is on none of its interfaces",
+                f"nobody at {address} answers, and it is on none of this server's interfaces",
                 expected="addresses of this server and of no other",
                 why=_WHY,
-                next="correct the record; if it is right, open SSH to the place that you look from",
+                next="correct the record of this address at your DNS provider",
             )
 
 

@@ -1,5 +1,7 @@
 """Item 11: what happened on this server is copied off it, can be brought back, and somebody is told if not.
 
+The look logs in nowhere: it sees what makes the copies, where they go, and who is told. The exercise asks the
+store what it has and what it would let this server do, then has a copy made and brings it back.
 The lab's chapter is 09_backups, section "Backups".
 """
 
@@ -17,7 +19,7 @@ from labkit.checks.application import processes_of_app
 from labkit.connection import AS_ROOT, Connection
 from labkit.facts import Unreadable
 from labkit.facts.accounts import Accounts, accounts
-from labkit.facts.backups import Backups, Job, Rule, Store, backups, program
+from labkit.facts.backups import Backups, Job, Rule, Store, backups, parse_backups, program
 from labkit.facts.network import Socket, listening_sockets
 from labkit.facts.processes import Processes, processes
 from labkit.verdict import Finding, failed, passed, skipped, unknown
@@ -218,7 +220,7 @@ def they_can_be_opened_without_the_server(found: Backups) -> Iterator[Finding]:
                 next=f"sudo chmod 600 {path}, and then a new one",
             )
         if store.passwords is None:
-            continue  # the store's own problem has been told
+            continue  # nobody asked it, or its problem has been told
         others = sorted({it.host for it in store.passwords if not it.ours and it.host != found.host})
         if others:
             yield passed(f"a second password opens the store, made on {others[0]}")
@@ -384,7 +386,11 @@ class Outcome:
 
 
 def a_backup_comes_back(server: Connection, ctx: Context) -> Iterator[Finding]:
-    """The server's own job makes one now; its dumps go into a scratch database, and are compared."""
+    """What the store says; then the server's own job makes a copy, which is compared with what is here."""
+    found = parse_backups(server.run(AS_ROOT, stdin=program("stores"), timeout=TIME_LIMIT))
+    yield from the_newest_is_fresh_and_full(found)
+    yield from the_server_cannot_delete_them(found)
+    yield from they_can_be_opened_without_the_server(found)
     done = server.run(AS_ROOT, stdin=program("exercise"), timeout=TIME_LIMIT)
     if done.exit_status != 0:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
@@ -452,8 +458,6 @@ ITEM = Item(
     aspects=(
         they_are_made,
         they_are_elsewhere,
-        the_newest_is_fresh_and_full,
-        the_server_cannot_delete_them,
         they_can_be_opened_without_the_server,
         no_dump_lies_open,
         somebody_is_told,

@@ -1,11 +1,12 @@
 """Item 12: nobody gets in over SSH with a password, and root not at all.
 
-Two looks must agree. From outside, one attempt with the method `none` for each kind of account says what the
-running sshd offers. On the server, sshd itself says what its files mean for every account and address that
-they tell apart: drop-ins, Match blocks and its command line included. Where the two differ, or where a file
-is younger than what sshd has read, what runs is not what is written.
+On the server, sshd itself says what its files mean for every account and address that they tell apart:
+drop-ins, Match blocks and its command line included; and whether a file is younger than what it has read.
+The exercise tries: from outside, one attempt with the method `none` for each kind of account says what the
+running sshd offers. Where the two differ, what runs is not what is written.
 
-Each look leaves three failed logins in the server's log. The lab's chapter is 06_security, section "SSH".
+The look leaves nothing but its own login in the server's log, the exercise three failed ones at each address
+and port. The lab's chapter is 06_security, section "SSH".
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from labkit import outside
-from labkit.checks import Item, Target, aspect
+from labkit.checks import Context, Item, Target, aspect
+from labkit.connection import Connection
 from labkit.facts import Unreadable
 from labkit.facts.accounts import Accounts, accounts
 from labkit.facts.network import Socket, listening_sockets
 from labkit.facts.ssh import PASSWORDS, Asked, Sshd, Sshds, sshds
+from labkit.gather import gather
 from labkit.outside import Knock
 from labkit.verdict import Finding, failed, passed, unknown
 
@@ -81,7 +84,6 @@ def judged(
             yield f"by its files, {called(ports)} has {word}{whom(wrong, every, known)}"
 
 
-@aspect(knocks=outside.logins)
 def nobody_is_offered_a_password(knocks: tuple[Knock, ...], target: Target) -> Iterator[Finding]:
     """The running sshd offers neither of the methods that end in a password, whoever knocks from outside."""
     answered = [item for item in knocks if item.offered]
@@ -183,12 +185,12 @@ def it_has_read_its_files(found: Sshds, sockets: tuple[Socket, ...]) -> Iterator
                 next=_RELOAD,
             )
         elif sshd.changed:
-            yield unknown(f"{sshd.changed[0]} changed, perhaps after {called(ports)} read it", next=_RELOAD)
+            saw = f"{sshd.changed[0]} changed, perhaps after {called(ports)} read it"
+            yield unknown(saw, next=_RELOAD, until_exercised=True)
         else:
             yield passed("it has read its files since they changed")
 
 
-@aspect(found=sshds, sockets=listening_sockets, knocks=outside.logins)
 def what_is_offered_is_what_is_written(
     found: Sshds, sockets: tuple[Socket, ...], knocks: tuple[Knock, ...]
 ) -> Iterator[Finding]:
@@ -218,6 +220,19 @@ def what_is_offered_is_what_is_written(
         )
 
 
+# ---- exercise ----------------------------------------------------------------------------------
+
+
+def it_offers_what_it_says(server: Connection, ctx: Context) -> Iterator[Finding]:
+    """Three kinds of account try to log in from outside, with the method `none`, and hear what they need."""
+    target = ctx.target
+    look = gather(server, [*outside.NEEDS, accounts, sshds])
+    asked = outside.questions(look, domain=target.domain, reference=target.reference, wanted=("logins",))
+    knocks = outside.look(asked, ctx.vantage)[outside.logins]
+    yield from nobody_is_offered_a_password(knocks, target)
+    yield from what_is_offered_is_what_is_written(look[sshds], look[listening_sockets], knocks)
+
+
 ITEM = Item(
     number=12,
     title="SSH password auth disabled",
@@ -225,10 +240,10 @@ ITEM = Item(
     chapter="06_security",
     section="SSH",
     aspects=(
-        nobody_is_offered_a_password,
         no_file_lets_a_password_in,
         root_does_not_log_in,
         it_has_read_its_files,
-        what_is_offered_is_what_is_written,
     ),
+    exercise=it_offers_what_it_says,
+    leaves="three logins that fail, at each address and port",
 )

@@ -1,9 +1,9 @@
 """Item 13: who asks too often is refused, whichever process he meets and wherever he claims to come from.
 
-The look sends one empty question, which costs nothing and is counted all the same: its answer says whether
-there is a limit. Where it says nothing, only the exercise can tell: it asks, as the same client, until it was
-once too often. That client may ask again a minute later; without a key in labcheck.toml it is nobody's but
-the address that is looked from. The lab's chapter is 06_security, section "Rate limit".
+The look asks nothing: the access logs say whether somebody has been refused. Where nobody has, only the
+exercise can tell: it asks, as the same client, until it was once too often, with empty questions, which cost
+nothing and are counted all the same. That client may ask again a minute later; without a key in labcheck.toml
+it is nobody's but the address that is looked from. The lab's chapter is 06_security, section "Rate limit".
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from labkit.checks.application import called, processes_of_app, serving
 from labkit.connection import Connection
 from labkit.facts import Unreadable
 from labkit.facts.accounts import Accounts, accounts
+from labkit.facts.insider import refusals
 from labkit.facts.network import Socket, listening_sockets
 from labkit.facts.processes import Processes, processes
 from labkit.facts.stores import Store, shared_stores
@@ -40,36 +41,15 @@ def _as_whom(target: Target) -> str:
     return "with the key from labcheck.toml" if target.chat_key else "without a key"
 
 
-@aspect(answers=outside.limit)
-def a_limit_is_told(answers: tuple[Counted, ...], target: Target) -> Iterator[Finding]:
-    """The answer to one empty question has the fields that a limit adds, or is the refusal itself."""
-    if not answers:
-        raise Unreadable(f"{target.domain} has no address to ask at")
-    answer, path = answers[0], target.chat_path
-    if answer.error:
-        yield failed(
-            f"{path} cannot be asked over https: {answer.error}",
-            expected=f"{path} answers through the proxy, and says how often one may ask",
-            why=_WHY,
-            next="first the application, then Caddy in front of it",
-        )
-    elif answer.status == 429 and "retry-after" not in answer.fields:
-        yield no_time_to_come_back(path)
-    elif answer.quota:
-        yield passed(f"{path} allows {answer.quota} requests before it refuses, by its own account")
-    elif answer.status == 429:
-        yield passed(f"{path} refuses requests with 429 and Retry-After")
-    elif answer.status in (404, 405):
-        yield unknown(
-            f"{path} is no path that takes questions (status {answer.status})",
-            next='name the right one in labcheck.toml: [chat] path = "…"',
-        )
-    elif answer.status is None or answer.status >= 500:
-        yield unknown(f"{path} answers with status {answer.status}, before anything is counted")
+@aspect(told=refusals)
+def somebody_was_refused(told: dict[str, int], target: Target) -> Iterator[Finding]:
+    """The access logs have a request to the path that was one too many. Nobody is asked for it."""
+    if count := told.get(target.chat_path):
+        yield passed(f"{target.chat_path} has refused requests with 429", detail=f"{count} in its logs")
     else:
         yield unknown(
-            f"an answer of {path} (status {answer.status}) does not say whether there is a limit",
-            next="see whether it refuses: labcheck --item 13 --exercise",
+            f"no log has a request to {target.chat_path} that was refused with 429",
+            next="see whether one is: labcheck --item 13 --exercise",
             until_exercised=True,
         )
 
@@ -155,7 +135,19 @@ def how_far_it_goes(answers: Sequence[Counted], target: Target) -> Iterator[Find
     """What came of asking until it was once too often, and of claiming to be somebody else after that."""
     plain = [answer for answer in answers if not answer.forged]
     allowed, how = plain[0].quota or QUOTA, f"{target.chat_path} {_as_whom(target)}"
-    if error := next((answer.error for answer in answers if answer.error), ""):
+    if answers[0].error:
+        yield failed(
+            f"{target.chat_path} cannot be asked over https: {answers[0].error}",
+            expected=f"{target.chat_path} answers through the proxy",
+            why=_WHY,
+            next="first the application, then the proxy in front of it",
+        )
+    elif answers[0].status in (404, 405):
+        yield unknown(
+            f"{target.chat_path} is no path that takes questions (status {answers[0].status})",
+            next='name the right one in labcheck.toml: [chat] path = "…"',
+        )
+    elif error := next((answer.error for answer in answers if answer.error), ""):
         yield unknown(f"{target.chat_path} stopped answering: {error}")
     elif plain[-1].status == 429:
         if "retry-after" not in plain[-1].fields:
@@ -249,6 +241,6 @@ ITEM = Item(
     short="Rate limit",
     chapter="06_security",
     section="Rate limit",
-    aspects=(a_limit_is_told, the_processes_count_together),
+    aspects=(somebody_was_refused, the_processes_count_together),
     exercise=one_too_many_is_refused,
 )

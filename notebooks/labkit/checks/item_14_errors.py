@@ -1,7 +1,7 @@
 """Item 14: an error that nobody expected is told to somebody, and what was in it to nobody.
 
-The look asks what each process was told, and has the collector look at its key with an empty envelope, which
-is no event. The exercise sends one test error as the application would (labcheck.toml: [errors] send), and
+The look asks what each process was told. The exercise has the collector look at its key, with an empty
+envelope, which is no event; sends one test error as the application would (labcheck.toml: [errors] send); and
 asks the collector for it ([errors] event: a command that prints an event of this id as JSON).
 The lab's chapter is 08_errors_and_cost, section "Errors".
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from labkit.checks import Context, Item, Target, aspect
@@ -76,17 +76,23 @@ def _all(number: int) -> str:
     return "the process was" if number == 1 else f"all {number} processes were"
 
 
-@aspect(told=tracking, running=processes, sockets=listening_sockets, known=accounts)
+@aspect(told=tracking)
+def each_address_is_a_collectors(told: tuple[Tracked, ...]) -> Iterator[Finding]:
+    """What the processes were told is an address of a collector at all."""
+    for error in sorted({place.error for place in told} - {""}):
+        yield failed(
+            f"the address in SENTRY_DSN: {error}",
+            expected="https://key@host/project",
+            why="what cannot be handed over is dropped, and nobody is told",
+            next="copy SENTRY_DSN from the project's settings again, and restart the application",
+        )
+
+
 def the_collector_takes_their_key(
-    told: tuple[Tracked, ...],
-    running: Processes,
-    sockets: tuple[Socket, ...],
-    known: Accounts,
-    target: Target,
+    told: tuple[Tracked, ...], serving_pids: Collection[int]
 ) -> Iterator[Finding]:
     """An empty envelope, sent with the key and the certificates that the process itself goes by, is taken."""
-    found = serving(processes_of_app(running, sockets, known, target), sockets)
-    asked = [place for process in found if (place := _of(process, told))]
+    asked = [place for place in told if place.pid in serving_pids]
     seen = {(place.collector, place.status, place.error) for place in asked}
     for name, status, error in sorted(seen, key=str):
         if error:
@@ -197,6 +203,8 @@ def a_test_error_arrives(server: Connection, ctx: Context) -> Iterator[Finding]:
     place = next((it for process in found if (it := _of(process, look[tracking]))), None)
     if place is None:
         raise Unreadable("no process was told where its errors go")
+    taken = tuple(Tracked(**each) for each in inside.ask(server, "taken"))
+    yield from the_collector_takes_their_key(taken, {process.pid for process in found})
     command = shlex.split(ctx.target.send_error)
     sent = was_sent(inside.ask(server, "send", place.pid, command))
     if isinstance(sent, Finding):
@@ -248,6 +256,6 @@ ITEM = Item(
     short="Error tracking",
     chapter="08_errors_and_cost",
     section="Errors",
-    aspects=(each_process_was_told_where, the_collector_takes_their_key),
+    aspects=(each_process_was_told_where, each_address_is_a_collectors),
     exercise=a_test_error_arrives,
 )

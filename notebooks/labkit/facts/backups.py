@@ -48,7 +48,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Store:
-    """Where a job's copies are, as the store itself says it. `problem`: why it does not say more.
+    """Where a job's copies are, and where it was `asked` what it says itself. `problem`: why it says no more.
 
     `place` is elsewhere, here or unknown; `delete` is refused, allowed or unknown; `shell` says that the
     server's key opens one there, None where there is no SSH. `size` is the newest copy's, in bytes, `dumps`
@@ -68,6 +68,7 @@ class Store:
     shell: bool | None
     delete: str
     open: tuple[str, ...]
+    asked: bool = True
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,9 @@ def _store(it: dict[str, Any]) -> Store:
 
 
 def program(what: str) -> str:
-    """The command that looks for backups ("look"), or makes one and brings it back ("exercise")."""
+    """The command that looks for backups ("look"), that asks their stores as well ("stores"), or that makes
+    one and brings it back ("exercise").
+    """
     return command("backups.py", f"main({what!r})")
 
 

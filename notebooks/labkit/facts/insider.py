@@ -86,6 +86,13 @@ def parse_spent(result: Result) -> Spent:
         raise Unreadable("what the look at what is spent says is not understood") from None
 
 
+def parse_refusals(result: Result) -> dict[str, int]:
+    found = told(result, "what was refused")
+    if not isinstance(found, dict) or not all(isinstance(count, int) for count in found.values()):
+        raise Unreadable("what the look at what was refused says is not understood")
+    return found
+
+
 def ask(server: Connection, what: str, *given: Any) -> Any:
     """What insider.py finds out as root. What is given to it is in no command line. Raises Unreadable."""
     mark = secrets.token_hex(8)
@@ -96,6 +103,9 @@ def ask(server: Connection, what: str, *given: Any) -> Any:
 
 tracking = Fact(
     "tracking", carried.command("insider.py", "main('tracked')"), parse_tracked, sudo=True, timeout=30
+)
+refusals = Fact(
+    "refusals", carried.command("insider.py", "main('refused')"), parse_refusals, sudo=True, timeout=30
 )
 spending = Fact(
     "spending", carried.command("insider.py", "main('spent')"), parse_spent, sudo=True, timeout=30, late=True

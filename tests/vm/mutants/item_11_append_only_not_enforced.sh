@@ -1,7 +1,7 @@
 #!/bin/bash
 # item: 11
 # on: internet
-# depth: look
+# depth: exercise
 # looks right because: the server's key has a forced command, gets no shell, and backups arrive
 # but: the command takes deletions, too
 # says: would delete copies for the server

@@ -1,6 +1,6 @@
 #!/bin/bash
 # item: 11
-# depth: look
+# depth: exercise
 # looks right because: every run ends well, and a new copy is in the store
 # but: the database's name is mistyped, a pipe hides it, and nobody counts: the dump is empty
 # says: holds aiapp\.dump, empty

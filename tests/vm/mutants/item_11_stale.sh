@@ -1,7 +1,7 @@
 #!/bin/bash
 # item: 11
 # on: internet
-# depth: look
+# depth: exercise
 # looks right because: the timer runs, its last run ended well, and its number is fresh
 # but: the newest copy in the store is three days old
 # says: the newest copy in the store is older than a day

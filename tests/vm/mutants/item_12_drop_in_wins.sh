@@ -3,7 +3,7 @@
 # depth: look
 # looks right because: sshd_config says PasswordAuthentication no, in a line of its own, and sshd was reloaded
 # but: a drop-in is read first, and of two values the first counts
-# says: offers password to
+# says: by its files, sshd on port 22 has PasswordAuthentication yes
 # also: none
 set -euo pipefail
 rm -f /etc/ssh/sshd_config.d/*.conf

@@ -1,6 +1,6 @@
 #!/bin/bash
 # item: 12
-# depth: look
+# depth: exercise
 # looks right because: the files are right, sshd -T says so, and sshd runs
 # but: it runs with what they said before
 # says: was not reloaded: it offers password

@@ -1,6 +1,6 @@
 #!/bin/bash
 # item: 14
-# depth: look
+# depth: exercise
 # looks right because: curl on the server reaches the collector, and trusts it
 # but: the library goes by its own list of authorities, and drops every error
 # says: its certificate is not trusted

@@ -1,6 +1,6 @@
 #!/bin/bash
 # item: 14
-# depth: look
+# depth: exercise
 # looks right because: every process has a SENTRY_DSN, and the collector answers
 # but: one letter of the key was lost on the way; each error is refused, and nobody is told
 # says: refuses the key

@@ -70,6 +70,16 @@ def printed(index: int, text: str) -> Callable[[NotebookNode], None]:
     )
 
 
+def screen_of(lines: int) -> Callable[[NotebookNode], None]:
+    """A picture of so many lines."""
+
+    def spoil(notebook: NotebookNode) -> None:
+        tagged(DO, "do", "picture")(notebook)
+        printed(DO, "line\n" * lines)(notebook)
+
+    return spoil
+
+
 def without(index: int) -> Callable[[NotebookNode], None]:
     return lambda notebook: notebook.cells.pop(index)
 
@@ -99,6 +109,9 @@ WAYS_TO_BE_WRONG = [
     ("goes_to_the_server", source(DO, "%%vm\nsleep 5")),
     ("goes_to_the_server", source(DO, "%%vm\nfalse || true")),
     ("goes_to_the_server", source(DO, "%%vm\nsudo nano /etc/hosts")),
+    ("goes_to_the_server", source(DO, "%%vm\nls | less")),
+    ("goes_to_the_server", source(DO, "%%vm\nsudo iotop -o")),
+    ("goes_to_the_server", source(DO, "%%vm\n  htop")),
     ("is_short", source(DO, "%%vm\n" + "ls\n" * 16)),
     ("executed_in_order", lambda notebook: notebook.cells[DO].update(execution_count=None)),
     ("executed_in_order", lambda notebook: notebook.cells[DO].update(execution_count=40)),
@@ -107,6 +120,7 @@ WAYS_TO_BE_WRONG = [
         lambda notebook: notebook.cells[DO].update(outputs=[new_output("error", ename="E", evalue="no")]),
     ),
     ("outputs_are_short", printed(DO, "line\n" * 41)),
+    ("outputs_are_short", screen_of(61)),
     ("outputs_are_short", printed(DO, "x" * 121)),
     ("outputs_are_short", printed(DO, "started at 10:31:07")),
     ("outputs_are_short", printed(DO, "\x1b[31mred\x1b[0m")),
@@ -155,3 +169,15 @@ def test_a_bad_chapter_fails_its_rule(
 
     with pytest.raises((AssertionError, nbformat.ValidationError, ValueError)):
         broken(shape.read(path))
+
+
+def test_a_picture_may_be_a_screen_of_60_lines(tmp_path: Path) -> None:
+    notebook = good()
+    screen_of(60)(notebook)
+    shape.test_outputs_are_short_and_the_same_every_time(write(notebook, tmp_path))
+
+
+def test_a_full_screen_program_may_be_named_and_a_mode_that_prints_may_be_used(tmp_path: Path) -> None:
+    notebook = good()
+    source(DO, "%%vm\nsudo apt-get install htop iotop sysstat\nsudo iotop -b -n 1")(notebook)
+    shape.test_every_cell_goes_to_the_server_or_to_labkit(write(notebook, tmp_path))

@@ -166,7 +166,7 @@ def test_where_the_vantage_has_no_network_the_outside_is_unknown_and_the_inside_
     vantage_without_network: None,
 ) -> None:
     # The other half of 10, 11 and 14 is there, too: the pager, the store, the collector.
-    inside, outside = (5, 7, 8, 9, 12, 15), (*OUTSIDE, 4, 6, 13)
+    inside, outside = (5, 7, 8, 9, 12, 13, 15), (*OUTSIDE, 4, 6)
     said = run_labcheck("--item", *map(str, (*inside, *outside)))
     assert said.exit_status == 2, said.text
     for number in outside:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import labkit
@@ -25,9 +25,12 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "LABCHECK_CONFIG"} | 
 PROGRAM = (sys.executable, "-m", "labkit.cli")
 
 
-def labcheck(*arguments: str, folder: Path = Path("/")) -> subprocess.CompletedProcess[str]:
+def labcheck(
+    *arguments: str, folder: Path = Path("/"), environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [*PROGRAM, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=ENVIRONMENT, check=False)
+    told = {**ENVIRONMENT, **(environment or {})}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=told, check=False)
 
 
 def test_a_wrong_command_line_is_64_with_a_sentence() -> None:
@@ -68,13 +71,15 @@ def test_a_server_that_is_off_is_2_with_one_sentence(sshd: Sshd) -> None:
 def test_a_look_is_one_login_and_leaves_nothing_else_in_the_log(sshd: Sshd) -> None:
     log = sshd.folder / "sshd.log"
     before = len(log.read_text().splitlines())
-    done = labcheck("server", "-F", str(sshd.config()), "--domain", "app.invalid", "--json")
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # a short name: it holds a socket
+        arguments = ("server", "-F", str(sshd.config()), "--domain", "app.invalid", "--json")
+        done = labcheck(*arguments, environment={"TMPDIR": folder})
+        assert not list(Path(folder).iterdir())
     assert len(json.loads(done.stdout)["items"]) == 15
     said = log.read_text().splitlines()[before:]
     assert sum(line.startswith("Accepted publickey for ") for line in said) == 1
     known = r"Accepted publickey for |Received disconnect from |Disconnected from user "
     assert [line for line in said if not re.match(known, line)] == []
-    assert not list(Path(tempfile.gettempdir()).glob("labcheck-*"))
 
 
 def test_a_mistyped_host_is_2_with_one_sentence() -> None:

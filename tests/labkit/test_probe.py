@@ -129,7 +129,8 @@ def test_the_server_sees_what_is_sent_to_each_of_its_addresses(shared: Connectio
         seen = watch.arrived(3)
     assert (seen.problem, seen.lost) == ("", 0)
     assert seen.addresses == {number: {address} for number, address in enumerate(sent)}
-    watched = {"problem": "", "lost": 0, "addresses": dict(zip(sent, seen.addresses.values(), strict=True))}
+    arrived = {address: seen.addresses[number] for number, address in enumerate(sent)}
+    watched = {"problem": "", "lost": 0, "addresses": arrived}
     routes = {"value": {"4": True, "6": True}}
     answers = Answers({"sent": {"value": sent}, "watched": watched, "routes": routes, "reference": {}})
     assert answers[outside.owners].lead_here(ADDRESSES) == ADDRESSES

@@ -303,9 +303,12 @@ def moment(text: str) -> float:
 
 
 def is_late(found: dict[str, Any]) -> bool:
-    """Whether it may be different in a moment: the monitor has been away or has just read its settings, or a
-    target is starting."""
+    """Whether it may be different in a moment: the monitor has been away or has just read its settings, a
+    target is starting, or an Alertmanager that has just started has not yet heard of what always fires."""
     now = time.time()
+    heard = {
+        it["labels"].get("alertname") for each in found["alertmanagers"] for it in each.get("alerts", ())
+    }
     for prometheus in found["prometheus"]:
         if "error" in prometheus:
             return True
@@ -314,7 +317,15 @@ def is_late(found: dict[str, Any]) -> bool:
         unheard = prometheus["names_alertmanager"] and not prometheus["alertmanagers"]
         if old or unheard or down - without_alertmanager(found):
             return True
+        if found["alertmanagers"] and heartbeats(prometheus) - heard:
+            return True
     return any("error" in it for it in found["alertmanagers"])
+
+
+def heartbeats(prometheus: dict[str, Any]) -> set[str]:
+    """The alerts that fire whatever is: their expressions read no metric."""
+    rules = [it for it in prometheus["rules"] if it["state"] == "firing"]
+    return {it["name"] for it in rules if not selectors(str(it["query"]))}
 
 
 def without_alertmanager(found: dict[str, Any]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,21 @@ def test_an_alertmanager_that_is_in_the_settings_is_heard_of_a_moment_after_a_re
 ) -> None:
     prometheus = {"rules": [], "targets": [], "alertmanagers": active, "names_alertmanager": named}
     found = {"prometheus": [prometheus], "alertmanagers": [], "starting": False}
+    assert monitors.is_late(found) is late
+
+
+@pytest.mark.parametrize(("heard", "late"), [(["Heartbeat"], False), (["Other"], True), ([], True)])
+def test_a_heartbeat_is_on_its_way_to_an_alertmanager_that_has_just_started(
+    heard: list[str], late: bool
+) -> None:
+    old = {"lastEvaluation": datetime.now(UTC).isoformat().replace("+00:00", "Z")}
+    rules = [
+        {"name": "Heartbeat", "query": "vector(1)", "state": "firing", **old},
+        {"name": "Down", "query": "up == 0", "state": "firing", **old},
+    ]
+    prometheus = {"rules": rules, "targets": [], "alertmanagers": ["url"], "names_alertmanager": True}
+    alerts = [{"labels": {"alertname": name}} for name in heard]
+    found = {"prometheus": [prometheus], "alertmanagers": [{"alerts": alerts}], "starting": False}
     assert monitors.is_late(found) is late
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-PATIENCE = 12.0
+PATIENCE = 25.0
 """Seconds to wait for what is late: after a pause or a boot, a monitor needs a moment to catch up."""
 LATE = 60.0
 """Seconds after which a rule that was not evaluated, or an alert that was not renewed, is old."""

@@ -5,6 +5,7 @@
 # but: the rules with the warning before it are in a file that nobody loads any more
 # says: and not before
 # also: none
+# apart: 10
 set -euo pipefail
 mv /etc/prometheus/lab/rules/cost.yml /etc/prometheus/lab/rules/cost.yml.old
 systemctl reload prometheus

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vagrant.host import chapters, children, commands, computer, installed, record
+from vagrant.host import chapters, children, commands, computer, installed, record, tools
 from vagrant.host.computer import System
 from vagrant.host.machine import Machine
 from vagrant.host.providers import PROVIDERS, Choices, Unusable, choosing, docker, libvirt, named
@@ -268,3 +268,21 @@ def test_uninstall_names_what_is_there_and_asks(tmp_path: Path, monkeypatch: pyt
     assert "lab.py uninstall: uninstall asks first" in ran.stderr
     assert str(checkout / ".venv") in ran.stdout
     assert (checkout / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("docker_is_used", "libvirt_is_used", "go"),
+    [
+        (False, False, ["dockerd", "virtlogd", "libvirtd"]),
+        (True, False, ["virtlogd", "libvirtd"]),
+        (False, True, ["dockerd"]),
+    ],
+)
+def test_a_daemon_that_holds_machines_of_others_goes_on(
+    monkeypatch: pytest.MonkeyPatch, docker_is_used: bool, libvirt_is_used: bool, go: list[str]
+) -> None:
+    monkeypatch.setattr(installed, "docker_is_used", lambda: docker_is_used)
+    monkeypatch.setattr(installed, "libvirt_is_used", lambda: libvirt_is_used)
+    monkeypatch.setattr(tools, "is_running", lambda name: name != "lxcfs")
+    known = {"daemons": ["dockerd", "lxcfs", "virtlogd", "libvirtd"]}
+    assert installed.daemons(known) == go

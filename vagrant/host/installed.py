@@ -15,6 +15,7 @@ from pathlib import Path
 from . import children, tools
 from .machine import Machine
 from .providers.docker import PROBE, docker
+from .providers.libvirt import DAEMONS as OF_LIBVIRT
 from .providers.libvirt import VIRSH, Libvirt
 from .record import record, recorded
 from .say import Problem, step
@@ -103,8 +104,23 @@ def libvirt_is_used() -> bool:
     return any(not name.startswith("shipshape-") for name in domains())
 
 
+def daemons(known: dict[str, list[str]]) -> list[str]:
+    """Those that the lab has started and nothing else uses; where there is systemd, it has started none."""
+    running = [name for name in known.get("daemons", []) if tools.is_running(name)]
+    libvirts = [name for name in running if name in OF_LIBVIRT]
+    others = [name for name in running if name not in OF_LIBVIRT]
+    return [
+        *(others if others and not docker_is_used() else []),
+        *(libvirts if libvirts and not libvirt_is_used() else []),
+    ]
+
+
 def stop_daemons(names: list[str]) -> None:
-    """Those that the lab has started, where there is no systemd that would."""
+    """Stop them, and what libvirt's networks leave running without their daemon: bridges and dnsmasq."""
+    if "libvirtd" in names:
+        listed = children.quick(Libvirt().command([*VIRSH, "net-list", "--name"])).stdout.split()
+        for network in listed:
+            children.quick(Libvirt().command([*VIRSH, "net-destroy", network]))
     for name in names:
         children.quick(tools.as_root(["pkill", "-x", name]))
     deadline = time.monotonic() + 30
@@ -128,10 +144,9 @@ def pieces(checkout: Path, destroy: Callable[[Machine], None], log: Path) -> lis
     if images and not others:
         found.append(Piece(f"images in Docker: {', '.join(images)}", remove_images))
     known = recorded()
-    daemons = [name for name in known.get("daemons", []) if tools.is_running(name)]
-    if daemons and not others and not docker_is_used():
-        title = f"daemons that the lab started: {', '.join(daemons)}"
-        found.append(Piece(title, partial(stop_daemons, daemons), takes_root=True))
+    if not others and (started := daemons(known)):
+        title = f"daemons that the lab started: {', '.join(started)}"
+        found.append(Piece(title, partial(stop_daemons, started), takes_root=True))
     for group in known.get("groups", []) if not others else []:
         user = os.environ.get("USER") or children.quick(["id", "-un"]).stdout.strip()
         command = tools.as_root(["gpasswd", "--delete", user, group])

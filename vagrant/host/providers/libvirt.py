@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 BUILDER = Path(__file__).resolve().parents[2] / "box" / "build.sh"
 VIRSH = ("virsh", "-c", "qemu:///system")
+DAEMONS = ("virtlogd", "libvirtd")  # in the order in which they start
 
 
 def has_plugin(folder: Path | None = None) -> bool:
@@ -221,7 +222,9 @@ def start_libvirt(log: Path) -> None:
         if Path("/run/systemd/system").exists():
             commands = [["systemctl", "start", "libvirtd"]]
         else:
-            commands = [[daemon, "-d"] for daemon in ("virtlogd", "libvirtd") if not is_running(daemon)]
+            absent = [daemon for daemon in DAEMONS if not is_running(daemon)]
+            record.remember("daemons", absent)
+            commands = [[daemon, "-d"] for daemon in absent]
         for command in commands:
             command[0] = which(command[0]) or command[0]
             ended = children.run(as_root(command), log=log, step=current, limit=60, grouped=False)

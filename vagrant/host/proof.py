@@ -190,11 +190,9 @@ class Took:
 def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]:
     """The stages in their order: what shows a state of the server comes before what changes it.
 
-    `kind`: the tests of this kind of machine.
-
-    `every`: all mutants, not one for each item of the checklist, a hundred looks where five are enough from
-    day to day, and the chapters again with every cell, not
-    with those alone that do something. What they leave is the finished server.
+    `every`: all mutants, not one for each item of the checklist; a hundred read-only checks where five are
+    enough from day to day; the chapters again with every cell, not only with those that do something. What
+    they leave is the finished server. `kind`: the tests of this kind of machine.
     """
     notebooks = [str(path.relative_to(checkout)) for path in chapters.files(checkout)]
     finished = chapters.snapshot_name(chapters.chapters(checkout)[-1])
@@ -224,7 +222,7 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]
         Stage("rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished),
         *mutants,
         Stage("off", "a server that is off, and on again", (*tests, "tests/vm/test_5_off.py"), start=finished,
-              afresh=True),
+              afresh=True, beside=True),
     ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ rm -f $stamp
 echo "laying in the stand-in internet"
 install -d $lib $units/multi-user.target.wants
 install -m 644 "$here/../lab.env" $lib/lab.env
-install -m 755 "$source/server/raise-wire" "$source/server/lab-ready" $lib
+install -m 755 "$source/server/raise-wire" "$source/server/lab-ready" "$source/server/new-server" $lib
 install -m 644 "$source"/server/*.service "$source"/server/*.mount $units
 ln -sf ../shipshape-internet.service ../shipshape-reference.service $units/multi-user.target.wants/
 install -D -m 644 "$source/server/resolved.conf" /usr/local/lib/systemd/resolved.conf.d/provider.conf

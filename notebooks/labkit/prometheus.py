@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import atexit
 import http.client
 import io
 import json
 import math
-import socket
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from labkit import tunnel
 from labkit.config import ConfigError, load
 from labkit.connection import Connection
 from labkit.magic import CellFailed
-from labkit.wait import GaveUp, NotYet, wait_until
+from labkit.tunnel import Tunnel
 
-OPENS_WITHIN = 30.0  # s
 USERS = 'route!~"/health.*|/metrics"'  # requests of people, and not of probes
 _SECONDS = f"sum by (le) (rate(app_request_seconds_bucket{{{USERS}}}[30s]))"
 _FAILED = f'sum(rate(app_request_seconds_count{{{USERS},status=~"5.."}}[30s])) or vector(0)'
@@ -51,7 +48,7 @@ PANELS: tuple[tuple[str, Mapping[str, str], float | None], ...] = (
 class Prometheus:
     """Prometheus's HTTP API at the near end of a tunnel. `close` ends the tunnel, and so does our own end."""
 
-    def __init__(self, port: int, tunnel: subprocess.Popen[bytes] | None = None) -> None:
+    def __init__(self, port: int, tunnel: Tunnel | None = None) -> None:
         self.port, self.tunnel = port, tunnel
 
     @property
@@ -60,12 +57,7 @@ class Prometheus:
 
     def close(self) -> None:
         if self.tunnel:
-            atexit.unregister(self.close)
-            self.tunnel.kill()
-            self.tunnel.wait()
-            for pipe in (self.tunnel.stdin, self.tunnel.stderr):
-                if pipe:
-                    pipe.close()
+            self.tunnel.close()
 
     def api(self, path: str, **query: object) -> Any:
         """What it answers. Raises CellFailed."""
@@ -125,57 +117,11 @@ def drawn(lines: Sequence[Mapping[str, Sequence[tuple[float, float]]]], minutes:
     return file.getvalue()
 
 
-def free_port(wanted: int) -> int:
-    """This port of our own, or any other where somebody has it."""
-    for port in (wanted, 0):
-        with socket.socket() as attempt:
-            try:
-                attempt.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(attempt.getsockname()[1])
-    raise CellFailed("this computer has no free port")
-
-
 def open_tunnel(port: int = 9090, server: Connection | None = None) -> Prometheus:
-    """A tunnel to the server's own port, which is open as long as this program runs. Raises CellFailed.
-
-    It is `ssh -L NEAR:127.0.0.1:PORT server`, on a connection of its own. What runs at the other end reads
-    our standard input: when we are gone, however that came, it ends, and so does ssh.
-    """
+    """A tunnel to the server's own port, which is open as long as this program runs. Raises CellFailed."""
     try:
         server = server or load().server
-    except ConfigError as problem:
+        opened = tunnel.open_tunnel(server, f"127.0.0.1:{port}", near=port)
+    except (ConfigError, tunnel.NoTunnel) as problem:
         raise CellFailed(str(problem)) from None
-    near = free_port(port)
-    arguments = Connection(server.host, config=server.config, fresh=True)._arguments("cat >/dev/null")
-    forward = ["-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{near}:127.0.0.1:{port}"]
-    place = arguments.index("--")
-    tunnel = subprocess.Popen(
-        [*arguments[:place], *forward, *arguments[place:]],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    opened = Prometheus(near, tunnel)
-    atexit.register(opened.close)
-
-    def is_open() -> bool:
-        if tunnel.poll() is not None:
-            said = (tunnel.communicate()[1] or b"").decode(errors="replace").strip().splitlines()
-            raise CellFailed(f"there is no tunnel to {server.host}: {said[-1] if said else 'ssh ended'}")
-        try:
-            socket.create_connection(("127.0.0.1", near), timeout=2).close()
-        except OSError as problem:
-            raise NotYet(str(problem)) from None
-        return True
-
-    try:
-        wait_until(is_open, what="the tunnel", timeout=OPENS_WITHIN, every=0.2)
-    except GaveUp as problem:
-        opened.close()
-        raise CellFailed(str(problem)) from None
-    except CellFailed:
-        opened.close()
-        raise
-    return opened
+    return Prometheus(opened.port, opened)

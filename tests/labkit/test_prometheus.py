@@ -12,7 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from labkit.connection import Connection
 from labkit.magic import CellFailed
-from labkit.prometheus import PANELS, Prometheus, drawn, free_port, open_tunnel
+from labkit.prometheus import PANELS, Prometheus, drawn, open_tunnel
+from labkit.tunnel import free_port
 from labkit.wait import wait_until
 
 
@@ -88,16 +89,18 @@ def test_through_the_tunnel_the_server_s_own_port_is_seen(server: Connection, po
         assert seen.api("query", query="up") == {"result": []}
     finally:
         seen.close()
-    assert tunnel.poll() is not None
+    assert tunnel.process.poll() is not None
     with pytest.raises(CellFailed, match="does not answer"):
         seen.api("query", query="up")
 
 
 def test_when_we_are_gone_the_tunnel_ends_by_itself(server: Connection, port: int) -> None:
     seen = open_tunnel(port, server)
-    assert seen.tunnel and seen.tunnel.stdin
-    seen.tunnel.stdin.close()  # as the end of a program closes it, however that came
-    wait_until(lambda: seen.tunnel and seen.tunnel.poll() is not None, what="ssh to end", timeout=20)
+    assert seen.tunnel
+    ssh = seen.tunnel.process
+    assert ssh.stdin
+    ssh.stdin.close()  # as the end of a program closes it, however that came
+    wait_until(lambda: ssh.poll() is not None, what="ssh to end", timeout=20)
     seen.close()
 
 

@@ -1,0 +1,84 @@
+"""A port of this computer that leads to one behind a host: `ssh -L`, open as long as this program runs."""
+
+from __future__ import annotations
+
+import atexit
+import socket
+import subprocess
+
+from labkit.connection import Connection
+from labkit.wait import GaveUp, NotYet, wait_until
+
+OPENS_WITHIN = 30.0  # s
+
+
+class NoTunnel(Exception):
+    """The tunnel could not be opened; the text says why."""
+
+
+class Tunnel:
+    """`port` is its near end, on 127.0.0.1. `close` ends it, and so does our own end."""
+
+    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
+        self.port, self.process = port, process
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        atexit.unregister(self.close)
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stderr):
+            if pipe:
+                pipe.close()
+
+
+def free_port(wanted: int = 0) -> int:
+    """This port of our own, or any other where it is taken. Raises NoTunnel."""
+    for port in (wanted, 0):
+        with socket.socket() as attempt:
+            try:
+                attempt.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(attempt.getsockname()[1])
+    raise NoTunnel("this computer has no free port")
+
+
+def open_tunnel(host: Connection, far: str, *, near: int = 0) -> Tunnel:
+    """A tunnel to `far`, a name or address and a port as `host` reaches it. Raises NoTunnel.
+
+    It is `ssh -L NEAR:FAR host`, on a connection of its own. What runs at the other end reads our standard
+    input: when we are gone, however that came, it ends, and so does ssh.
+    """
+    port = free_port(near)
+    arguments = Connection(host.host, config=host.config, fresh=True)._arguments("cat >/dev/null")
+    forward = ["-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{port}:{far}"]
+    place = arguments.index("--")
+    process = subprocess.Popen(
+        [*arguments[:place], *forward, *arguments[place:]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    tunnel = Tunnel(port, process)
+
+    def is_open() -> bool:
+        if process.poll() is not None:
+            assert process.stderr
+            said = process.stderr.read().decode(errors="replace").strip().splitlines()
+            raise NoTunnel(f"there is no tunnel to {host.host}: {said[-1] if said else 'ssh ended'}")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=2).close()
+        except OSError as problem:
+            raise NotYet(str(problem)) from None
+        return True
+
+    try:
+        wait_until(is_open, what="the tunnel", timeout=OPENS_WITHIN, every=0.2)
+    except GaveUp as problem:
+        tunnel.close()
+        raise NoTunnel(str(problem)) from None
+    except BaseException:
+        tunnel.close()
+        raise
+    return tunnel

@@ -1,4 +1,7 @@
-"""The notebooks' magics: %%vm, %%vm_file, %%laptop, %check, %board, %done. What they print does not vary."""
+"""The notebooks' magics: %%vm, %%vm_file, %%laptop, %check, %board, %padlock, %done.
+
+What they print does not vary, but for %padlock, which shows what it sees.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from labkit import check, checklist, report, switch
+from labkit import browser, check, checklist, report, switch
 from labkit.cell import NoBash, Ran, run_cell, run_here
 from labkit.config import Config, ConfigError, load
 from labkit.connection import AS_ROOT, Connection, Result, Unreachable
+from labkit.tunnel import NoTunnel
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+PADLOCK = CHECKOUT / "notebooks" / "pictures" / "padlock.png"
 SILENCE = 2.0
 """Seconds without a word after which a cell says that it is still running."""
 REFRESH = 5.0
@@ -228,6 +233,28 @@ def board(line: str) -> None:
     display(bundle, raw=True)  # type: ignore[no-untyped-call,unused-ignore]
 
 
+def padlock(line: str) -> None:
+    """What a browser says of the connection to the site; where there is none, what one said elsewhere."""
+    from IPython.display import Image, display  # IPython is there where this runs, and need not be elsewhere
+
+    config = _config()
+    if not config.target.domain:
+        raise CellFailed('labcheck.toml names no site: domain = "…" in [target]')
+    try:
+        with _output() as output:
+            output.passing("a browser opens the site")
+            seen = _reached(lambda: browser.visitors(config))
+            drawn = browser.picture(seen)
+    except browser.NoBrowser as problem:
+        _write(f"{problem}.\nThis is what one showed on another computer:\n")
+        drawn = PADLOCK.read_bytes()
+    except (browser.NoAnswer, NoTunnel) as problem:
+        raise CellFailed(str(problem)) from None
+    else:
+        _write(browser.text(seen))
+    display(Image(drawn, alt="what the browser says of the connection, and the page"))  # type: ignore[no-untyped-call,unused-ignore]
+
+
 def done(line: str) -> None:
     """The end of a chapter: in the lab, keep the machine as it is now, unless a later chapter is done."""
     options = _done.parse_args(shlex.split(line))
@@ -344,7 +371,12 @@ def _write(text: str) -> None:
 def register(shell: Any) -> None:
     """Give an IPython shell the magics."""
     cells: dict[str, Callable[[str, str], None]] = {"vm": vm, "vm_file": vm_file, "laptop": laptop}
-    lines: dict[str, Callable[[str], None]] = {"check": check_items, "board": board, "done": done}
+    lines: dict[str, Callable[[str], None]] = {
+        "check": check_items,
+        "board": board,
+        "padlock": padlock,
+        "done": done,
+    }
     for name, cell_magic in cells.items():
         shell.register_magic_function(cell_magic, "cell", name)
     for name, line_magic in lines.items():

@@ -293,6 +293,18 @@ def test_a_number_that_is_not_on_the_checklist_is_a_sentence(cell: Cell) -> None
     assert "usage" in failure(cell, "%check")
 
 
+def test_where_no_browser_is_a_cell_says_how_to_get_one_and_shows_what_one_showed(
+    cell: Cell, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    shown: list[IPython.display.Image] = []
+    monkeypatch.setattr(IPython.display, "display", shown.append)
+    assert "apt-get install chromium libnss3-tools" in cell("%padlock")
+    assert [picture.data for picture in shown] == [magic.PADLOCK.read_bytes()]
+    settings.write_text(settings.read_text().replace('domain = "app.example"\n', ""))
+    assert failure(cell, "%padlock").startswith("labcheck.toml names no site")
+
+
 def test_done_saves_in_the_lab_and_nowhere_else(
     cell: Cell, settings: Path, tmp_path: Path, screens: list[str]
 ) -> None:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 KINDS = {"setup", "do", "look", "check", "break", "solution", "picture"}
-MAGICS = {"vm", "vm_file", "laptop", "check", "board", "done"}
+MAGICS = {"vm", "vm_file", "laptop", "check", "board", "padlock", "done"}
 PUBLIC_HOSTS = {"pypi.org", "files.pythonhosted.org", "deb.debian.org", "security.debian.org", "localhost"}
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -364,12 +364,19 @@ def test_every_item_of_the_checklist_names_a_section_that_is_there(chapter: Chap
     )
 
 
+SCREENS = {"padlock.png"}
+"""What a browser showed, as %padlock shows it where there is none."""
+
+
 def test_every_picture_is_drawn_as_text_in_an_svg_and_used_somewhere() -> None:
     places = [*PATHS, ROOT / "README.md"]
     pages = "".join(path.read_text(encoding="utf-8") for path in places if path.exists())
     problems = []
     for path in sorted((ROOT / "notebooks" / "pictures").iterdir()):
-        if path.suffix != ".svg":
+        if path.name in SCREENS:
+            if (size := path.stat().st_size) > 60_000:
+                problems.append(f"{path.name}: {size} bytes, at most 60,000")
+        elif path.suffix != ".svg":
             problems.append(f"{path.name}: a picture is an .svg")
         elif "<text" not in (drawing := path.read_text(encoding="utf-8")) or "<title" not in drawing:
             problems.append(f"{path.name}: its words cannot be read out")

@@ -10,7 +10,11 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
+from labkit import browser
+from labkit.config import Config
 from labkit.connection import Connection
+
+from tests import needed
 
 from .conftest import ITEMS, Said, must, run_labcheck
 
@@ -44,6 +48,32 @@ def test_a_stranger_gets_an_answer_over_tls_1_3_and_http_2(internet: Connection,
     )
     assert seen.endswith("200 2"), seen
     assert "TLSv1.3" in seen
+
+
+@pytest.fixture(scope="module")
+def browsers(target: Config) -> tuple[browser.Seen, browser.Seen]:
+    """One that is told of the lab's authority, and one that is not."""
+    needed.program("chromium", "certutil")
+    (_, told), (_, untold) = browser.visitors(target)
+    return told, untold
+
+
+def test_a_browser_that_trusts_the_authority_shows_a_padlock(
+    browsers: tuple[browser.Seen, browser.Seen],
+) -> None:
+    told, _ = browsers
+    assert told.has_padlock, told.lines()
+    assert told.tls.startswith("TLS 1.3, ")
+    assert told.http == "h2"
+    name, *above = told.chain
+    assert name == "app.lab.example" and above[-1].startswith("Lab Encrypt"), told.chain
+
+
+def test_a_browser_that_does_not_trust_it_shows_a_warning(
+    browsers: tuple[browser.Seen, browser.Seen],
+) -> None:
+    _, untold = browsers
+    assert (untold.has_padlock, untold.error) == (False, "net::ERR_CERT_AUTHORITY_INVALID")
 
 
 def test_the_certificate_came_over_acme_from_the_labs_authority(

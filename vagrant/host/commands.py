@@ -512,7 +512,7 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
                     labs[1].up(None, like=choices)
                 if fresh:
                     servers[0].state = chapters.BARE
-                return proof.OnTheServers(lab.environment, lab.log, stages, servers).run()
+                return proof.OnTheServers(lab.environment, lab.log, stages, servers, environ).run()
 
             def fast_tests(stopped: threading.Event) -> list[proof.Took]:
                 if names:

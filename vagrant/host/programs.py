@@ -20,7 +20,8 @@ MB = 1_000_000
 class Program:
     """`name` shows that the package is there; `tests` is what is tested with it.
 
-    `download` and `disk`: MB on a bare Debian 12, without what those before it bring already.
+    `also`: another program that does as well, of whatever package. `download` and `disk`: MB on a bare
+    Debian 12, without what those before it bring already.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Program:
     tests: str
     download: int = 0
     disk: int = 0
+    also: str = ""
 
 
 PROGRAMS = {
@@ -51,6 +53,8 @@ PROGRAMS = {
         Program("rclone", "rclone", "a store that lets a key append and not delete", 15, 58),
         Program("caddy", "caddy", "the front of the stand-in provider", 12, 38),
         Program("strace", "strace", "a race in that front, made certain", 1, 3),
+        Program("chromium", "chromium", "the padlock that a browser shows", 196, 682, also="google-chrome"),
+        Program("certutil", "libnss3-tools", "whom that browser trusts", 2, 5),
         Program("qemu-system-x86_64", "qemu-system-x86", "the probe for hardware virtualisation", 26, 125),
     )
 }
@@ -64,7 +68,13 @@ UNIT = re.compile(r"^(?:/usr)?/lib/systemd/system/([^/@]+\.(?:service|socket|tim
 
 
 def find(name: str) -> str | None:
-    """Where a program is; of Debian's PostgreSQLs, which are not in the PATH, the newest."""
+    """Where a program is; of Debian's PostgreSQLs, which are not in the PATH, the newest.
+
+    A browser in a snap (Ubuntu's) is none: it can read no folder but its own.
+    """
+    if name in PROGRAMS and (also := PROGRAMS[name].also):
+        paths = (tools.which(each) for each in (name, also))
+        return next((path for path in paths if path and "snap" not in Path(path).resolve().parts), None)
     packaged = Path("/usr/lib/postgresql").glob(f"*/bin/{name}")
     versions = sorted(packaged, key=lambda path: float(path.parts[-3]), reverse=True)
     return str(versions[0]) if versions else tools.which(name)

@@ -253,11 +253,17 @@ class OnTheServers:
     """The stages, on one server in their order, or on two of which each does its own."""
 
     def __init__(
-        self, environment: Environment, logs: Path, wanted: list[Stage], servers: list[Server]
+        self,
+        environment: Environment,
+        logs: Path,
+        wanted: list[Stage],
+        servers: list[Server],
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.environment = environment
         self.logs = logs
         self.wanted = wanted
+        self.environ = dict(environ or {})
         self.first, self.second = servers[0], servers[-1]
         self.made = threading.Event()  # the state that later stages start from; or it failed
         self.broken = False
@@ -297,7 +303,7 @@ class OnTheServers:
                     self.hand_over(server, stage.start)
                 if stage.afresh or server.state != stage.start:
                     chapters.restore(server.machine, stage.start)
-                context = chapters.context(server.machine)
+                context = {**self.environ, **chapters.context(server.machine)}
                 ran = run(stage, server.machine.checkout, self.environment.python, context, self.logs)
                 took.append(replace(ran, seconds=time.monotonic() - started))
                 server.state = (stage.makes or stage.start) if ran.passed else ""

@@ -1,0 +1,164 @@
+"""What a real browser says of a real site: who is trusted, in this run alone, and who is not."""
+
+from __future__ import annotations
+
+import http.server
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from labkit import browser
+from labkit.browser import NoAnswer, NoBrowser, Seen, look
+
+from tests import needed
+
+NAME = "site.example"
+ADDRESS = f"https://{NAME}/"
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = b"<title>a page</title>something to see"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two authorities, and certificates for NAME that an intermediate of the first has signed."""
+    needed.program("chromium", "certutil", "openssl")
+    folder = tmp_path_factory.mktemp("authorities")
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], check=True, capture_output=True, cwd=folder)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout")
+    for name in ("root", "other"):
+        ours = (
+            "-subj",
+            f"/CN=The {name}",
+            "-addext",
+            "basicConstraints=critical,CA:TRUE",
+            "-out",
+            f"{name}.pem",
+        )
+        openssl("req", "-x509", "-days", "9", *key, f"{name}.key", *ours)
+    for name, subject, signer, extension, days in (
+        ("between", "The intermediate", "root", "basicConstraints=critical,CA:TRUE", "9"),
+        ("site", NAME, "between", f"subjectAltName=DNS:{NAME}", "9"),
+        ("old", NAME, "between", f"subjectAltName=DNS:{NAME}", "0"),
+    ):
+        openssl("req", *key, f"{name}.key", "-subj", f"/CN={subject}", "-out", f"{name}.csr")
+        (folder / "extension").write_text(extension)
+        signed = (
+            "-CA",
+            f"{signer}.pem",
+            "-CAkey",
+            f"{signer}.key",
+            "-CAcreateserial",
+            "-extfile",
+            "extension",
+        )
+        openssl("x509", "-req", "-in", f"{name}.csr", "-days", days, *signed, "-out", f"{name}.pem")
+    for name in ("site", "old"):
+        chain = (folder / f"{name}.pem", folder / "between.pem")
+        (folder / f"{name}-chain.pem").write_text("".join(part.read_text() for part in chain))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def serve(folder: Path) -> Iterator[Callable[[str], int]]:
+    """The port of a site that shows this certificate."""
+    servers: list[http.server.ThreadingHTTPServer] = []
+
+    def start(name: str) -> int:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / f"{name}-chain.pem", folder / f"{name}.key")
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return server.server_port
+
+    yield start
+    for server in servers:
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def told(folder: Path, serve: Callable[[str], int]) -> Seen:
+    return look(ADDRESS, port=serve("site"), authority=(folder / "root.pem").read_text())
+
+
+def test_a_browser_that_is_told_of_the_authority_shows_a_padlock(told: Seen) -> None:
+    assert told.has_padlock, told.lines()
+    assert told.chain == (NAME, "The intermediate", "The root")
+    assert told.tls.startswith("TLS 1.3, ") and told.http == "http/1.0"
+
+
+@pytest.mark.parametrize("authority", ["", "other"])
+def test_one_that_is_told_of_none_or_of_another_shows_a_warning(
+    folder: Path, serve: Callable[[str], int], authority: str
+) -> None:
+    text = (folder / f"{authority}.pem").read_text() if authority else ""
+    seen = look(ADDRESS, port=serve("site"), authority=text)
+    assert not seen.has_padlock
+    assert seen.lines() == [f"{ADDRESS}: no padlock, net::ERR_CERT_AUTHORITY_INVALID"]
+
+
+def test_what_was_told_is_told_to_that_browser_alone(told: Seen, serve: Callable[[str], int]) -> None:
+    assert look(ADDRESS, port=serve("site")).error == "net::ERR_CERT_AUTHORITY_INVALID"
+
+
+def test_another_name_and_an_old_certificate_have_none(folder: Path, serve: Callable[[str], int]) -> None:
+    root = (folder / "root.pem").read_text()
+    other = look("https://elsewhere.example/", port=serve("site"), authority=root)
+    assert other.error == "net::ERR_CERT_COMMON_NAME_INVALID"
+    old = look(ADDRESS, port=serve("old"), authority=root)
+    assert old.error == "net::ERR_CERT_DATE_INVALID"
+
+
+def test_nothing_but_the_site_has_an_address() -> None:
+    needed.program("chromium", "certutil")
+    with browser.a_browser(["--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND"]) as tools:
+        assert browser.visit(tools, "http://localhost/").error == "net::ERR_NAME_NOT_RESOLVED"
+
+
+def test_the_picture_holds_both(told: Seen, serve: Callable[[str], int]) -> None:
+    drawn = browser.picture([("one", told), ("another", look(ADDRESS, port=serve("site")))])
+    assert drawn.startswith(b"\x89PNG")
+    height = int.from_bytes(drawn[20:24], "big")
+    assert 380 < height < 700
+
+
+def test_a_browser_that_ends_at_once_is_told_with_what_it_wrote(tmp_path: Path) -> None:
+    needed.program("chromium", "certutil")
+    script = tmp_path / "chromium"
+    script.write_text("#!/bin/sh\necho 'no display, no sandbox, no luck' >&2\n")
+    script.chmod(0o755)
+    with (
+        pytest.raises(NoAnswer, match=r"has ended.*no luck"),
+        browser.started([str(script)], tmp_path) as tools,
+    ):
+        tools.call("Browser.getVersion")
+
+
+def test_no_browser_and_one_in_a_snap_are_told_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "snap").write_text("#!/bin/sh\n")
+    (tmp_path / "snap").chmod(0o755)
+    (tmp_path / "chromium").symlink_to("snap")
+    (tmp_path / "certutil").symlink_to("snap")
+    with pytest.raises(NoBrowser, match="apt-get install chromium libnss3-tools"):
+        browser.find()

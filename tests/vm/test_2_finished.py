@@ -96,6 +96,21 @@ def test_the_certificate_came_over_acme_from_the_labs_authority(
     assert authority.partition("=")[2].split()[0] in issuer
 
 
+@pytest.mark.parametrize("path", ["/", "/nothing"])
+def test_visitors_get_the_security_headers_and_no_word_of_the_application_server(
+    internet: Connection, path: str
+) -> None:
+    headers = must(internet, f"curl -s -o /dev/null -D - https://app.lab.example{path}").lower()
+    for name in (
+        "strict-transport-security: max-age=",
+        "x-content-type-options: nosniff",
+        "referrer-policy: no-referrer",
+        "content-security-policy: frame-ancestors 'none'",
+    ):
+        assert headers.count(name) == 1, headers
+    assert "uvicorn" not in headers
+
+
 def test_three_processes_of_the_released_version_take_turns(server: Connection, internet: Connection) -> None:
     headers = must(internet, "curl -s -o /dev/null -D - 'https://app.lab.example/?[1-30]'")
     assert set(re.findall(r"(?im)^x-backend: (\d+)", headers)) == {"8000", "8001", "8002"}

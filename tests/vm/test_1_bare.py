@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from labkit.connection import Connection
 
-from .conftest import ITEMS, Said, run_labcheck
+from .conftest import ITEMS, Said, run_labcheck, ssh_audit
 
 pytestmark = pytest.mark.vm
 
@@ -30,3 +31,7 @@ def test_on_a_bare_server_nothing_passes_and_nothing_is_guessed(bare: Said) -> N
 def test_labcheck_ends_with_1_on_a_bare_server(bare: Said) -> None:
     assert bare.exit_status == 1
     assert bare.report["schema"] == 1
+
+
+def test_on_a_bare_server_ssh_audit_finds_weak_algorithms(server: Connection) -> None:
+    assert any("ecdh-sha2-nistp256" in line for line in ssh_audit(server))

@@ -16,7 +16,7 @@ from labkit.connection import Connection
 
 from tests import needed
 
-from .conftest import ITEMS, Said, must, run_labcheck
+from .conftest import ITEMS, Said, must, run_labcheck, ssh_audit
 
 pytestmark = pytest.mark.vm
 
@@ -109,6 +109,15 @@ def test_visitors_get_the_security_headers_and_no_word_of_the_application_server
     ):
         assert headers.count(name) == 1, headers
     assert "uvicorn" not in headers
+
+
+def test_ssh_audit_finds_no_failure(server: Connection) -> None:
+    assert ssh_audit(server) == []
+
+
+def test_sshd_opens_no_windows_and_ends_a_connection_after_three_failures(server: Connection) -> None:
+    settings = must(server, "sudo sshd -T").splitlines()
+    assert {"x11forwarding no", "maxauthtries 3"} <= set(settings)
 
 
 def test_three_processes_of_the_released_version_take_turns(server: Connection, internet: Connection) -> None:

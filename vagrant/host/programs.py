@@ -53,6 +53,7 @@ PROGRAMS = {
         Program("rclone", "rclone", "a store that lets a key append and not delete", 15, 58),
         Program("caddy", "caddy", "the front of the stand-in provider", 12, 38),
         Program("strace", "strace", "a race in that front, made certain", 1, 3),
+        Program("ssh-audit", "ssh-audit", "the algorithms that the finished server's sshd offers", 1, 1),
         Program("chromium", "chromium", "the padlock that a browser shows", 196, 682, also="google-chrome"),
         Program("certutil", "libnss3-tools", "whom that browser trusts", 2, 5),
         Program("qemu-system-x86_64", "qemu-system-x86", "the probe for hardware virtualisation", 26, 125),

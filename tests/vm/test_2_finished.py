@@ -120,6 +120,11 @@ def test_sshd_opens_no_windows_and_ends_a_connection_after_three_failures(server
     assert {"x11forwarding no", "maxauthtries 3"} <= set(settings)
 
 
+def test_other_accounts_cannot_list_who_may_use_sudo(server: Connection) -> None:
+    refused = server.run("sudo -u nobody ls /etc/sudoers.d")
+    assert refused.exit_status != 0 and "Permission denied" in refused.stderr
+
+
 def test_three_processes_of_the_released_version_take_turns(server: Connection, internet: Connection) -> None:
     headers = must(internet, "curl -s -o /dev/null -D - 'https://app.lab.example/?[1-30]'")
     assert set(re.findall(r"(?im)^x-backend: (\d+)", headers)) == {"8000", "8001", "8002"}

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,14 +100,16 @@ def run_here(
     script: str,
     *,
     folder: Path,
+    environ: Mapping[str, str] | None = None,
     show: Callable[[str], None] | None = None,
     meanwhile: Callable[[], None] | None = None,
     timeout: float = TIMEOUT,
 ) -> Ran:
     """Run `script` with bash on this computer, in `folder`, by the rules of `run_cell`.
 
-    Of the person's environment it has PATH alone, behind the programs beside this Python. HOME and TMPDIR are
-    an empty folder that is gone afterwards, as is whatever the script leaves running. Raises NoBash.
+    Of the person's environment it has PATH alone, behind the programs beside this Python; `environ` is added.
+    HOME and TMPDIR are an empty folder that is gone afterwards, as is whatever the script leaves running.
+    Raises NoBash.
     """
     bash = _bash()
     nonce = secrets.token_hex(12)
@@ -119,7 +121,7 @@ def run_here(
         text = _END_JOBS + _PREPARE.replace("NONCE", nonce) + _evaluated(script)
         file.write_text(text, encoding="utf-8", newline="\n")
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-        environment = {"PATH": path, "HOME": str(home), "TMPDIR": str(home)}
+        environment = {**(environ or {}), "PATH": path, "HOME": str(home), "TMPDIR": str(home)}
         if "SYSTEMROOT" in os.environ:  # without it, no program on Windows opens a socket
             environment["SYSTEMROOT"] = os.environ["SYSTEMROOT"]
         process = subprocess.Popen(

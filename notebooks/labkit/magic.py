@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from labkit import browser, check, checklist, report, switch
 from labkit.cell import NoBash, Ran, run_cell, run_here
-from labkit.config import Config, ConfigError, load
+from labkit.config import VARIABLE, Config, ConfigError, find, load
 from labkit.connection import AS_ROOT, Connection, Result, Unreachable
 from labkit.tunnel import NoTunnel
 
@@ -71,6 +71,7 @@ _laptop.add_argument("--quiet", action="store_true", help="print nothing if it e
 _check = _Parser(prog="check", add_help=False, allow_abbrev=False)
 _check.add_argument("numbers", metavar="N", type=int, nargs="+")
 _check.add_argument("--exercise", action="store_true")
+_check.add_argument("--reboot", action="store_true", help="with --exercise: the server may be rebooted")
 
 _board = _Parser(prog="board", add_help=False, allow_abbrev=False)
 _board.add_argument("--exercise", action="store_true")
@@ -203,12 +204,17 @@ def vm_file(line: str, cell: str) -> None:
 
 
 def laptop(line: str, cell: str) -> None:
-    """Run the cell with bash on this computer, in the checkout; the first command that fails ends it."""
+    """Run the cell with bash on this computer, in the checkout; the first command that fails ends it.
+
+    labcheck finds the same server there as %check: LABCHECK_CONFIG names the file.
+    """
     options = _laptop.parse_args(shlex.split(line))
+    found = find()
+    extra = {VARIABLE: str(found)} if found else {}
     with _output() as output:
         show = None if options.quiet else output.keep
         try:
-            ran = run_here(cell, folder=CHECKOUT, show=show, meanwhile=output.still_running)
+            ran = run_here(cell, folder=CHECKOUT, environ=extra, show=show, meanwhile=output.still_running)
         except NoBash as problem:
             raise CellFailed(str(problem)) from None
         _judge(ran, options, output)
@@ -217,7 +223,9 @@ def laptop(line: str, cell: str) -> None:
 def check_items(line: str) -> None:
     """Judge items of the checklist."""
     options = _check.parse_args(shlex.split(line))
-    found = _report(options.numbers, exercise=options.exercise)
+    if options.reboot and not options.exercise:
+        raise CellFailed("%check: --reboot says what --exercise may do: give both")
+    found = _report(options.numbers, exercise=options.exercise, reboot=options.reboot)
     for number in options.numbers:
         judged = next(one for one in found.items if one.item.number == number)
         _write(report.notebook(judged) + "\n")
@@ -286,12 +294,12 @@ def done(line: str) -> None:
     _write(f"Chapter {options.chapter} is done, and the machine is saved.\n")
 
 
-def _report(numbers: list[int], *, exercise: bool) -> check.Report:
+def _report(numbers: list[int], *, exercise: bool, reboot: bool = False) -> check.Report:
     try:
         items = checklist.items(numbers)
     except ValueError as problem:
         raise CellFailed(str(problem)) from None
-    context = _config().context()
+    context = _config().context(reboot=reboot)
     with _output() as output:
         return check.run(items, context, exercise=exercise, progress=output.passing)
 

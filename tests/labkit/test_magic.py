@@ -226,6 +226,12 @@ def test_a_cell_of_the_laptop_has_nothing_of_the_persons_environment(
     assert said == "0\nnone\n"
 
 
+def test_labcheck_in_a_cell_of_the_laptop_finds_the_server_that_check_finds(
+    cell: Cell, settings: Path
+) -> None:
+    assert cell("%%laptop", 'echo "$LABCHECK_CONFIG"') == f"{settings}\n"
+
+
 def test_a_cell_of_the_laptop_says_where_it_failed(cell: Cell) -> None:
     assert failure(cell, "%%laptop", "true", "false", "true") == "exit status 1 from line 2: false"
     assert failure(cell, "%%laptop", "true | false") == "exit status 1 from line 1: true | false"
@@ -291,6 +297,7 @@ def test_where_there_is_no_bash_a_sentence_says_so(cell: Cell, monkeypatch: pyte
 def test_a_number_that_is_not_on_the_checklist_is_a_sentence(cell: Cell) -> None:
     assert failure(cell, "%check 16") == "there is no item 16: the checklist has 1 to 15"
     assert "usage" in failure(cell, "%check")
+    assert failure(cell, "%check 6 --reboot") == "%check: --reboot says what --exercise may do: give both"
 
 
 def test_where_no_browser_is_a_cell_says_how_to_get_one_and_shows_what_one_showed(

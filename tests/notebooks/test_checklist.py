@@ -1,0 +1,64 @@
+"""Chapter 11: the fifteen in the module's words and in both depths, a reboot, what it shows and removes."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from labkit import config
+
+from tests.notebooks.test_module_map import table
+from tests.notebooks.test_shape import PATHS, Chapter, kind, read
+
+FIFTEEN = list(map(str, range(1, 16)))
+
+
+@pytest.fixture(scope="module")
+def checklist() -> Chapter:
+    (path,) = [path for path in PATHS if path.name.startswith("11_")]
+    return read(path)
+
+
+def source(chapter: Chapter, name: str) -> str:
+    return str(next(cell.source for cell in chapter.cells if cell.id == name))
+
+
+def test_its_table_has_the_modules_items_in_the_modules_words(checklist: Chapter) -> None:
+    words = [
+        text
+        for item, _, _, text in table("module_outline.tsv", ["id", "kind", "chapter", "text"])
+        if item.startswith("deployment-checklist.")
+    ]
+    rows = re.findall(r"(?m)^\| (\d+) \| ([^|]+) \|", source(checklist, "fifteen"))
+    assert rows == list(zip(FIFTEEN, words, strict=True))
+
+
+def test_all_fifteen_are_looked_at_and_exercised_and_checked_again_after_a_reboot(checklist: Chapter) -> None:
+    checks = [cell.source.removeprefix("%check ") for cell in checklist.code if kind(cell) == "check"]
+    rebooted = checks.index("6 --exercise --reboot")
+    whole = " ".join(FIFTEEN)
+    assert {whole, f"{whole} --exercise"} <= set(checks[:rebooted])
+    assert whole in checks[rebooted:]
+    assert any(check.endswith(" --exercise") for check in checks[rebooted + 1 :])
+
+
+def test_the_labcheck_toml_that_it_shows_is_read_by_labcheck(
+    checklist: Chapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shown,) = re.findall(r"(?s)```toml\n(.*?)```", source(checklist, "labcheck-words"))
+    monkeypatch.setenv("APP_KEY", "a key")
+    found = config.parse(tomllib.loads(shown), Path("labcheck.toml"))
+    assert (found.target.domain, found.target.chat_key) == ("app.example.org", "a key")
+    assert found.target.budget == 20
+    assert found.vantage is not None
+
+
+def test_every_account_and_key_that_it_makes_is_removed_in_it(checklist: Chapter) -> None:
+    text = "\n".join(cell.source for cell in checklist.code)
+    made = set(re.findall(r"-f (~/\.ssh/\w+)", text)) | set(re.findall(r"> (~/\.ssh/\w+)\b", text))
+    (removed,) = [set(line.split()[2:]) for line in text.splitlines() if line.startswith("rm -f ~/.ssh/")]
+    assert made <= removed
+    assert "userdel --remove you" in text
+    assert "rm -f /etc/sudoers.d/you" in text

@@ -1,6 +1,6 @@
 """nbval for chapters that change a real server.
 
-    python -m pytest --nbval -p tests.notebooks.nbval_guard [--lab-run=again|steps] notebooks/0*.ipynb
+    python -m pytest --nbval -p tests.notebooks.nbval_guard [--lab-run=again|steps] notebooks/[0-9]*.ipynb
 
 nbval 0.11 alone waits for a dead kernel until the cell's time-out, goes on after a failed cell, turns
 what follows a time-out into expected failures, waits 5 s for output whatever the machine, takes a cell

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import json
 import os
 import re
@@ -189,7 +190,7 @@ def trust(certutil: str, home: Path, authority: str) -> None:
 class DevTools:
     """The browser's own protocol: messages of JSON, each ended by a zero byte."""
 
-    def __init__(self, to: IO[bytes], from_: IO[bytes]) -> None:
+    def __init__(self, to: io.FileIO, from_: IO[bytes]) -> None:
         self.to, self.from_ = to, from_
         self.number = 0
         self.read = b""
@@ -202,9 +203,10 @@ class DevTools:
         message: dict[str, object] = {"id": self.number, "method": method, "params": parameters}
         if self.session:
             message["sessionId"] = self.session
+        left = memoryview(json.dumps(message).encode() + b"\0")
         try:
-            self.to.write(json.dumps(message).encode() + b"\0")
-            self.to.flush()
+            while left:
+                left = left[self.to.write(left) :]
         except OSError:
             raise NoAnswer("the browser has ended") from None
         while True:
@@ -276,7 +278,8 @@ def started(command: list[str], home: Path) -> Iterator[DevTools]:
             start_new_session=True,
         )
         try:
-            with (home / "to").open("wb") as to, (home / "from").open("rb") as from_:
+            # Without a buffer: what a browser that has ended never read would fail once more when it is closed.
+            with (home / "to").open("wb", buffering=0) as to, (home / "from").open("rb") as from_:
                 yield DevTools(to, from_)
         except NoAnswer as problem:
             log.seek(0)

@@ -149,6 +149,7 @@ def test_a_browser_that_ends_at_once_is_told_with_what_it_wrote(tmp_path: Path) 
         pytest.raises(NoAnswer, match=r"has ended.*no luck"),
         browser.started([str(script)], tmp_path) as tools,
     ):
+        assert tools.from_.read() == b""  # it has ended by now, and what is sent to it is lost
         tools.call("Browser.getVersion")
 
 

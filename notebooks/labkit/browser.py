@@ -278,7 +278,7 @@ def started(command: list[str], home: Path) -> Iterator[DevTools]:
             start_new_session=True,
         )
         try:
-            # Without a buffer: what a browser that has ended never read would fail once more when it is closed.
+            # Without a buffer: what a browser has not read when it ends would fail once more at the close.
             with (home / "to").open("wb", buffering=0) as to, (home / "from").open("rb") as from_:
                 yield DevTools(to, from_)
         except NoAnswer as problem:

@@ -140,7 +140,7 @@ def jupyter(home: Path) -> Iterator[Ask]:
     env |= {"HOME": str(home), "JUPYTER_TOKEN": "token"}
 
     def request(path: str, headers: dict[str, str]) -> tuple[int, str]:
-        connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = HTTPConnection("127.0.0.1", port, timeout=120)
         try:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()

@@ -42,6 +42,6 @@ def test_what_is_for_developers_is_logged_only_where_it_is_asked_for(
         "lab_app.main:app", OPENAI_API_KEY=KEY, OPENAI_BASE_URL=llm.url + "/v1", OPENAI_MODEL="lab-small",
         LOG_LEVEL=setting,
     )  # fmt: skip
-    assert httpx2.post(app.url + "/api/chat", json={"message": "Hello?"}, timeout=20).status_code == 200
+    assert httpx2.post(app.url + "/api/chat", json={"message": "Hello?"}, timeout=120).status_code == 200
     wait_until(lambda: app.lines("llm_call"), "the call in the log")
     assert [line["level"] for line in app.lines() if line["message"] == "passages were found"] == expected

@@ -182,7 +182,7 @@ def test_a_folder_that_cannot_be_ends_the_start_with_a_sentence(folder: str, tmp
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LOG_DIR": folder},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
     )
     assert result.returncode == 1
     assert result.stderr.startswith("settings: LOG_DIR: ") and folder in result.stderr
@@ -251,7 +251,7 @@ def last_words(writers: list[subprocess.Popen[str]], stop: Path) -> dict[str, di
     """What each writer says in the end, by its name."""
     stop.touch()
     return {
-        name: json.loads(process.communicate(timeout=20)[0])
+        name: json.loads(process.communicate(timeout=120)[0])
         for name, process in zip("abc", writers, strict=True)
     }
 

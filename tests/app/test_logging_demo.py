@@ -82,7 +82,7 @@ def python(*arguments: str, folder: Path) -> str:
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout
@@ -94,7 +94,7 @@ def entries(path: Path) -> list[Entry]:
 
 def shell(command: str) -> str:
     program = ["bash", "-euo", "pipefail", "-c", command]
-    return subprocess.run(program, capture_output=True, text=True, check=True, timeout=30).stdout
+    return subprocess.run(program, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ def test_the_lock_holds_everything_that_is_asked_for() -> None:
 def test_settings_that_are_wrong_end_the_start_with_a_sentence() -> None:
     uvicorn = [sys.executable, "-m", "uvicorn", "lab_app.main:app", "--port", "0"]
     result = subprocess.run(
-        ["env", "OPENAI_TIMEOUT=soon", *uvicorn], cwd=ROOT, capture_output=True, text=True, timeout=20
+        ["env", "OPENAI_TIMEOUT=soon", *uvicorn], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert result.returncode != 0
     assert "OPENAI_TIMEOUT" in result.stderr

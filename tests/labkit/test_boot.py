@@ -22,7 +22,7 @@ def asked(*inside: str) -> Boot:
     # bash does not replace itself by the last command of two: so it stays process 1.
     script = f"{boot.command}; exit $?"
     done = subprocess.run(
-        [*inside, "bash", "-c", script], capture_output=True, text=True, check=False, timeout=20
+        [*inside, "bash", "-c", script], capture_output=True, text=True, check=False, timeout=120
     )
     return boot.parse(Result(done.stdout, done.stderr, done.returncode))
 

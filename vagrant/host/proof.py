@@ -136,8 +136,9 @@ class Stage:
 
     The stage before leaves that state, unless it failed, or this one is to begin `afresh`. `makes`: the state
     that it leaves, and that all later ones start from. `patient`: left out where the processor is emulated,
-    unless it is asked for. `beside`: runs on the second server, where there is one, while the first goes on.
-    `limit`: seconds after which it is stopped.
+    unless it is asked for. `spare`: left out unless it is asked for, since another stage shows the same.
+    `beside`: runs on the second server, where there is one, while the first goes on. `limit`: seconds after
+    which it is stopped.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Stage:
     afresh: bool = False
     makes: str = ""
     patient: bool = False
+    spare: bool = False
     beside: bool = False
     limit: float = STAGE_LIMIT
 
@@ -191,8 +193,9 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]
     """The stages in their order: what shows a state of the server comes before what changes it.
 
     `every`: all mutants, not one for each item of the checklist; a hundred read-only checks where five are
-    enough from day to day; the chapters again with every cell, not only with those that do something. What
-    they leave is the finished server. `kind`: the tests of this kind of machine.
+    enough from day to day; a reboot outside of the last chapter; the chapters again with every cell, not only
+    with those that do something. What they leave is the finished server. `kind`: the tests of this kind of
+    machine.
     """
     notebooks = [str(path.relative_to(checkout)) for path in chapters.files(checkout)]
     finished = chapters.snapshot_name(chapters.chapters(checkout)[-1])
@@ -219,7 +222,9 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]
               start=finished, patient=not every, beside=True),
         Stage("finished", "the finished server, and what cannot be seen of it",
               (*tests, "tests/vm/test_2_finished.py", *(("--many-looks",) if every else ())), start=finished),
-        Stage("rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished),
+        # The last chapter does the same, from a notebook.
+        Stage("rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished,
+              spare=not every),
         *mutants,
         Stage("off", "a server that is off, and on again", (*tests, "tests/vm/test_5_off.py"), start=finished,
               afresh=True, beside=True),
@@ -229,14 +234,15 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]
 def chosen(
     every: list[Stage], names: Sequence[str], saved: Sequence[str] = (), emulated: bool = False
 ) -> list[Stage]:
-    """The stages of these names, or else all but what asks too much patience of an emulated machine.
+    """The stages of these names, or else all but the spare and, on an emulated machine, the patient ones.
 
     Before them, what makes a state that is not saved yet. Raises Problem for a name that no stage has.
     """
     known = [stage.part for stage in every]
     if wrong := [name for name in names if name not in known]:
         raise Problem(f"there is no part {wrong[0]}", f"the parts are: {', '.join(dict.fromkeys(known))}")
-    wanted = [stage for stage in every if stage.part in names or not (names or (emulated and stage.patient))]
+    left_out = [stage for stage in every if stage.spare or (emulated and stage.patient)]
+    wanted = [stage for stage in every if (stage.part in names if names else stage not in left_out)]
     missing = {stage.start for stage in wanted} - set(saved)
     return [stage for stage in every if stage in wanted or (stage.makes and stage.makes in missing)]
 

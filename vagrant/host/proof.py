@@ -226,8 +226,9 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]
         Stage("rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished,
               spare=not every),
         *mutants,
+        # On the server that made the snapshot: Vagrant logs in with the key that it made for that one alone.
         Stage("off", "a server that is off, and on again", (*tests, "tests/vm/test_5_off.py"), start=finished,
-              afresh=True, beside=True),
+              afresh=True),
     ]  # fmt: skip
 
 

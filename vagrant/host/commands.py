@@ -540,7 +540,8 @@ def conclude(lab: Lab, took: list[proof.Took], left_out: list[proof.Stage], star
         line(text)
     passed = all(part.passed for part in took)
     for stage in left_out:
-        line(f"  --  left out, as the processor is emulated: {stage.title} (make test PART={stage.name})")
+        because = "another part shows the same" if stage.spare else "the processor is emulated"
+        line(f"  --  left out, since {because}: {stage.title} (make test PART={stage.name})")
     said = proof.concluded(passed, sum((part.skipped for part in took), Counter()))
     total = seconds(time.monotonic() - started)
     line(f"test: {said} ({total}); logs and JUnit reports: {lab.log}")

@@ -17,6 +17,7 @@ from vagrant.host.say import Problem
 __all__ = ["write_notebook"]
 
 ROOT = Path(__file__).resolve().parents[2]
+FINISHED = f"after-{chapters.DEPLOYED}"
 
 
 def ran(logs: Path, *arguments: str | Path) -> Took:
@@ -35,22 +36,24 @@ def test_every_test_that_needs_the_machine_is_in_a_stage() -> None:
 
 def test_the_chapters_run_on_a_bare_server_and_make_what_the_others_start_from() -> None:
     stages = proof.stages(ROOT, every=False)
-    (needed,) = (stage for stage in stages if stage.makes)
-    assert needed.afresh and needed.start == "bare" and "--lab-run=again" not in needed.arguments
-    assert needed.makes == f"after-{chapters.chapters(ROOT)[-1]}"
-    assert {stage.start for stage in stages[stages.index(needed) + 1 :]} == {needed.makes}
+    deploying, rest = (stage for stage in stages if stage.makes)
+    assert deploying.afresh and deploying.start == "bare" and deploying.makes == rest.start == FINISHED
+    assert {stage.start for stage in stages[stages.index(deploying) + 1 :]} == {FINISHED}
+    compared = [Path(part).name for stage in (deploying, rest) for part in stage.arguments if "ipynb" in part]
+    assert compared == [path.name for path in chapters.files(ROOT)]
+    assert not any(part.startswith("--lab-run") for part in (*deploying.arguments, *rest.arguments))
 
 
 def test_a_part_alone_begins_with_what_makes_its_server_unless_there_is_one() -> None:
     stages = proof.stages(ROOT, every=True)
-    finished = f"after-{chapters.chapters(ROOT)[-1]}"
 
     def names(*wanted: str, saved: tuple[str, ...]) -> list[str]:
         return [stage.name for stage in proof.chosen(stages, wanted, saved)]
 
     assert names(saved=()) == [stage.name for stage in stages]
-    assert names("mutants", saved=("bare",)) == ["chapters", "mutants-1", "mutants-2"]
-    assert names("off", "mutants", saved=("bare", finished)) == ["mutants-1", "mutants-2", "off"]
+    assert names("mutants", saved=("bare",)) == ["chapters-1", "mutants-1", "mutants-2"]
+    assert names("off", "mutants", saved=("bare", FINISHED)) == ["mutants-1", "mutants-2", "off"]
+    assert names("chapters", saved=("bare",)) == ["chapters-1", "chapters-2"]
     assert names("bare", saved=("bare",)) == ["bare"]
     with pytest.raises(Problem, match="no part mutant") as mistyped:
         names("mutant", saved=())

@@ -21,7 +21,7 @@ from vagrant.host import chapters
 
 from . import choice
 from .choice import MUTANTS, Mutant
-from .conftest import CHECKOUT, ITEMS, lab, run_labcheck
+from .conftest import ITEMS, lab, run_labcheck
 
 pytestmark = pytest.mark.vm
 
@@ -43,8 +43,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def finished_server() -> None:
-    """The server as the last chapter left it."""
-    lab("restore", chapters.snapshot_name(chapters.chapters(CHECKOUT)[-1]))
+    lab("restore", chapters.snapshot_name(chapters.DEPLOYED))
 
 
 def test_the_mutants_fail_their_items_and_say_why(

@@ -14,6 +14,7 @@ from .providers.provider import SNAPSHOT
 from .say import Problem, line, step
 
 BARE = "bare"  # the snapshot of the server as it was handed over
+DEPLOYED = "09"  # after it all fifteen are green; the chapters that follow leave the server as they found it
 
 # Both ends of a certificate's life, as the stand-in internet sees it.
 CERTIFICATE = (

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -477,7 +478,8 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
         raise Problem(
             "the tests do not run on the learner's machine", "type: make test (it uses the machine `test`)"
         )
-    labs = [lab, Lab(f"{machine.name}-2")]
+    others = [Lab(f"{machine.name}-{number}") for number in (2, 3)]
+    labs = [lab, *others]
     with ExitStack() as at_the_end:
         for each in labs:
             at_the_end.enter_context(alone(each.machine.lock, called("test")))
@@ -485,10 +487,10 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
             for each in labs:
                 switched_off.callback(switch_off, each.machine)
             destroy_if_outdated(machine)
-            if labs[1].machine.identity():  # its disk is a copy of the first one's, with its keys
-                destroy(labs[1].machine)
+            for other in others:  # their disks are copies of the first one's, with its keys
+                if other.machine.identity():
+                    destroy(other.machine)
             fresh = not machine.identity()
-            servers = [proof.Server(machine)]
             checks: list[proof.Checked] = []
 
             def without_a_machine(stopped: threading.Event) -> None:
@@ -503,15 +505,20 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
             assert choices is not None
             known = proof.stages(CHECKOUT, every, provider.tests)
             stages = proof.chosen(known, names, provider.saved(machine) if names else [], choices.emulated)
-            if provider.copies and (os.cpu_count() or 1) > 1 and any(stage.beside for stage in stages):
-                servers.append(proof.Server(labs[1].machine))
+            servers = [proof.Server(machine, chapters.BARE if fresh else "")]
+            making = threading.Lock()
+
+            def make(other: Lab) -> None:
+                with making:
+                    other.up(None, like=choices)
+
+            if provider.copies and (os.cpu_count() or 1) > 1:
+                used = max(stage.server for stage in stages) - 1
+                beside = others[: min(used, room_for_servers(provider))]
+                servers += [proof.Server(one.machine, make=partial(make, one)) for one in beside]
             machine_took = time.monotonic() - started
 
             def on_the_servers(_: threading.Event) -> list[proof.Took]:
-                if len(servers) > 1:
-                    labs[1].up(None, like=choices)
-                if fresh:
-                    servers[0].state = chapters.BARE
                 return proof.OnTheServers(lab.environment, lab.log, stages, servers, environ).run()
 
             def fast_tests(stopped: threading.Event) -> list[proof.Took]:
@@ -553,7 +560,7 @@ def on_another_distro(lab: Lab, distro: str) -> list[proof.Took]:
     started = time.monotonic()
     other = Lab(f"{lab.machine.name}-{distro}")
     wanted = [
-        stage for stage in proof.stages(CHECKOUT, every=False) if stage.name in ("chapters", "finished")
+        stage for stage in proof.stages(CHECKOUT, every=False) if stage.part in ("chapters", "finished")
     ]
     was = os.environ.get("LAB_DISTRO")
     os.environ["LAB_DISTRO"] = distro
@@ -575,6 +582,13 @@ def destroy_if_outdated(machine: Machine) -> None:
     """A server that was made from other files than those that are here now is no server of theirs."""
     if machine.identity() and machine.memory("bare") != machine.machine_inputs():
         destroy(machine)
+
+
+def room_for_servers(provider: Provider) -> int:
+    """How many more servers this computer has memory and disk for, beside what runs on it."""
+    by_disk = computer.free_disk(provider.disk()) / provider.server.disk
+    memory = computer.free_memory()
+    return int(min(by_disk, by_disk if memory is None else memory / SERVER_MEMORY))
 
 
 def switch_off(machine: Machine) -> None:

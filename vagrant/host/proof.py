@@ -8,7 +8,7 @@ import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -135,10 +135,10 @@ class Stage:
     """One run of pytest on the server in the state of the snapshot `start`.
 
     The stage before leaves that state, unless it failed, or this one is to begin `afresh`. `makes`: the state
-    that it leaves, and that all later ones start from. `patient`: left out where the processor is emulated,
+    that it leaves, and that later ones start from. `patient`: left out where the processor is emulated,
     unless it is asked for. `spare`: left out unless it is asked for, since another stage shows the same.
-    `beside`: runs on the second server, where there is one, while the first goes on. `limit`: seconds after
-    which it is stopped.
+    `server`: on which of the servers that work side by side, as far as there are so many. `limit`: seconds
+    after which it is stopped.
     """
 
     name: str
@@ -149,7 +149,7 @@ class Stage:
     makes: str = ""
     patient: bool = False
     spare: bool = False
-    beside: bool = False
+    server: int = 1
     limit: float = STAGE_LIMIT
 
     @property
@@ -197,29 +197,35 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]
     with those that do something. What they leave is the finished server. `kind`: the tests of this kind of
     machine.
     """
-    notebooks = [str(path.relative_to(checkout)) for path in chapters.files(checkout)]
-    finished = chapters.snapshot_name(chapters.chapters(checkout)[-1])
+    files = chapters.files(checkout)
+    notebooks = [str(path.relative_to(checkout)) for path in files]
+    deploying = [
+        name for path, name in zip(files, notebooks, strict=True) if path.name[:2] <= chapters.DEPLOYED
+    ]
+    finished, last = map(chapters.snapshot_name, (chapters.DEPLOYED, files[-1].name[:2]))
     tests = ("-m", "vm", "--tb=short", "--durations=10")
     cells = ("--nbval", "-p", "tests.notebooks.nbval_guard")
     title, program = "servers that look right and are wrong", (*tests, "tests/vm/test_4_mutants.py")
     extent = ("--all-mutants",) if every else ()
     mutants = [
         Stage(f"mutants-{half}", f"{title}, {half} of 2", (*program, *extent, f"--share={half}/2"), finished,
-              beside=half == 2, limit=NIGHT if every else STAGE_LIMIT)
-        for half in (1, 2)
+              server=server, limit=NIGHT if every else STAGE_LIMIT)
+        for half, server in ((1, 1), (2, 3))
     ]  # fmt: skip
     return [
         Stage("bare", "the bare server, and the internet beside it",
-              (*tests, "tests/vm/test_1_bare.py", "tests/provision"), start=chapters.BARE, beside=True),
+              (*tests, "tests/vm/test_1_bare.py", "tests/provision"), start=chapters.BARE, server=2),
         *([Stage("kind", "the kind of machine: what it separates, and its snapshots",
-                 (*tests, *kind), start=chapters.BARE, beside=True)] if kind else []),
-        Stage("chapters", "the chapters, every output compared",
-              (*cells, *notebooks), start=chapters.BARE, afresh=True, makes=finished),
+                 (*tests, *kind), start=chapters.BARE, server=2)] if kind else []),
+        Stage("chapters-1", f"the chapters to {chapters.DEPLOYED}, every output compared",
+              (*cells, *deploying), start=chapters.BARE, afresh=True, makes=finished),
+        Stage("chapters-2", "the chapters after it, every output compared",
+              (*cells, *notebooks[len(deploying) :]), start=finished, makes=last, server=2),
         Stage("again", "the chapters' steps again, on the finished server",
               (*cells, f"--lab-run={'again' if every else 'steps'}", *notebooks),
-              start=finished, patient=not every, beside=True),
+              start=finished, patient=not every, server=3),
         Stage("after-again", "what they leave", (*tests, "tests/vm/test_2_finished.py", "-k", "both_depths"),
-              start=finished, patient=not every, beside=True),
+              start=finished, patient=not every, server=3),
         Stage("finished", "the finished server, and what cannot be seen of it",
               (*tests, "tests/vm/test_2_finished.py", *(("--many-looks",) if every else ())), start=finished),
         # The last chapter does the same, from a notebook.
@@ -250,14 +256,18 @@ def chosen(
 
 @dataclass
 class Server:
-    """One server of the tests, and the snapshot in whose state it is; empty where that is not known."""
+    """One server of the tests, and the snapshot in whose state it is; empty where that is not known.
+
+    `make`: what is still to be done before it can be used.
+    """
 
     machine: Machine
     state: str = ""
+    make: Callable[[], None] = lambda: None
 
 
 class OnTheServers:
-    """The stages, on one server in their order, or on two of which each does its own."""
+    """The stages, on one server in their order, or on several of which each does its own."""
 
     def __init__(
         self,
@@ -270,68 +280,66 @@ class OnTheServers:
         self.environment = environment
         self.logs = logs
         self.wanted = wanted
+        self.servers = servers
         self.environ = dict(environ or {})
-        self.first, self.second = servers[0], servers[-1]
-        self.made = threading.Event()  # the state that later stages start from; or it failed
-        self.broken = False
+        # The states that stages make for others: set when it is known who made them, or that nobody did.
+        self.made = {stage.makes: threading.Event() for stage in wanted if stage.makes}
+        self.makers: dict[str, Server] = {}
 
     def run(self) -> list[Took]:
         """How long each took, in their order; each leaves its output and a JUnit report. Raises Problem."""
-        if self.first is self.second:
-            took = self.lane(self.first, self.wanted)
-        else:
-            own = [stage for stage in self.wanted if not stage.beside]
-            others = [stage for stage in self.wanted if stage.beside]
-            lanes = children.side_by_side(
-                lambda stopped: self.lane(self.first, own, stopped),
-                lambda stopped: self.lane(self.second, others, stopped),
-            )
-            took = [one for lane in lanes for one in lane]
+        lanes: list[list[Stage]] = [[] for _ in self.servers]
+        for stage in self.wanted:
+            lanes[min(stage.server, len(lanes)) - 1].append(stage)
+        works = [partial(self.lane, server, lane) for server, lane in zip(self.servers, lanes, strict=True)]
         order = [stage.title for stage in self.wanted]
+        took = [one for lane in children.side_by_side(*works) for one in lane]
         return sorted(took, key=lambda one: order.index(one.title))
 
-    def lane(self, server: Server, stages: list[Stage], stopped: threading.Event | None = None) -> list[Took]:
+    def lane(self, server: Server, stages: list[Stage], stopped: threading.Event) -> list[Took]:
         """Stages on one server, as far as they can be run."""
         took: list[Took] = []
-        makers = [stage for stage in self.wanted if stage.makes]
         try:
+            if stages:
+                server.make()
             for stage in stages:
-                if stopped is not None and stopped.is_set():
+                made = self.made.get(stage.start)
+                while made is not None and not made.wait(0.5) and not stopped.is_set():
+                    continue
+                if stopped.is_set():
                     break
-                if stage.start in [maker.makes for maker in makers]:
-                    while not self.made.wait(0.5) and not (stopped is not None and stopped.is_set()):
-                        continue
-                if self.broken:
+                if made is not None and stage.start not in self.makers:
                     line(f"  --  {stage.title}: not run, since what it starts from was not made")
                     continue
                 started = time.monotonic()
                 line(f"{stage.title}{self.where(server)}:")
-                if server is not self.first:
-                    self.hand_over(server, stage.start)
+                self.hand_over(server, stage.start)
                 if stage.afresh or server.state != stage.start:
                     chapters.restore(server.machine, stage.start)
                 context = {**self.environ, **chapters.context(server.machine)}
                 ran = run(stage, server.machine.checkout, self.environment.python, context, self.logs)
                 took.append(replace(ran, seconds=time.monotonic() - started))
                 server.state = (stage.makes or stage.start) if ran.passed else ""
+                if stage.makes and ran.passed:
+                    self.makers[stage.makes] = server
                 if stage.makes:
-                    self.broken = not ran.passed
-                    self.made.set()
+                    self.made[stage.makes].set()
         finally:
-            if any(stage.makes for stage in stages):
-                self.broken = self.broken or not self.made.is_set()
-                self.made.set()
+            for stage in stages:
+                if stage.makes:
+                    self.made[stage.makes].set()
         return took
 
     def hand_over(self, server: Server, name: str) -> None:
-        """The second server gets the snapshots that the first one has made."""
-        if name not in server.machine.provider.saved(server.machine):
-            server.machine.provider.copy(self.first.machine, server.machine, name)
+        """A server gets the snapshots that another one has made; the first has those of before."""
+        maker = self.makers.get(name, self.servers[0])
+        if server is not maker and name not in server.machine.provider.saved(server.machine):
+            server.machine.provider.copy(maker.machine, server.machine, name)
             server.state = ""
 
     def where(self, server: Server) -> str:
-        """Which of two servers it is."""
-        return "" if self.first is self.second else f" (on {server.machine.name})"
+        """Which of several servers it is."""
+        return "" if len(self.servers) == 1 else f" (on {server.machine.name})"
 
 
 def run(stage: Stage, checkout: Path, python: Path, context: dict[str, str], logs: Path) -> Took:

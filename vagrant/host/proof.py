@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
@@ -73,12 +74,13 @@ def fast(
 ) -> list[Checked]:
     """Format, lint, types, shell scripts and the tests that need no machine, until `stopped`.
 
-    In three lanes: the tests of the first wait for an sshd and for time limits most of the time. `environ` is
-    added to the environment.
+    In three lanes: the tests of the first wait for an sshd and for time limits most of the time. All step
+    back for the servers beside them, on which everything else waits. `environ` is added to the environment.
     """
     python = str(environment.python)
     pytest = [python, "-m", "pytest", "-q", "-m", "not vm", "-p", "no:cacheprovider"]
     own = ["tests/labkit", "tests/app"]
+    nice = ["nice", "-n", "5"] if shutil.which("nice") else []
     lanes = (
         [("tests of labkit", [*pytest, own[0]])],
         [("tests of lab_app", [*pytest, own[1]])],
@@ -105,7 +107,7 @@ def fast(
                     report = log.with_suffix(".xml")
                     report.unlink(missing_ok=True)
                     command = [*command, f"--junitxml={report}"]
-                ended = children.run(command, log=log, step=current, env=environ, cwd=checkout)
+                ended = children.run([*nice, *command], log=log, step=current, env=environ, cwd=checkout)
                 checked.append(Checked(title, time.monotonic() - began, ended, log, report))
             return checked
 

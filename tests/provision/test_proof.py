@@ -51,8 +51,8 @@ def test_a_part_alone_begins_with_what_makes_its_server_unless_there_is_one() ->
         return [stage.name for stage in proof.chosen(stages, wanted, saved)]
 
     assert names(saved=()) == [stage.name for stage in stages]
-    assert names("mutants", saved=("bare",)) == ["chapters-1", "mutants-1", "mutants-2"]
-    assert names("off", "mutants", saved=("bare", FINISHED)) == ["mutants-1", "mutants-2", "off"]
+    assert names("mutants", saved=("bare",)) == ["chapters-1", "mutants-1", "mutants-2", "mutants-3"]
+    assert names("off", "mutants", saved=("bare", FINISHED)) == ["mutants-1", "mutants-2", "mutants-3", "off"]
     assert names("chapters", saved=("bare",)) == ["chapters-1", "chapters-2"]
     assert names("bare", saved=("bare",)) == ["bare"]
     with pytest.raises(Problem, match="no part mutant") as mistyped:
@@ -83,7 +83,7 @@ def test_all_mutants_are_for_who_asks_for_all() -> None:
         ["--all-mutants" in stage.arguments for stage in proof.stages(ROOT, every=every)]
         for every in (True, False)
     ]
-    assert [sum(each) for each in asked] == [2, 0]
+    assert [sum(each) for each in asked] == [3, 0]
 
 
 def test_a_line_for_each_section_of_a_chapter(

@@ -478,8 +478,7 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
         raise Problem(
             "the tests do not run on the learner's machine", "type: make test (it uses the machine `test`)"
         )
-    others = [Lab(f"{machine.name}-{number}") for number in (2, 3)]
-    labs = [lab, *others]
+    labs = [lab, *others(lab)]
     with ExitStack() as at_the_end:
         for each in labs:
             at_the_end.enter_context(alone(each.machine.lock, called("test")))
@@ -487,7 +486,7 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
             for each in labs:
                 switched_off.callback(switch_off, each.machine)
             destroy_if_outdated(machine)
-            for other in others:  # their disks are copies of the first one's, with its keys
+            for other in labs[1:]:  # their disks are copies of the first one's, with its keys
                 if other.machine.identity():
                     destroy(other.machine)
             fresh = not machine.identity()
@@ -505,17 +504,7 @@ def test_command(lab: Lab, arguments: list[str]) -> int:
             assert choices is not None
             known = proof.stages(CHECKOUT, every, provider.tests)
             stages = proof.chosen(known, names, provider.saved(machine) if names else [], choices.emulated)
-            servers = [proof.Server(machine, chapters.BARE if fresh else "")]
-            making = threading.Lock()
-
-            def make(other: Lab) -> None:
-                with making:
-                    other.up(None, like=choices)
-
-            if provider.copies and (os.cpu_count() or 1) > 1:
-                used = max(stage.server for stage in stages) - 1
-                beside = others[: min(used, room_for_servers(provider))]
-                servers += [proof.Server(one.machine, make=partial(make, one)) for one in beside]
+            servers = [proof.Server(machine, chapters.BARE if fresh else ""), *beside(lab, stages)]
             machine_took = time.monotonic() - started
 
             def on_the_servers(_: threading.Event) -> list[proof.Took]:
@@ -566,15 +555,20 @@ def on_another_distro(lab: Lab, distro: str) -> list[proof.Took]:
     os.environ["LAB_DISTRO"] = distro
     try:
         destroy_if_outdated(other.machine)
+        for each in others(other):
+            if each.machine.identity():
+                destroy(each.machine)
         other.up(None)
         took = [proof.Took("the bare machine", time.monotonic() - started, True)]
-        took += proof.OnTheServers(lab.environment, other.log, wanted, [proof.Server(other.machine)]).run()
+        servers = [proof.Server(other.machine), *beside(other, wanted)]
+        took += proof.OnTheServers(lab.environment, other.log, wanted, servers).run()
     finally:
         if was is None:
             del os.environ["LAB_DISTRO"]
         else:
             os.environ["LAB_DISTRO"] = was
-        switch_off(other.machine)
+        for each in (other, *others(other)):
+            switch_off(each.machine)
     return [replace(one, title=f"{distro}: {one.title}") for one in took]
 
 
@@ -582,6 +576,30 @@ def destroy_if_outdated(machine: Machine) -> None:
     """A server that was made from other files than those that are here now is no server of theirs."""
     if machine.identity() and machine.memory("bare") != machine.machine_inputs():
         destroy(machine)
+
+
+def others(lab: Lab) -> list[Lab]:
+    """The labs of the servers that work beside this one's in the tests."""
+    return [Lab(f"{lab.machine.name}-{number}") for number in (2, 3)]
+
+
+def beside(lab: Lab, stages: Sequence[proof.Stage]) -> list[proof.Server]:
+    """The servers beside the first one, to be made: as many as the stages use and there is room for."""
+    choices = lab.machine.choices()
+    provider = lab.machine.provider
+    if choices is None or not provider.copies or (os.cpu_count() or 1) == 1:
+        return []
+    making = threading.Lock()
+
+    def make(other: Lab) -> None:
+        with making:
+            other.up(None, like=choices)
+
+    used = max(stage.server for stage in stages) - 1
+    return [
+        proof.Server(other.machine, make=partial(make, other))
+        for other in others(lab)[: min(used, room_for_servers(provider))]
+    ]
 
 
 def room_for_servers(provider: Provider) -> int:

@@ -37,7 +37,7 @@ def cache() -> Path:
 def machines(checkout: Path) -> list[Machine]:
     """The learner's, and those of the tests; whether they are there or not."""
     names = {path.name for path in (checkout / ".lab").glob("*") if path.is_dir()}
-    return [Machine(checkout, name) for name in sorted({"lab", "test", "test-2", *names})]
+    return [Machine(checkout, name) for name in sorted({"lab", "test", "test-2", "test-3", *names})]
 
 
 def shared_folders() -> list[Path]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labkit.wait import wait_until
+
+from labcheck.wait import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".devcontainer"

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 REQUIRED = {"README.md", "Makefile", "Vagrantfile", "pyproject.toml", "requirements.lock"} | {
     "notebooks",
+    "labcheck",
     "lab_app",
     "vagrant",
     "tests",
@@ -73,13 +74,18 @@ def is_program(path: Path) -> bool:
     return not path.suffix and text(path).startswith("#!")
 
 
-def imports(path: Path) -> Iterator[str]:
-    """The top-level names that a module imports, wherever in it; relative imports are its own."""
+def modules(path: Path) -> Iterator[str]:
+    """The names of what a module imports, wherever in it; relative imports are its own."""
     for node in ast.walk(ast.parse(text(path))):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield (node.module or "").partition(".")[0]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The top-level names of it."""
+    yield from (each.partition(".")[0] for each in modules(path))
 
 
 def matches(paths: list[Path], pattern: str | re.Pattern[str]) -> list[str]:
@@ -115,26 +121,47 @@ def test_notebooks_holds_chapters_pictures_and_labkit_alone() -> None:
 
 @pytest.mark.parametrize("path", python_in("lab_app"), ids=name)
 def test_the_application_imports_nothing_of_the_lab(path: Path) -> None:
-    assert not {"labkit", "vagrant", "tests"} & set(imports(path))
+    assert not {"labcheck", "labkit", "vagrant", "tests"} & set(imports(path))
 
 
 def test_the_application_does_not_know_that_there_is_a_lab() -> None:
-    report(matches(under("lab_app"), r"(?i)\blabkit\b|\bvagrant\b|lab\.example|198\.51\.100|shipshape"))
+    lab = r"(?i)\blab(check|kit)\b|\bvagrant\b|lab\.example|198\.51\.100|shipshape"
+    report(matches(under("lab_app"), lab))
 
 
-@pytest.mark.parametrize("path", python_in("notebooks/labkit"), ids=name)
-def test_labkit_imports_nothing_of_the_application(path: Path) -> None:
+@pytest.mark.parametrize("path", [*python_in("labcheck"), *python_in("notebooks/labkit")], ids=name)
+def test_the_checker_and_labkit_import_nothing_of_the_application(path: Path) -> None:
     assert not {"lab_app", "vagrant", "tests"} & set(imports(path))
 
 
-def test_labkit_knows_nothing_of_vagrant() -> None:
-    """An ssh_config file and a domain name are all that it has to know a server by."""
-    paths = [path for path in under("notebooks") if path.is_relative_to(ROOT / "notebooks/labkit")]
+@pytest.mark.parametrize("path", python_in("labcheck"), ids=name)
+def test_the_checker_imports_nothing_of_the_course(path: Path) -> None:
+    """Nor of Jupyter: it judges a server wherever there is a terminal."""
+    course = {"labkit", "IPython", "ipykernel", "jupyter_client", "nbclient", "nbformat", "matplotlib"}
+    assert not course & set(imports(path))
+
+
+@pytest.mark.parametrize("path", python_in("labcheck/remote"), ids=name)
+def test_a_program_that_travels_imports_the_standard_library_and_its_neighbours_alone(path: Path) -> None:
+    """Where it arrives there is nothing else. The probe does without DNS where dnspython is missing."""
+    problems = [
+        f"{name(path)} imports {each}"
+        for each in modules(path)
+        if each.partition(".")[0] not in sys.stdlib_module_names
+        and not each.startswith("labcheck.remote.")
+        and not (path.stem == "probe" and each.startswith("dns."))
+    ]
+    report(problems)
+
+
+def test_the_checker_and_labkit_know_nothing_of_vagrant() -> None:
+    """An ssh_config file and a domain name are all that they have to know a server by."""
+    paths = [*under("labcheck"), *(path for path in under("notebooks") if "labkit" in path.parts)]
     report([f"{name(path)} mentions it" for path in paths if re.search(r"(?i)vagrant", text(path))])
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in python_in("notebooks/labkit/checks") if path.stem.startswith("item_")], ids=name
+    "path", [path for path in python_in("labcheck/checks") if path.stem.startswith("item_")], ids=name
 )
 def test_a_check_does_no_looking_of_its_own(path: Path) -> None:
     """Facts in, findings out."""
@@ -230,7 +257,7 @@ def test_a_lock_has_hashes_and_no_addresses(lock: str) -> None:
 
 
 def test_no_failure_is_swallowed() -> None:
-    folders = ("vagrant", "lab_app", "notebooks", ".ci", ".devcontainer", "Makefile")
+    folders = ("vagrant", "lab_app", "labcheck", "notebooks", ".ci", ".devcontainer", "Makefile")
     programs = [path for path in under(*folders) if is_program(path)]
     report(matches(programs, r"\|\|\s*(true|:)(\s|$|\))"))
 

@@ -1,4 +1,4 @@
-"""labkit: reach a server, look at it, judge it, and say why."""
+"""labkit: the course's own: its magics, a dead man's switch, pictures, and how a chapter runs unattended."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 
 def load_ipython_extension(shell: Any) -> None:
     """Called by `%load_ext labkit`."""
-    from labkit import magic
+    from labkit import magics
 
-    magic.register(shell)
+    magics.register(shell)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from labkit.config import Config
+from labcheck.config import Config
 from labkit.tunnel import open_tunnel
 
 NAMES = ("chromium", "google-chrome")

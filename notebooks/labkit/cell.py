@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from labkit.connection import TIMED_OUT, Connection
+from labcheck.ssh import TIMED_OUT, Connection
 
 TIMEOUT = 1800.0
 """Seconds that a cell may take: package installations on an emulated machine take minutes."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labkit.config import ConfigError, load
-from labkit.connection import AS_ROOT, Unreachable
-from labkit.magic import CellFailed
+from labcheck.config import ConfigError, load
+from labcheck.ssh import AS_ROOT, Unreachable
+from labkit.magics import CellFailed
 
 QUERY = """cd / && runuser -u postgres -- psql -qAtX -F ' ' aiapp <<'END'
 SELECT outcome, coalesce(cost_usd, 0) FROM usage

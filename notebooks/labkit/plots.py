@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from labkit.checks.logs import record
-from labkit.config import ConfigError, load
-from labkit.connection import AS_ROOT, Unreachable
-from labkit.magic import CellFailed
+from labcheck.checks.logs import record
+from labcheck.config import ConfigError, load
+from labcheck.ssh import AS_ROOT, Unreachable
+from labkit.magics import CellFailed
 
 # How a request ended, with the colour of its dot.
 ENDS = (

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from labcheck.config import ConfigError, load
+from labcheck.ssh import Connection
 from labkit import tunnel
-from labkit.config import ConfigError, load
-from labkit.connection import Connection
-from labkit.magic import CellFailed
+from labkit.magics import CellFailed
 from labkit.tunnel import Tunnel
 
 USERS = 'route!~"/health.*|/metrics"'  # requests of people, and not of probes

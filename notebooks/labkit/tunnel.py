@@ -6,8 +6,8 @@ import atexit
 import socket
 import subprocess
 
-from labkit.connection import Connection
-from labkit.wait import GaveUp, NotYet, wait_until
+from labcheck.ssh import Connection
+from labcheck.wait import GaveUp, NotYet, wait_until
 
 OPENS_WITHIN = 30.0  # s
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from labkit import insider
+
+from labcheck.remote import app_processes
 
 from .conftest import KEY, ROOT, wait_until
 from .services import free_port
@@ -54,7 +55,7 @@ def running(
         "SENTRY_DSN": collector.dsn,
     }
     command = [sys.executable, "-m", "uvicorn", "lab_app.main:app", "--port", str(port)]
-    every = insider.environments
+    every = app_processes.environments
     with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: answers(url), "the application")
@@ -62,7 +63,7 @@ def running(
         def own(wanted: str) -> Iterator[tuple[int, dict[str, str]]]:
             return (each for each in every(wanted) if each[0] == process.pid)
 
-        monkeypatch.setattr(insider, "environments", own)
+        monkeypatch.setattr(app_processes, "environments", own)
         yield Running(process.pid, url, tmp_path / "log")
         process.terminate()
 
@@ -77,7 +78,7 @@ def answers(url: str) -> bool:
 def test_a_process_is_told_of_its_collector_and_that_takes_its_key(
     running: Running, collector: Collector
 ) -> None:
-    (found,) = insider.tracked()
+    (found,) = app_processes.tracked()
     assert found == {
         "pid": running.pid,
         "collector": "127.0.0.1",
@@ -85,66 +86,67 @@ def test_a_process_is_told_of_its_collector_and_that_takes_its_key(
         "status": None,
         "error": "",
     }
-    assert insider.taken() == [{**found, "status": 200}]
+    assert app_processes.taken() == [{**found, "status": 200}]
     assert not collector.events  # an empty envelope is no event
 
 
 def test_a_wrong_key_a_wrong_name_and_nobody_are_told_apart(collector: Collector, nobody: str) -> None:
     wrong = collector.dsn.replace(PUBLIC, PUBLIC[::-1])
-    assert insider.knock(insider.urlsplit(wrong), None)["status"] == 403
+    assert app_processes.knock(app_processes.urlsplit(wrong), None)["status"] == 403
     address = nobody.removesuffix("/v1").removeprefix("http://")
     assert (
-        insider.knock(insider.urlsplit(f"http://{PUBLIC}@{address}/1"), None)["error"]
+        app_processes.knock(app_processes.urlsplit(f"http://{PUBLIC}@{address}/1"), None)["error"]
         == "nobody listens there"
     )
-    assert "no address" in insider.knock(insider.urlsplit("errors.example/1"), None)["error"]
+    assert "no address" in app_processes.knock(app_processes.urlsplit("errors.example/1"), None)["error"]
 
 
 def test_a_test_error_is_sent_as_the_process_would(running: Running, collector: Collector) -> None:
-    done = insider.send(running.pid, ["python", "-m", "lab_app.send_test_error"])
+    done = app_processes.send(running.pid, ["python", "-m", "lab_app.send_test_error"])
     assert done["status"] == 0, done["said"]
     (event,) = collector.events
     assert event["event_id"] in done["said"]
 
 
 def test_secrets_are_found_in_a_text_and_named_alone(running: Running) -> None:
-    assert insider.leaked(running.pid, "nothing of the kind, at /api/chat") == []
-    assert insider.leaked(running.pid, f'{{"a": "{USERS_KEY}"}}') == ["API_KEYS"]
-    assert insider.leaked(running.pid, f"{KEY} {PUBLIC}") == ["OPENAI_API_KEY", "SENTRY_DSN"]
-    assert insider.leaked(running.pid, "of a-password-of-the-tests") == ["DATABASE_URL"]
+    assert app_processes.leaked(running.pid, "nothing of the kind, at /api/chat") == []
+    assert app_processes.leaked(running.pid, f'{{"a": "{USERS_KEY}"}}') == ["API_KEYS"]
+    assert app_processes.leaked(running.pid, f"{KEY} {PUBLIC}") == ["OPENAI_API_KEY", "SENTRY_DSN"]
+    assert app_processes.leaked(running.pid, "of a-password-of-the-tests") == ["DATABASE_URL"]
 
 
 def test_a_question_costs_the_same_in_ledger_log_and_metric(running: Running) -> None:
-    (numbers,) = (process["before"] for process in insider.spent()["processes"])
-    answerable = numbers["process_start_time_seconds"] + insider.START_IS_EARLY
+    (numbers,) = (process["before"] for process in app_processes.spent()["processes"])
+    answerable = numbers["process_start_time_seconds"] + app_processes.START_IS_EARLY
     wait_until(lambda: time.time() > answerable, "a moment at which this process was surely there")
-    seen = insider.question("/api/chat", "What does it cost?", "labcheck-1")
+    seen = app_processes.question("/api/chat", "What does it cost?", "labcheck-1")
     assert (seen["status"], seen["error"]) == (200, "")
     assert Decimal(seen["ledger"]) == Decimal(seen["log"]) > 0
     assert abs(seen["metric"] - float(seen["log"])) < 1e-15
     headers = {"Authorization": f"Bearer {USERS_KEY}"}
     httpx2.post(f"{running.url}/api/chat", json={"message": "What does it cost?"}, headers=headers)  # cached
-    spent = insider.spent()
+    spent = app_processes.spent()
     assert (spent["error"], spent["ledger"]["calls"], spent["ledger"]["unpriced"]) == ("", 1, 0)
     assert spent["ledger"]["since_first"] == spent["ledger"]["since_last"] == seen["ledger"]
     (process,) = spent["processes"]
     assert process["after"]["app_daily_budget_usd"] == 7.5
     assert process["after"]["app_llm_cost_usd_total"] == float(seen["log"])
-    (told,) = dict(insider.environments("DATABASE_URL")).values()
-    later = insider.SUMS.format(first=time.time() + 60, last=time.time() + 60)  # as when they start anew
-    ledger = json.loads(insider.ask(told["DATABASE_URL"], later))
+    (told,) = dict(app_processes.environments("DATABASE_URL")).values()
+    # As when they start anew:
+    later = app_processes.SUMS.format(first=time.time() + 60, last=time.time() + 60)
+    ledger = json.loads(app_processes.ask(told["DATABASE_URL"], later))
     assert (ledger["calls"], ledger["unpriced"], ledger["since_first"]) == (1, 0, "0")
 
 
 def test_what_was_asked_just_before_a_restart_is_not_put_down_to_the_new_process(running: Running) -> None:
     """Its start is told up to a second too early: what the ledger holds from then may be an older one's."""
-    (told,) = dict(insider.environments("DATABASE_URL")).values()
-    (numbers,) = (process["before"] for process in insider.spent()["processes"])
+    (told,) = dict(app_processes.environments("DATABASE_URL")).values()
+    (numbers,) = (process["before"] for process in app_processes.spent()["processes"])
     insert = """INSERT INTO usage (asked_at, request_id, user_id, model, outcome,
       prompt_tokens, completion_tokens, estimated, cost_usd, duration_ms)
       VALUES (to_timestamp({}), 'before', 'user_1', 'lab-small', 'answered', 9, 9, false, 0.5, 10)"""
-    insider.ask(told["DATABASE_URL"], insert.format(numbers["process_start_time_seconds"] + 0.9))
-    ledger = insider.spent()["ledger"]
+    app_processes.ask(told["DATABASE_URL"], insert.format(numbers["process_start_time_seconds"] + 0.9))
+    ledger = app_processes.spent()["ledger"]
     assert (Decimal(ledger["since_first"]), Decimal(ledger["since_last"])) == (Decimal("0.5"), 0)
 
 
@@ -152,17 +154,17 @@ def test_refusals_are_counted_by_path_also_in_what_was_put_aside(running: Runnin
     headers = {"Authorization": f"Bearer {USERS_KEY}"}
     seen = [httpx2.post(f"{running.url}/api/chat", json={}, headers=headers).status_code for _ in range(11)]
     assert seen == [422] * 10 + [429]
-    wait_until(lambda: insider.refused() == {"/api/chat": 1}, "the line of the refused request")
+    wait_until(lambda: app_processes.refused() == {"/api/chat": 1}, "the line of the refused request")
     line = '{"status": %d, "path": "%s"}\n'
     (running.log / "access-old.log.1").write_text(line % (429, "/api/chat") + "no JSON, and 429\n")
     with gzip.open(running.log / "access-old.log.2.gz", "wt") as packed:
         packed.write(line % (429, "/api/chat") + line % (200, "/api/chat") + line % (429, "/other"))
     (running.log / "access-old.log.3.gz").write_bytes(b"cut off")
-    assert insider.refused() == {"/api/chat": 3, "/other": 1}
+    assert app_processes.refused() == {"/api/chat": 3, "/other": 1}
 
 
 def test_a_database_that_cannot_be_asked_says_why(running: Running) -> None:
     with pytest.raises(OSError, match="sqlite"):
-        insider.ask("sqlite:///x.db", "SELECT 1")
+        app_processes.ask("sqlite:///x.db", "SELECT 1")
     with pytest.raises(OSError, match="refused"):
-        insider.ask(f"postgresql://a:b@127.0.0.1:{free_port()}/c", "SELECT 1")
+        app_processes.ask(f"postgresql://a:b@127.0.0.1:{free_port()}/c", "SELECT 1")

@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from labkit import check, config
-from labkit.checklist import items
-from labkit.verdict import Verdict
 from testinfra.host import Host, get_host  # type: ignore[import-untyped]
 
+from labcheck import config, runner
+from labcheck.checklist import items
+from labcheck.verdict import Verdict
 from tests.benchmarks import by_testinfra
 from tests.benchmarks.measure import in_turn, show, spread
 
@@ -33,7 +33,7 @@ def by_labcheck(target: config.Config) -> Answers:
     whole = items(sorted(by_testinfra.ITEMS))
     single = [replace(item, aspects=(aspect,)) for item in whole for aspect in item.aspects]
     answers: Answers = {item.number: {} for item in whole}
-    for judged in check.run(single, target.context()).items:
+    for judged in runner.run(single, target.context()).items:
         # An aspect with nothing to object to may say nothing.
         word = judged.verdict.value if judged.findings else "ok"
         answers[judged.item.number][judged.item.aspects[0].name] = "ok" if word == "PASS" else word
@@ -145,7 +145,7 @@ def compare_and_time(target: config.Config, rounds: int) -> int:
     built = items(sorted(by_testinfra.ITEMS))
 
     def look_by_labcheck() -> None:
-        report = check.run(built, target.context())
+        report = runner.run(built, target.context())
         said = {judged.item.number: judged.verdict.value for judged in report.items}
         assert said == verdicts and report.count(Verdict.UNKNOWN) == 0, said
 

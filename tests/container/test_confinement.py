@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from labkit.connection import Connection, Unreachable
-from labkit.wait import NotYet, wait_until
 
+from labcheck.ssh import Connection, Unreachable
+from labcheck.wait import NotYet, wait_until
 from tests.vm.conftest import CHECKOUT, must
 from vagrant.host.machine import Machine
 from vagrant.host.providers.docker import docker

@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from labkit.connection import Connection
 
+from labcheck.ssh import Connection
 from tests.vm.conftest import must
 from vagrant.host.machine import Machine
 from vagrant.host.providers.docker import docker

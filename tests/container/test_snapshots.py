@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 import pytest
-from labkit.connection import Connection
 
+from labcheck.ssh import Connection
 from tests.vm.conftest import lab, must
 from vagrant.host import chapters
 from vagrant.host.machine import Machine

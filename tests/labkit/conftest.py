@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from labkit.connection import Connection
-from labkit.wait import wait_until
 
+from labcheck.ssh import Connection
+from labcheck.wait import wait_until
 from tests import needed
 from tests.labkit.sshd import MAY, MAY_NOT, SUDOERS, Sshd, free_port, shell
 

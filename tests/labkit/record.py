@@ -12,8 +12,8 @@ import argparse
 import importlib
 from pathlib import Path
 
-from labkit.connection import Connection, Result
-from labkit.facts import Fact
+from labcheck.facts import Fact
+from labcheck.ssh import Connection, Result
 
 HERE = Path(__file__).parent / "recordings"
 MODULES = (
@@ -32,7 +32,7 @@ MODULES = (
 
 
 def all_facts() -> list[Fact[object]]:
-    modules = [importlib.import_module(f"labkit.facts.{name}") for name in MODULES]
+    modules = [importlib.import_module(f"labcheck.facts.{name}") for name in MODULES]
     return [value for module in modules for value in vars(module).values() if isinstance(value, Fact)]
 
 

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.connection import Connection
+from labcheck.ssh import Connection
 
 MAY, MAY_NOT = "labkit-may", "labkit-maynot"
 SUDOERS = Path("/etc/sudoers.d/labkit-tests")

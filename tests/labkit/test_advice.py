@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from labkit import checks
+
+from labcheck import checks
 
 CHECKS = Path(checks.__file__).parent
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labkit import backups as program
-from labkit.connection import Result
-from labkit.facts import Unreadable
-from labkit.facts.backups import parse_backups
 
+from labcheck.facts import Unreadable
+from labcheck.facts.backups import parse_backups
+from labcheck.remote import backups as program
+from labcheck.ssh import Result
 from tests import needed
 from tests.labkit.sshd import MAY, Sshd, free_port, shell
 

@@ -6,12 +6,12 @@ import re
 import subprocess
 
 import pytest
-from labkit.connection import Connection, Result
-from labkit.facts import Unreadable
-from labkit.facts.boot import Boot, boot
-from labkit.gather import gather
-from labkit.wait import wait_until
 
+from labcheck.facts import Unreadable
+from labcheck.facts.boot import Boot, boot
+from labcheck.gather import gather
+from labcheck.ssh import Connection, Result
+from labcheck.wait import wait_until
 from tests.needed import absent
 
 CONTAINER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child")

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from labkit import browser
 from labkit.browser import NoAnswer, NoBrowser, Seen, look
-
 from tests import needed
 
 NAME = "site.example"

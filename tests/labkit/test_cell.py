@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from labcheck import ssh
+from labcheck.ssh import TIMED_OUT, Connection
+from labcheck.wait import wait_until
 from labkit import cell as module
 from labkit.cell import LINES, run_cell
-from labkit.connection import TIMED_OUT, Connection
-from labkit.wait import wait_until
-
 from tests.labkit.sshd import MAY_NOT, Sshd
 
 
@@ -139,10 +139,11 @@ def test_an_interrupt_ends_the_cell_on_the_host_too(
     config = sshd.config()
     code = (
         "from pathlib import Path\nfrom labkit.cell import run_cell\n"
-        "from labkit.connection import Connection\n"
+        "from labcheck.ssh import Connection\n"
         f"run_cell(Connection('server', config=Path({str(config)!r})), 'sleep 4724', account={MAY_NOT!r})\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(module.__file__).parents[1])}
+    paths = [str(Path(each.__file__).parents[1]) for each in (module, ssh)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, env=environment)
     wait_until(lambda: running("sleep 4724"), what="the cell to start", timeout=10, every=0.1)
     process.send_signal(signal.SIGINT)

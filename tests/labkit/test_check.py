@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from labkit import check, checklist, outside
-from labkit.checks import Aspect, Context, Item, Target, aspect
-from labkit.connection import Connection, Result, Unreachable
-from labkit.facts import Fact, Unreadable
-from labkit.gather import Look
-from labkit.outside import Answers, Questions
-from labkit.verdict import Depth, Finding, Verdict, failed, passed, skipped, unknown
 
+from labcheck import checklist, outside, runner
+from labcheck.checks.model import Aspect, Context, Item, Target, aspect
+from labcheck.facts import Fact, Unreadable
+from labcheck.gather import Look
+from labcheck.outside import Answers, Questions
+from labcheck.ssh import Connection, Result, Unreachable
+from labcheck.verdict import Depth, Finding, Verdict, failed, passed, skipped, unknown
 from tests.labkit.sshd import MAY_NOT, Sshd, free_port
 
 OPEN = Fact("open", "echo open", lambda result: result.stdout.strip())
@@ -47,7 +47,7 @@ def item(*aspects: Aspect, number: int = 1) -> Item:
 
 
 def judge(one: Item, look: Look) -> tuple[Finding, ...]:
-    return check.judge(one, look, Answers({}, "nobody looked"), TARGET)
+    return runner.judge(one, look, Answers({}, "nobody looked"), TARGET)
 
 
 def test_an_aspect_that_cannot_be_seen_hides_no_other() -> None:
@@ -71,8 +71,8 @@ def test_a_fault_in_a_check_is_not_a_verdict_on_the_server() -> None:
     assert "a fault in labcheck itself, in has_a_fault: ZeroDivisionError" in finding.saw
 
 
-def run(server: Connection, *items: Item, exercise: bool = False) -> check.Report:
-    return check.run(items, Context(TARGET, server), exercise=exercise)
+def run(server: Connection, *items: Item, exercise: bool = False) -> runner.Report:
+    return runner.run(items, Context(TARGET, server), exercise=exercise)
 
 
 def test_a_run_looks_at_a_real_host(shared: Connection) -> None:
@@ -135,12 +135,12 @@ def test_a_host_that_lets_nobody_in_makes_everything_unknown(
     late = Fact("late", "echo late", lambda result: result.stdout, late=True)
     look_late = Aspect({"value": late, "edge": outside.edge}, is_open.judge)
     items = [*checklist.items([7, 9]), item(look_late, number=4)]
-    report = check.run(items, Context(TARGET, connection))
+    report = runner.run(items, Context(TARGET, connection))
     assert {judged.verdict for judged in report.items} == {Verdict.UNKNOWN}
     assert all(any(reason in f.saw for f in judged.findings) for judged in report.items)
 
 
-def exercised(look: Aspect, server: Connection, *said: Finding | Exception) -> check.Judged:
+def exercised(look: Aspect, server: Connection, *said: Finding | Exception) -> runner.Judged:
     def exercise(server: Connection, context: Context) -> Iterator[Finding]:
         for one in said:
             if isinstance(one, Exception):
@@ -184,7 +184,7 @@ def cannot_tell(value: str) -> Iterator[Finding]:
 
 
 def test_what_only_an_exercise_can_tell_does_not_keep_it_from_being_done(shared: Connection) -> None:
-    def both(*said: Finding) -> check.Judged:
+    def both(*said: Finding) -> runner.Judged:
         def exercise(server: Connection, context: Context) -> Iterator[Finding]:
             yield from said
 
@@ -199,8 +199,8 @@ def test_what_only_an_exercise_can_tell_does_not_keep_it_from_being_done(shared:
 
 def test_the_exit_status_follows_from_the_verdicts() -> None:
     def status(*findings: Finding, strict: bool = False) -> int:
-        judged = tuple(check.Judged(item(), (one,)) for one in findings)
-        report = check.Report(TARGET, judged, started=check.datetime.now(check.UTC), duration=0)
+        judged = tuple(runner.Judged(item(), (one,)) for one in findings)
+        report = runner.Report(TARGET, judged, started=runner.datetime.now(runner.UTC), duration=0)
         return report.exit_status(strict=strict)
 
     bad, good, blind = failed("x", expected="y", why="z"), passed("x"), unknown("x")

@@ -8,26 +8,27 @@ from collections.abc import Iterable
 from dataclasses import replace
 from types import SimpleNamespace
 
-import labkit.wait
 import pytest
-from labkit import checklist
-from labkit.checks import Aspect, Target
-from labkit.checks import item_01_domain as domain
-from labkit.checks import item_02_https as https
-from labkit.checks import item_03_health as health
-from labkit.checks import item_06_firewall as firewall
-from labkit.checks import item_07_account as account
-from labkit.checks import item_08_secrets as secrets
-from labkit.checks import item_09_supervisor as watch
-from labkit.checks import item_12_ssh as ssh
-from labkit.checks import item_13_limits as limits
-from labkit.connection import Result
-from labkit.facts.accounts import Account, Accounts
-from labkit.facts.network import FirewallFiles, PacketFilter, Socket, SshConnection
-from labkit.facts.processes import Process, Processes, Unit, parse_processes
-from labkit.facts.supervisor import Program, ProgramFile, Supervisor
-from labkit.outside import Door, Doors, Got, Handshake, Owners, Records, Redirect, Sent, Try, Website
-from labkit.verdict import Finding, overall
+
+import labcheck.wait
+from labcheck import checklist
+from labcheck.checks import item_01_domain as domain
+from labcheck.checks import item_02_https as https
+from labcheck.checks import item_03_health as health
+from labcheck.checks import item_06_firewall as firewall
+from labcheck.checks import item_07_account as account
+from labcheck.checks import item_08_secrets as secrets
+from labcheck.checks import item_09_supervisor as watch
+from labcheck.checks import item_12_ssh as ssh
+from labcheck.checks import item_13_limits as limits
+from labcheck.checks.model import Aspect, Target
+from labcheck.facts.accounts import Account, Accounts
+from labcheck.facts.network import FirewallFiles, PacketFilter, Socket, SshConnection
+from labcheck.facts.processes import Process, Processes, Unit, parse_processes
+from labcheck.facts.supervisor import Program, ProgramFile, Supervisor
+from labcheck.outside import Door, Doors, Got, Handshake, Owners, Records, Redirect, Sent, Try, Website
+from labcheck.ssh import Result
+from labcheck.verdict import Finding, overall
 
 TARGET = Target(host="server", domain="app.lab.example")
 IPV4, IPV6 = "198.51.100.10", "2001:db8:100::10"
@@ -240,7 +241,7 @@ def test_how_a_paused_dependency_shows(
     # A clock on which only waiting takes time: every answer is asked for, however busy the computer is.
     slept: list[float] = []
     clock = SimpleNamespace(monotonic=lambda: sum(slept), sleep=slept.append)
-    monkeypatch.setattr(labkit.wait, "time", clock)
+    monkeypatch.setattr(labcheck.wait, "time", clock)
     left = iter(answers)
     timeout = float(len(answers) - 1)
     finding, _ = health.how_it_shows(

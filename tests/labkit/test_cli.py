@@ -14,15 +14,14 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import labkit
-from labkit.wait import wait_until
-
+import labcheck as package
+from labcheck.wait import wait_until
 from tests.labkit.sshd import Sshd, free_port
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "LABCHECK_CONFIG"} | {
-    "PYTHONPATH": str(Path(labkit.__file__).parents[1])
+    "PYTHONPATH": str(Path(package.__file__).parents[1])
 }
-PROGRAM = (sys.executable, "-m", "labkit.cli")
+PROGRAM = (sys.executable, "-m", "labcheck.cli")
 
 
 def labcheck(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from labkit.config import MARKER, Config, ConfigError, find, load
-from labkit.connection import Connection
+
+from labcheck.config import MARKER, Config, ConfigError, find, load
+from labcheck.ssh import Connection
 
 FULL = """
 [target]

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from labkit import connection as ssh
-from labkit.connection import Connection, Unreachable
-from labkit.wait import wait_until
 
+from labcheck import ssh
+from labcheck.ssh import Connection, Unreachable
+from labcheck.wait import wait_until
 from tests.labkit.sshd import MAY, Sshd, free_port
 
 Running = Callable[[str], list[str]]
@@ -163,7 +163,7 @@ def test_a_fresh_connection_does_not_use_the_shared_one(sshd: Sshd) -> None:
 def test_an_interrupt_leaves_no_ssh_behind(sshd: Sshd, running: Running) -> None:
     config = sshd.config()
     code = (
-        "from labkit.connection import Connection; from pathlib import Path\n"
+        "from labcheck.ssh import Connection; from pathlib import Path\n"
         f"Connection('server', config=Path({str(config)!r})).run('echo; sleep 60')\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, env=os.environ | PATHS)

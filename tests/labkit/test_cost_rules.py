@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from labkit.connection import Result
-from labkit.facts import Unreadable
-from labkit.facts.cost_rules import CostAlerts, cost_alerts, threshold
+
+from labcheck.facts import Unreadable
+from labcheck.facts.cost_rules import CostAlerts, cost_alerts, threshold
+from labcheck.ssh import Result
 
 DAY = "sum(increase(app_llm_cost_usd_total[1d]))"
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labkit import finder
-from labkit.connection import Connection, Result
-from labkit.facts import Fact
-from labkit.facts.secrets import Place, Secrets, parse_secrets, search
-from labkit.gather import gather
 
+from labcheck.facts import Fact
+from labcheck.facts.secrets import Place, Secrets, parse_secrets, search
+from labcheck.gather import gather
+from labcheck.remote import find_secrets
+from labcheck.ssh import Connection, Result
 from tests.labkit.sshd import MAY, MAY_NOT
 
 PROGRAM = "labkit-app"  # so that no other program of this computer takes part
@@ -138,12 +138,12 @@ def app(start: Callable[..., int]) -> int:
     ],
 )
 def test_a_secret_is_told_from_other_variables(name: str, value: str, parts: list[str]) -> None:
-    assert finder.secret_parts(name, value) == parts
+    assert find_secrets.secret_parts(name, value) == parts
 
 
 def test_a_file_is_read_as_a_shell_would() -> None:
     text = "# no\nA=1\nexport B='two # words'\nC=\"three\" # said\n D = four # five\nE=a#b\nF=\nnot a line\n"
-    assert finder.dotenv(text) == {
+    assert find_secrets.dotenv(text) == {
         "A": "1",
         "B": "two # words",
         "C": "three",
@@ -227,7 +227,7 @@ def test_a_secret_in_a_file_is_found(site: Site, app: int, path: str, mode: int,
     ],
 )
 def test_what_a_file_is_follows_from_where_it_is(path: str, kind: str) -> None:
-    assert finder.kind_of(path) == kind
+    assert find_secrets.kind_of(path) == kind
 
 
 def test_a_copy_that_only_root_and_services_may_read_is_none(site: Site, app: int) -> None:
@@ -248,14 +248,14 @@ def test_who_may_read_a_copy_is_told(site: Site, app: int) -> None:
 
 
 def test_a_secret_across_two_pieces_of_a_file_is_found(site: Site, app: int) -> None:
-    site.write("somewhere/app.log", b"x" * (finder.CHUNK - 5) + KEY.encode() + b"x" * 100)
+    site.write("somewhere/app.log", b"x" * (find_secrets.CHUNK - 5) + KEY.encode() + b"x" * 100)
     assert list(site.places()) == [("log", "somewhere/app.log")]
 
 
 def test_of_a_large_log_the_end_is_searched_and_it_is_said(site: Site, app: int) -> None:
     path = site.write("somewhere/app.log", b"")
     with path.open("wb") as file:
-        file.seek(finder.EACH + 10)
+        file.seek(find_secrets.EACH + 10)
         file.write(KEY.encode())
     found = site.look()
     assert [place.kind for place in found.places] == ["log"] and found.partly == (str(path),)
@@ -389,7 +389,7 @@ def test_no_value_leaves_the_server_however_often_it_is_there(
     assert {place.kind for place in look[fact].places} == {"copy", "log", "repository"}
     sent = fact.command + look.results["secrets"].stdout + look.results["secrets"].stderr
     assert not [value for value in SECRETS if value in sent]
-    assert finder.HIDDEN in look.results["secrets"].stdout
+    assert find_secrets.HIDDEN in look.results["secrets"].stdout
 
 
 def test_no_value_is_in_a_command_line_while_it_is_searched_for(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
-from labkit import gather as module
-from labkit.connection import Connection, Result
-from labkit.facts import Fact, Unreadable
-from labkit.gather import Look, gather
 
-from tests.labkit.sshd import MAY_NOT, Sshd, free_port
+from labcheck import gather as module
+from labcheck.facts import Fact, Unreadable
+from labcheck.gather import Look, gather
+from labcheck.ssh import Connection, Result
+from tests.labkit.sshd import MAY, MAY_NOT, Sshd, free_port
 
 
 def fact(name: str, command: str, *, sudo: bool = False, timeout: float = 10) -> Fact[Result]:
@@ -38,7 +38,7 @@ def test_each_fact_comes_with_its_own_output_errors_and_status(shared: Connectio
 
 def test_facts_run_as_root_in_the_c_locale(shared: Connection) -> None:
     asked = fact("asked", 'echo "$EUID $SUDO_USER $LC_ALL"', sudo=True)
-    assert gather(shared, [asked])[asked].stdout == "0 labkit-may C\n"
+    assert gather(shared, [asked])[asked].stdout == f"0 {MAY} C\n"
 
 
 def test_without_a_fact_for_root_there_is_no_sudo(shared: Connection) -> None:
@@ -136,7 +136,7 @@ def test_a_fact_that_prints_too_much_is_named_and_hides_no_other(
 
 def test_a_connection_that_is_lost_in_the_middle_keeps_what_had_come(sshd: Sshd) -> None:
     first = fact("first", "echo first")
-    killer = fact("killer", "sleep 0.3; pkill -KILL -f '^sshd: labkit-may'; sleep 3", sudo=True)
+    killer = fact("killer", f"sleep 0.3; pkill -KILL -f '^sshd: {MAY}'; sleep 3", sudo=True)
     look = gather(sshd.connection(), [first, killer, AFTER])
     assert look[first].stdout == "first\n"
     assert "lost in the middle" in reason(look, AFTER)
@@ -144,11 +144,11 @@ def test_a_connection_that_is_lost_in_the_middle_keeps_what_had_come(sshd: Sshd)
 
 def test_a_profile_that_prints_and_a_login_shell_that_is_not_bash_do_not_matter(sshd: Sshd) -> None:
     server = sshd.connection()
-    server.run("echo 'echo welcome; echo error >&2' > ~/.bashrc; sudo chsh -s /bin/sh labkit-may")
+    server.run("echo 'echo welcome; echo error >&2' > ~/.bashrc; sudo chsh -s /bin/sh " + MAY)
     try:
         look = gather(server, [AFTER, fact("root", "echo $EUID", sudo=True)])
     finally:
-        server.run("rm ~/.bashrc; sudo chsh -s /bin/bash labkit-may")
+        server.run("rm ~/.bashrc; sudo chsh -s /bin/bash " + MAY)
     assert look[AFTER] == Result("after\n", "", 0)
 
 

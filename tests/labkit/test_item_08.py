@@ -6,14 +6,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from labkit.checks import Target
-from labkit.checks import item_08_secrets as item
-from labkit.facts import Unreadable
-from labkit.facts.accounts import Account, Accounts
-from labkit.facts.network import Socket
-from labkit.facts.processes import Process, Processes
-from labkit.facts.secrets import Holder, Place, SecretFile, Secrets
-from labkit.verdict import Finding, overall
+
+from labcheck.checks import item_08_secrets as item
+from labcheck.checks.model import Target
+from labcheck.facts import Unreadable
+from labcheck.facts.accounts import Account, Accounts
+from labcheck.facts.network import Socket
+from labcheck.facts.processes import Process, Processes
+from labcheck.facts.secrets import Holder, Place, SecretFile, Secrets
+from labcheck.verdict import Finding, overall
 
 TARGET = Target(host="server", domain="app.lab.example")
 PATH = "/home/aiapp/app/.env"

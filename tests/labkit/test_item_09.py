@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from labkit.checks import item_09_supervisor as item_09
-from labkit.connection import Result
-from labkit.facts.supervisor import Program, Supervisor
-from labkit.verdict import Verdict
+
+from labcheck.checks import item_09_supervisor as item_09
+from labcheck.facts.supervisor import Program, Supervisor
+from labcheck.ssh import Result
+from labcheck.verdict import Verdict
 
 WORKER = Program("aiapp", "aiapp-8000", "RUNNING", 100, True, True, "pid 100, uptime 0:01:02")
 

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labkit.checks import Target
-from labkit.checks import item_10_monitoring as item
-from labkit.connection import Result
-from labkit.facts import Unreadable
-from labkit.facts.accounts import Account, Accounts
-from labkit.facts.monitoring import Active, Monitoring, Prometheus, Rule, Silence, monitoring
-from labkit.facts.network import Socket
-from labkit.facts.processes import Process, Processes
-from labkit.verdict import Finding, overall
+
+from labcheck.checks import item_10_monitoring as item
+from labcheck.checks.model import Target
+from labcheck.facts import Unreadable
+from labcheck.facts.accounts import Account, Accounts
+from labcheck.facts.monitoring import Active, Monitoring, Prometheus, Rule, Silence, monitoring
+from labcheck.facts.network import Socket
+from labcheck.facts.processes import Process, Processes
+from labcheck.ssh import Result
+from labcheck.verdict import Finding, overall
 
 HERE = Path(__file__).parent
 # What was recorded is no server of the lab: its application is at these places.

@@ -6,14 +6,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from labkit.checks import Target
-from labkit.checks import item_11_backups as item
-from labkit.facts import Unreadable
-from labkit.facts.accounts import Account, Accounts
-from labkit.facts.backups import Backups, Held, Job, Password, Rule, Store, Told
-from labkit.facts.network import Socket
-from labkit.facts.processes import Process, Processes
-from labkit.verdict import Finding, overall
+
+from labcheck.checks import item_11_backups as item
+from labcheck.checks.model import Target
+from labcheck.facts import Unreadable
+from labcheck.facts.accounts import Account, Accounts
+from labcheck.facts.backups import Backups, Held, Job, Password, Rule, Store, Told
+from labcheck.facts.network import Socket
+from labcheck.facts.processes import Process, Processes
+from labcheck.verdict import Finding, overall
 
 NOW = 1_800_000_000.0
 HOUR = 3600

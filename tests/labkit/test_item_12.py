@@ -6,19 +6,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from labkit import probe
-from labkit.checks import Target
-from labkit.checks import item_12_ssh as ssh
-from labkit.connection import Connection
-from labkit.facts import Unreadable
-from labkit.facts.accounts import Account, Accounts
-from labkit.facts.network import Socket, listening_sockets
-from labkit.facts.ssh import Asked, Sshds, sshds
-from labkit.facts.ssh import Sshd as Seen
-from labkit.gather import gather
-from labkit.outside import NOBODY, Knock
-from labkit.verdict import Finding, overall
 
+from labcheck.checks import item_12_ssh as ssh
+from labcheck.checks.model import Target
+from labcheck.facts import Unreadable
+from labcheck.facts.accounts import Account, Accounts
+from labcheck.facts.network import Socket, listening_sockets
+from labcheck.facts.ssh import Asked, Sshds, sshds
+from labcheck.facts.ssh import Sshd as Seen
+from labcheck.gather import gather
+from labcheck.outside import NOBODY, Knock
+from labcheck.remote import probe
+from labcheck.ssh import Connection
+from labcheck.verdict import Finding, overall
 from tests.labkit.sshd import MAY, Sshd
 
 TARGET = Target(host="server", domain="app.lab.example", vantage="the stand-in internet")

@@ -8,16 +8,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from labkit.checks import Target
-from labkit.checks import item_13_limits as limits
-from labkit.checks.application import serving
-from labkit.connection import Result
-from labkit.facts.accounts import Account, Accounts
-from labkit.facts.network import Socket
-from labkit.facts.processes import Process, Processes
-from labkit.facts.stores import Store, shared_stores
-from labkit.outside import Counted
-from labkit.verdict import Finding, overall
+
+from labcheck.checks import item_13_limits as limits
+from labcheck.checks.application import serving
+from labcheck.checks.model import Target
+from labcheck.facts.accounts import Account, Accounts
+from labcheck.facts.network import Socket
+from labcheck.facts.processes import Process, Processes
+from labcheck.facts.stores import Store, shared_stores
+from labcheck.outside import Counted
+from labcheck.ssh import Result
+from labcheck.verdict import Finding, overall
 
 TARGET = Target(host="server", domain="app.lab.example")
 TOLD = {"ratelimit-policy": '"chat";q=10;w=60', "ratelimit": '"chat";r=9;t=60'}

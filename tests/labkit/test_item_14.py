@@ -8,15 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from labkit.checks import Target
-from labkit.checks import item_14_errors as item
-from labkit.connection import Result
-from labkit.facts import Unreadable
-from labkit.facts.accounts import Account, Accounts
-from labkit.facts.insider import Tracked, tracking
-from labkit.facts.network import Socket
-from labkit.facts.processes import Process, Processes
-from labkit.verdict import Finding, overall
+
+from labcheck.checks import item_14_errors as item
+from labcheck.checks.model import Target
+from labcheck.facts import Unreadable
+from labcheck.facts.accounts import Account, Accounts
+from labcheck.facts.app_processes import Tracked, tracking
+from labcheck.facts.network import Socket
+from labcheck.facts.processes import Process, Processes
+from labcheck.ssh import Result
+from labcheck.verdict import Finding, overall
 
 TARGET = Target(host="server", domain="app.lab.example")
 KNOWN = Accounts((Account("aiapp", 1001, frozenset({"aiapp"}), "/home/aiapp", "/bin/bash"),), {})

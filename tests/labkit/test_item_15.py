@@ -9,13 +9,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from labkit.checks import Target
-from labkit.checks import item_15_cost as item
-from labkit.connection import Result
-from labkit.facts import Unreadable
-from labkit.facts.cost_rules import CostAlerts, CostRule
-from labkit.facts.insider import Counts, Spent, spending
-from labkit.verdict import Finding, overall
+
+from labcheck.checks import item_15_cost as item
+from labcheck.checks.model import Target
+from labcheck.facts import Unreadable
+from labcheck.facts.app_processes import Counts, Spent, spending
+from labcheck.facts.cost_rules import CostAlerts, CostRule
+from labcheck.ssh import Result
+from labcheck.verdict import Finding, overall
 
 TARGET = Target(host="server", domain="app.lab.example")
 METRIC, BUDGET = "app_llm_cost_usd_total", "app_daily_budget_usd"

@@ -10,19 +10,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from labkit.checks import Aspect, Target, application
-from labkit.checks import item_04_logs as logs
-from labkit.checks import item_05_rotation as turns
-from labkit.checks.logs import Written, it_writes_to_files, written
-from labkit.facts import Unreadable
-from labkit.facts.accounts import Account, Accounts
-from labkit.facts.logs import TAIL, File, Held, LogFiles
-from labkit.facts.network import Socket, SshConnection
-from labkit.facts.processes import Process, Processes
-from labkit.facts.rotation import DAY, HOUR, Handled, Rotation, Rule, Starter
-from labkit.outside import Got, Try, Website
-from labkit.under_load import Outcome
-from labkit.verdict import Finding, overall
+
+from labcheck.checks import application
+from labcheck.checks import item_04_logs as logs
+from labcheck.checks import item_05_rotation as turns
+from labcheck.checks.logs import Written, it_writes_to_files, written
+from labcheck.checks.model import Aspect, Target
+from labcheck.facts import Unreadable
+from labcheck.facts.accounts import Account, Accounts
+from labcheck.facts.logs import TAIL, File, Held, LogFiles
+from labcheck.facts.network import Socket, SshConnection
+from labcheck.facts.processes import Process, Processes
+from labcheck.facts.rotation import DAY, HOUR, Handled, Rotation, Rule, Starter
+from labcheck.outside import Got, Try, Website
+from labcheck.remote.rotate_under_load import Outcome
+from labcheck.verdict import Finding, overall
 
 TARGET = Target(host="server", domain="app.lab.example")
 NOW = datetime(2026, 11, 26, 5, 31, 30, tzinfo=UTC).timestamp()

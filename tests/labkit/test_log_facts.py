@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from labkit.checks import Context, Target
-from labkit.checks.item_04_logs import lines_with
-from labkit.checks.item_05_rotation import a_rotation_under_load_loses_nothing
-from labkit.checks.logs import NEEDS, seen_in
-from labkit.connection import Connection
-from labkit.facts import Unreadable
-from labkit.facts.logs import log_files
-from labkit.facts.rotation import rotation, starters
-from labkit.gather import gather
 
+from labcheck.checks.item_04_logs import lines_with
+from labcheck.checks.item_05_rotation import a_rotation_under_load_loses_nothing
+from labcheck.checks.logs import NEEDS, seen_in
+from labcheck.checks.model import Context, Target
+from labcheck.facts import Unreadable
+from labcheck.facts.logs import log_files
+from labcheck.facts.rotation import rotation, starters
+from labcheck.gather import gather
+from labcheck.ssh import Connection
 from tests import needed
 
 HERE = Path(__file__).parent

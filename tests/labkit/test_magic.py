@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import IPython.display
-import labkit
 import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-from labkit import magic, switch
-from labkit.cell import run_here
-from labkit.connection import TIMED_OUT, Connection
-from labkit.magic import CellFailed
-from labkit.wait import wait_until
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from labcheck import ssh
+from labcheck.ssh import TIMED_OUT, Connection
+from labcheck.wait import wait_until
+from labkit import dead_mans_switch, load_ipython_extension, magics
+from labkit.cell import run_here
+from labkit.magics import CellFailed
 from tests.labkit.sshd import MAY, MAY_NOT, Sshd, free_port
 
 Cell = Callable[..., str]
@@ -35,7 +36,7 @@ def write_config(path: Path, config: Path, extra: str = "") -> None:
 @pytest.fixture(scope="session")
 def shell() -> InteractiveShell:
     shell = InteractiveShell.instance(colors="nocolor")
-    labkit.load_ipython_extension(shell)
+    load_ipython_extension(shell)
     return shell
 
 
@@ -106,13 +107,13 @@ def test_a_quiet_cell_that_fails_prints_what_it_had(cell: Cell, capsys: pytest.C
 def test_a_cell_that_is_silent_says_that_it_runs_and_takes_it_back(
     cell: Cell, screens: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(magic, "SILENCE", 0.3)
-    monkeypatch.setattr(magic, "REFRESH", 0.3)
+    monkeypatch.setattr(magics, "SILENCE", 0.3)
+    monkeypatch.setattr(magics, "REFRESH", 0.3)
     assert cell("%%vm", "echo before", "sleep 2", "echo after") == "before\nafter\n"
     assert screens[0].startswith("before\nstill running, ")
     assert cell("%%vm --quiet", "sleep 1") == ""
     assert screens[0].startswith("still running, ")
-    monkeypatch.setattr(switch, "_shut", lambda *_: "the connection was refused")
+    monkeypatch.setattr(dead_mans_switch, "_shut", lambda *_: "the connection was refused")
     shut = cell('%%vm --undo "true" --within 5 --expect undone', "echo shut")
     assert shut == "shut\nNo new connection could be opened.\nThe server has undone the change: true\n"
     assert screens[0].startswith("shut\nstill running, ")
@@ -140,7 +141,7 @@ def test_a_missing_configuration_is_said(cell: Cell, tmp_path: Path, monkeypatch
 def test_a_cell_under_the_switch_says_how_it_ended(
     cell: Cell, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(switch, "SHORTEST", 1)
+    monkeypatch.setattr(dead_mans_switch, "SHORTEST", 1)
     away, keys = f"{sshd.folder}/authorized.away", f"{sshd.folder}/authorized"
     undo = f"mv {away} {keys}"
     kept = cell(f'%%vm --undo "{undo}" --within 20', "echo harmless")
@@ -212,7 +213,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_and_says_why(
 
 def test_a_cell_of_the_laptop_runs_in_the_checkout_with_the_programs_beside_this_python(cell: Cell) -> None:
     assert cell("%%laptop", "pwd", "command -v python", "echo problem >&2") == (
-        f"{magic.CHECKOUT}\n{Path(sys.executable).with_name('python')}\nproblem\n"
+        f"{magics.CHECKOUT}\n{Path(sys.executable).with_name('python')}\nproblem\n"
     )
     assert cell("%%laptop --quiet", "echo much") == ""
 
@@ -273,10 +274,10 @@ def test_what_a_cell_of_the_laptop_leaves_behind_is_gone_when_it_has_ended(cell:
 def test_an_interrupt_ends_a_cell_of_the_laptop_with_all_that_it_started(
     cell: Cell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(_: magic._Output) -> None:
+    def interrupt(_: magics._Output) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(magic._Output, "still_running", interrupt)
+    monkeypatch.setattr(magics._Output, "still_running", interrupt)
     with pytest.raises(KeyboardInterrupt):
         cell("%%laptop", *LEFT_RUNNING, "echo and", "wait")
     folder, *pids, _ = capsys.readouterr().out.split()
@@ -285,7 +286,7 @@ def test_an_interrupt_ends_a_cell_of_the_laptop_with_all_that_it_started(
 
 
 def test_a_cell_of_the_laptop_that_takes_too_long_is_ended() -> None:
-    ran = run_here("echo before; sleep 1000", folder=magic.CHECKOUT, timeout=3)
+    ran = run_here("echo before; sleep 1000", folder=magics.CHECKOUT, timeout=3)
     assert (ran.exit_status, ran.output) == (TIMED_OUT, "before\n")
 
 
@@ -307,7 +308,7 @@ def test_where_no_browser_is_a_cell_says_how_to_get_one_and_shows_what_one_showe
     shown: list[IPython.display.Image] = []
     monkeypatch.setattr(IPython.display, "display", shown.append)
     assert "apt-get install chromium libnss3-tools" in cell("%padlock")
-    assert [picture.data for picture in shown] == [magic.PADLOCK.read_bytes()]
+    assert [picture.data for picture in shown] == [magics.PADLOCK.read_bytes()]
     settings.write_text(settings.read_text().replace('domain = "app.example"\n', ""))
     assert failure(cell, "%padlock").startswith("labcheck.toml names no site")
 
@@ -354,8 +355,9 @@ def test_in_a_notebook_a_failure_is_one_line_without_a_traceback(settings: Path,
 def test_the_core_works_without_ipython() -> None:
     code = (
         "import sys; sys.modules['IPython'] = None\n"
-        "import labkit, labkit.cli, labkit.magic, labkit.switch, labkit.cell\n"
+        "import labcheck.cli, labkit.magics, labkit.dead_mans_switch, labkit.cell\n"
         "sys.exit(bool([m for m in sys.modules if m.startswith(('jupyter', 'ipykernel', 'nbformat'))]))\n"
     )
-    path = str(Path(labkit.__file__).parents[1])
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": path})
+    paths = [str(Path(each.__file__).parents[1]) for each in (magics, ssh)]
+    environment = {"PYTHONPATH": os.pathsep.join(paths)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

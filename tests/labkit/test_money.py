@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from labkit.money import Call, draw_commitment, draw_spending, sums
 
 CALLS = [Call("answered", 0.001), Call("cached", 0.0), Call("answered", 0.003), Call("cancelled", 0.0005)]

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labkit import monitors
+
+from labcheck.remote import monitoring
 
 
 @pytest.mark.parametrize(
@@ -27,12 +28,12 @@ from labkit import monitors
 def test_a_condition_is_split_where_it_compares(
     expression: str, left: str, operator: str, right: str
 ) -> None:
-    assert monitors.comparison(expression) == (left, operator, right)
+    assert monitoring.comparison(expression) == (left, operator, right)
 
 
 @pytest.mark.parametrize("expression", ["vector(1)", 'absent(up{job="app"})', "sum(a > 1)", "a", ""])
 def test_what_compares_nothing_is_told(expression: str) -> None:
-    assert monitors.comparison(expression) is None
+    assert monitoring.comparison(expression) is None
 
 
 def test_the_metrics_of_an_expression_are_found_with_their_conditions() -> None:
@@ -40,11 +41,11 @@ def test_the_metrics_of_an_expression_are_found_with_their_conditions() -> None:
         '(sum by (le, route) (rate(app_bucket{route!~"/health.*",status=~"5\\\\.."}[5m])) or vector(0))'
         " / on (job) group_left (x) sum(rate(app_count[5m] offset 1h)) > 0.05 and time() < 5e9"
     )
-    assert monitors.selectors(expression) == [
+    assert monitoring.selectors(expression) == [
         ("app_bucket", {"route": ("!~", "/health.*"), "status": ("=~", "5\\..")}),
         ("app_count", {}),
     ]
-    assert monitors.selectors("vector(1)") == []
+    assert monitoring.selectors("vector(1)") == []
 
 
 @pytest.mark.parametrize(
@@ -57,12 +58,12 @@ def test_the_metrics_of_an_expression_are_found_with_their_conditions() -> None:
     ],
 )
 def test_a_monitor_is_asked_where_it_was_told_to_listen(words: list[str], expected: tuple[str, str]) -> None:
-    assert monitors.where(words, 9090) == expected
+    assert monitoring.where(words, 9090) == expected
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:9090", ":9090", "[::]:9090"])
 def test_who_listens_everywhere_is_asked_on_loopback(address: str) -> None:
-    assert monitors.Asked(address, "").connection.host == "127.0.0.1"
+    assert monitoring.Asked(address, "").connection.host == "127.0.0.1"
 
 
 SETTINGS = """\
@@ -86,7 +87,7 @@ templates: []
 
 
 def test_receivers_are_known_with_their_integrations() -> None:
-    assert monitors.receivers(SETTINGS) == {
+    assert monitoring.receivers(SETTINGS) == {
         "pager": ["webhook", "email"],
         "nobody": [],
         "heartbeat": ["webhook"],
@@ -104,11 +105,11 @@ def test_receivers_are_known_with_their_integrations() -> None:
     ],
 )
 def test_go_s_times_are_read(text: str, expected: float) -> None:
-    assert monitors.moment(text) == expected
+    assert monitoring.moment(text) == expected
 
 
 def test_the_program_runs_where_nothing_is_monitored() -> None:
-    found = monitors.look()
+    found = monitoring.look()
     assert set(found) == {"prometheus", "alertmanagers", "agents", "starting", "now"}
 
 
@@ -131,7 +132,7 @@ def test_an_alertmanager_that_is_in_the_settings_is_heard_of_a_moment_after_a_re
 ) -> None:
     prometheus = {"rules": [], "targets": [], "alertmanagers": active, "names_alertmanager": named}
     found = {"prometheus": [prometheus], "alertmanagers": [], "starting": False}
-    assert monitors.is_late(found) is late
+    assert monitoring.is_late(found) is late
 
 
 @pytest.mark.parametrize(("heard", "late"), [(["Heartbeat"], False), (["Other"], True), ([], True)])
@@ -146,7 +147,7 @@ def test_a_heartbeat_is_on_its_way_to_an_alertmanager_that_has_just_started(
     prometheus = {"rules": rules, "targets": [], "alertmanagers": ["url"], "names_alertmanager": True}
     alerts = [{"labels": {"alertname": name}} for name in heard]
     found = {"prometheus": [prometheus], "alertmanagers": [{"alerts": alerts}], "starting": False}
-    assert monitors.is_late(found) is late
+    assert monitoring.is_late(found) is late
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_a_heartbeat_is_on_its_way_to_an_alertmanager_that_has_just_started(
 def test_a_target_may_come_but_for_an_alertmanager_that_does_not_run(
     found: dict[str, Any], late: bool
 ) -> None:
-    assert monitors.is_late(found) is late
+    assert monitoring.is_late(found) is late
 
 
 AMTOOL = r"""#!/bin/bash
@@ -184,5 +185,5 @@ def test_a_route_is_found_although_alertmanager_hides_addresses(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     (tmp_path / "amtool").write_text(AMTOOL, encoding="utf-8")
     (tmp_path / "amtool").chmod(0o755)
-    assert monitors.route_of(settings) == ["pager"]
-    assert monitors.route_of(settings.replace("  receiver: pager\n", "")) is None
+    assert monitoring.route_of(settings) == ["pager"]
+    assert monitoring.route_of(settings.replace("  receiver: pager\n", "")) is None

@@ -9,7 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from labkit.checklist import ITEMS
+
+from labcheck.checklist import ITEMS
 
 CHECKOUT = Path(__file__).parents[2]
 MUTANTS = sorted((CHECKOUT / "tests" / "vm" / "mutants").glob("*.sh"))

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labkit import outside, probe
-from labkit.connection import Connection, Result
-from labkit.facts import Unreadable
-from labkit.outside import NOBODY, Answers, Questions
-from labkit.watching import Watch
 
+from labcheck import outside
+from labcheck.facts import Unreadable
+from labcheck.outside import NOBODY, Answers, Questions
+from labcheck.remote import probe
+from labcheck.ssh import Connection, Result
+from labcheck.watching import Watch
 from tests import needed
 from tests.labkit.sshd import MAY, MAY_NOT, Sshd, free_port
 

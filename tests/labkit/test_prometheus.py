@@ -10,11 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from labkit.connection import Connection
-from labkit.magic import CellFailed
+
+from labcheck.ssh import Connection
+from labcheck.wait import wait_until
+from labkit.magics import CellFailed
 from labkit.prometheus import PANELS, Prometheus, drawn, open_tunnel
 from labkit.tunnel import free_port
-from labkit.wait import wait_until
 
 
 class Answers(BaseHTTPRequestHandler):

@@ -8,9 +8,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from labkit.connection import Result
-from labkit.facts import Unreadable
-from labkit.facts.rotation import Handled, gap_of_timer
+
+from labcheck.facts import Unreadable
+from labcheck.facts.rotation import Handled, gap_of_timer
+from labcheck.ssh import Result
 
 HERE = Path(__file__).parent
 

@@ -8,13 +8,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from labkit import report
-from labkit.check import Judged, Report
-from labkit.checks import Item, Target
-from labkit.connection import Result
-from labkit.facts import Fact
-from labkit.verdict import failed, passed, skipped, unknown
 from rich.console import Console
+
+from labcheck import report
+from labcheck.checks.model import Item, Target
+from labcheck.facts import Fact
+from labcheck.runner import Judged, Report
+from labcheck.ssh import Result
+from labcheck.verdict import failed, passed, skipped, unknown
 
 FAIL = failed(
     "8000/tcp open: uvicorn on 0.0.0.0:8000",

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from labkit import switch
-from labkit.connection import Connection, Result
-from labkit.switch import Outcome, SwitchError, guarded
-from labkit.wait import wait_until
 
-from tests.labkit.sshd import MAY_NOT, Sshd, free_port
+from labcheck import ssh
+from labcheck.ssh import Connection, Result
+from labcheck.wait import wait_until
+from labkit import dead_mans_switch
+from labkit.dead_mans_switch import Outcome, SwitchError, guarded
+from tests.labkit.sshd import MAY, MAY_NOT, Sshd, free_port
 
 # What shuts the door: without its keys, sshd lets nobody in who is not in already.
 SHUT, OPEN = "sudo mv {0}/authorized {0}/authorized.away", "mv {0}/authorized.away {0}/authorized"
@@ -22,12 +23,12 @@ SHUT, OPEN = "sudo mv {0}/authorized {0}/authorized.away", "mv {0}/authorized.aw
 
 @pytest.fixture(autouse=True)
 def clean(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(switch, "SHORTEST", 1)
+    monkeypatch.setattr(dead_mans_switch, "SHORTEST", 1)
     yield
     away = sshd.folder / "authorized.away"
     if away.exists():
         away.rename(sshd.folder / "authorized")
-    subprocess.run(["rm", "-rf", switch.FOLDER], check=True)
+    subprocess.run(["rm", "-rf", dead_mans_switch.FOLDER], check=True)
 
 
 def make(server: Connection, command: str, undo: str, **options: int) -> Outcome:
@@ -41,9 +42,9 @@ def test_a_change_that_leaves_the_door_open_stays(shared: Connection, tmp_path: 
     mark = tmp_path / "undone"
     outcome = make(shared, "echo done", f"touch {mark}", within=6)
     assert outcome == Outcome(True, Result("done\n", "", 0))
-    assert shared.run(f"ls {switch.FOLDER}").exit_status != 0  # root's alone
+    assert shared.run(f"ls {dead_mans_switch.FOLDER}").exit_status != 0  # root's alone
     # A clock that runs out later finds that it was stopped.
-    subprocess.run(["bash", f"{switch.FOLDER}/clock.sh", "any"], check=True)
+    subprocess.run(["bash", f"{dead_mans_switch.FOLDER}/clock.sh", "any"], check=True)
     assert not mark.exists()
 
 
@@ -57,7 +58,7 @@ def test_a_change_that_shuts_the_door_is_undone_by_the_server(sshd: Sshd, shared
 
 
 def test_a_change_that_cuts_its_own_connection_is_judged_by_a_new_one(sshd: Sshd, tmp_path: Path) -> None:
-    cut = "echo; sleep 0.3; sudo pkill -KILL -f '^sshd: labkit-may'; sleep 5"
+    cut = f"echo; sleep 0.3; sudo pkill -KILL -f '^sshd: {MAY}'; sleep 5"
     outcome = make(sshd.connection(), cut, f"touch {tmp_path}/undone", within=20)
     assert (outcome.kept, outcome.change) == (True, None)
     both = f"{SHUT.format(sshd.folder)}; {cut}"
@@ -89,13 +90,14 @@ def test_the_server_undoes_it_when_this_computer_dies(sshd: Sshd, tmp_path: Path
     shut = SHUT.format(sshd.folder)
     undo = f"{OPEN.format(sshd.folder)}; touch {tmp_path}/undone"
     code = (
-        "import os, signal; from pathlib import Path; from labkit.connection import Connection\n"
-        "from labkit import switch\nswitch.SHORTEST = 1\n"
+        "import os, signal; from pathlib import Path; from labcheck.ssh import Connection\n"
+        "from labkit import dead_mans_switch\ndead_mans_switch.SHORTEST = 1\n"
         f"server = Connection('server', config=Path({str(sshd.config())!r}))\n"
         f"def change(c): c.run({shut!r}); os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"switch.guarded(server, change, undo={undo!r}, within=2)\n"
+        f"dead_mans_switch.guarded(server, change, undo={undo!r}, within=2)\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(switch.__file__).parents[1])}
+    paths = [str(Path(each.__file__).parents[1]) for each in (dead_mans_switch, ssh)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     died = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
     assert died.returncode == -9
     assert not (sshd.folder / "authorized").exists()
@@ -106,7 +108,7 @@ def test_the_server_undoes_it_when_this_computer_dies(sshd: Sshd, tmp_path: Path
 def test_what_a_run_that_died_left_is_undone_before_the_next_begins(
     shared: Connection, tmp_path: Path
 ) -> None:
-    switch._arm(shared, f"touch {tmp_path}/first", 600, "of-the-first-run")
+    dead_mans_switch._arm(shared, f"touch {tmp_path}/first", 600, "of-the-first-run")
 
     def change(connection: Connection) -> Result:
         assert (tmp_path / "first").exists()

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from labkit import under_load
-from labkit.under_load import Outcome
 
+from labcheck.remote import rotate_under_load
+from labcheck.remote.rotate_under_load import Outcome
 from tests import needed
 
 HERE = Path(__file__).parent
@@ -46,7 +46,7 @@ def rotate(folder: Path, tmp_path: Path) -> Iterator[Rotate]:
         rules.write_text(f"{folder}/*.log {{\n daily\n {rule}\n}}\n{others}")
         rules.chmod(0o644)
         logs = [str(folder / name) for name in ("app.log", "access.log")]
-        program = under_load.program(
+        program = rotate_under_load.program(
             mark="m", ports=list(ports or (port,)), logs=logs, configuration=str(rules)
         )
         done = subprocess.run(
@@ -76,7 +76,7 @@ def in_the_new_file(outcome: Outcome) -> set[str]:
 def test_a_server_that_follows_its_files_loses_nothing(rotate: Rotate, folder: Path, rule: str) -> None:
     outcome = rotate("follows", rule)
     assert not outcome.refused and not outcome.failed
-    assert len(outcome.before) >= under_load.ENOUGH and len(outcome.after) >= under_load.ENOUGH
+    assert len(outcome.before) >= rotate_under_load.ENOUGH and len(outcome.after) >= rotate_under_load.ENOUGH
     assert lost(outcome) == {"app.log": 0, "access.log": 0}
     assert in_the_new_file(outcome) == {"app.log", "access.log"}
     assert len(list(folder.iterdir())) == 4
@@ -89,7 +89,7 @@ def test_a_server_that_stays_with_its_file_is_seen_to_write_to_the_old_one(rotat
 
 
 def test_a_server_that_stays_with_its_file_loses_what_comes_after_it_was_packed(rotate: Rotate) -> None:
-    assert min(lost(rotate("stays", "rotate 3\n create\n compress")).values()) >= under_load.ENOUGH
+    assert min(lost(rotate("stays", "rotate 3\n create\n compress")).values()) >= rotate_under_load.ENOUGH
 
 
 def test_a_line_that_is_in_no_file_is_lost(rotate: Rotate) -> None:

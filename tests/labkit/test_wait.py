@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from labkit.wait import GaveUp, NotYet, wait_until
+
+from labcheck.wait import GaveUp, NotYet, wait_until
 
 
 def test_the_first_true_value_is_returned() -> None:

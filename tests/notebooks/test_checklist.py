@@ -7,8 +7,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from labkit import config
 
+from labcheck import config
 from tests.notebooks.test_module_map import table
 from tests.notebooks.test_shape import PATHS, Chapter, kind, read
 

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from labkit import course
 
+from labkit import course
 from tests.notebooks.conftest import Writer, code, prose
 
 

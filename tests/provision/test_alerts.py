@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from labkit.wait import wait_until
 
+from labcheck.wait import wait_until
 from tests.provision.served import INTERNET, served
 
 KEY = "a" * 32

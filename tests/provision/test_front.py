@@ -21,8 +21,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from labkit.wait import wait_until
 
+from labcheck.wait import wait_until
 from tests.needed import absent, program
 from tests.provision.served import INTERNET, served
 

@@ -17,13 +17,13 @@ from typing import Any
 
 import nbformat
 import pytest
-from labkit.config import Config
-from labkit.connection import Connection, Unreachable
-from labkit.facts import Unreadable
-from labkit.facts.boot import boot
-from labkit.gather import gather
-from labkit.wait import NotYet, wait_until
 
+from labcheck.config import Config
+from labcheck.facts import Unreadable
+from labcheck.facts.boot import boot
+from labcheck.gather import gather
+from labcheck.ssh import Connection, Unreachable
+from labcheck.wait import NotYet, wait_until
 from tests import needed
 from tests.vm.conftest import CHECKOUT, must
 from vagrant.host.machine import read_settings

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from labkit.wait import wait_until
 
+from labcheck.wait import wait_until
 from vagrant.host import children
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,8 +19,8 @@ import httpcore2
 import httpx2
 import openai
 import pytest
-from labkit.wait import wait_until
 
+from labcheck.wait import wait_until
 from tests.provision.served import INTERNET, served
 
 KEY = "sk-lab-0123456789abcdef"

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labkit import config
-from labkit.connection import Connection
-from labkit.tunnel import open_tunnel
 
+from labcheck import config
+from labcheck.ssh import Connection
+from labkit.tunnel import open_tunnel
 from tests import needed
 
 from . import choice
@@ -82,7 +82,7 @@ def run_labcheck(*arguments: str, configuration: Path | None = None, timeout: fl
     if configuration:
         environment["LABCHECK_CONFIG"] = str(configuration)
     ended = subprocess.run(
-        [sys.executable, "-m", "labkit.cli", "--json", *arguments],
+        [sys.executable, "-m", "labcheck.cli", "--json", *arguments],
         capture_output=True,
         text=True,
         timeout=timeout,

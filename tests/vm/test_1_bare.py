@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from labkit.connection import Connection
+
+from labcheck.ssh import Connection
 
 from .conftest import ITEMS, Said, run_labcheck, ssh_audit
 

@@ -10,10 +10,10 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
-from labkit import browser
-from labkit.config import Config
-from labkit.connection import Connection
 
+from labcheck.config import Config
+from labcheck.ssh import Connection
+from labkit import browser
 from tests import needed
 
 from .conftest import ITEMS, Said, must, run_labcheck, ssh_audit

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from labkit.wait import NotYet, wait_until
+
+from labcheck.wait import NotYet, wait_until
 
 from .conftest import ITEMS, Said, run_labcheck
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from labkit.connection import Connection
 
+from labcheck.ssh import Connection
 from vagrant.host import chapters
 
 from . import choice

@@ -36,9 +36,9 @@ PROGRAMS = {
     program.name: program
     for program in (
         Program("git", "git", "the rules about the project's files, and what a repository remembers", 11, 52),
-        Program("ssh", "openssh-client", "every connection of labkit", 2, 7),
-        Program("sshd", "openssh-server", "what labkit sees and does over SSH", 2, 5),
-        Program("sudo", "sudo", "what labkit does as root, and what it says where it may not", 2, 7),
+        Program("ssh", "openssh-client", "every connection of labcheck", 2, 7),
+        Program("sshd", "openssh-server", "what labcheck sees and does over SSH", 2, 5),
+        Program("sudo", "sudo", "what labcheck does as root, and what it says where it may not", 2, 7),
         Program("pkill", "procps", "servers that are paused, stopped and killed", 1, 2),
         Program("mount", "mount", "a full disk, and a resolver that never answers", 1, 1),
         Program("ip", "iproute2", "what is seen of a server from outside", 2, 5),

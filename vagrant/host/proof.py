@@ -87,7 +87,7 @@ def fast(
         [
             ("ruff format", [python, "-m", "ruff", "format", "--check", "."]),
             ("ruff check", [python, "-m", "ruff", "check", "."]),
-            ("mypy: labkit and lab_app", [python, "-m", "mypy"]),
+            ("mypy: labcheck, labkit and lab_app", [python, "-m", "mypy"]),
             ("mypy: vagrant/host", [python, "-m", "mypy", "vagrant/host"]),
             ("shellcheck", [str(environment.program("shellcheck")), "-x", *shell_scripts(checkout)]),
             ("the other tests that need no machine", [*pytest, *(f"--ignore={path}" for path in own)]),

@@ -1,0 +1,1 @@
+"""labcheck: reach a server, look at it, judge it, and say why."""

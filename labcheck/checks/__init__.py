@@ -1,0 +1,1 @@
+"""The checks: one module for each item of the checklist, and what several of them must agree on."""

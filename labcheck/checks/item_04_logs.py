@@ -1,0 +1,464 @@
+"""Item 4: the application writes its logs to files, where they can be searched.
+
+Taught in 04_logging, "Logs in files".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+import secrets
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from labcheck import outside
+from labcheck.checks.logs import (
+    KINDS,
+    NEEDS,
+    Log,
+    Written,
+    it_writes_to_files,
+    log_aspect,
+    may_write,
+    record,
+    seen_in,
+)
+from labcheck.checks.model import Context, Item
+from labcheck.facts import Unreadable
+from labcheck.facts.logs import TAIL
+from labcheck.facts.network import SshConnection, interface_addresses, ssh_connection
+from labcheck.gather import gather
+from labcheck.outside import Got, Website
+from labcheck.ssh import AS_ROOT, Connection
+from labcheck.verdict import Finding, failed, passed, unknown
+from labcheck.wait import GaveUp, wait_until
+
+Record = dict[str, Any]
+
+LATELY = 120.0  # s: longer than a look from outside takes
+AHEAD = 5.0  # s that a record's time may be later than the clock, which is read first
+SETTLED = 2.0  # s after which a record is in every file that it belongs into
+
+_EVERY = ("timestamp", "level", "message", "event_type")
+_REQUEST = ("request_id", "ip_address", "method", "path", "status_code", "duration_ms")
+_CALL = ("model", "duration_ms", "prompt_tokens", "completion_tokens", "cost_usd")
+_NUMBERS = ("status_code", "duration_ms", "prompt_tokens", "completion_tokens", "cost_usd")
+_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
+_EMPTIED = ("/tmp/", "/var/tmp/", "/dev/", "/run/")
+
+# Which of all the records each copy takes.
+_BELONGS: Mapping[str, Callable[[Record], bool]] = {
+    "access": lambda one: one.get("event_type") == "request",
+    "error": lambda one: one.get("level") in ("ERROR", "CRITICAL"),
+    "metrics": lambda one: one.get("event_type") in ("llm_call", "llm_error"),
+}
+
+
+def records(found: Written, *kinds: str) -> list[Record]:
+    """What the ends of the logs of these kinds, or of all, hold as far as it is JSON."""
+    lines = [line for log in found.of(*kinds) for line in found.files.lines.get(log.path, ())]
+    return [one for line in lines if (one := record(line))]
+
+
+def moment(one: Record) -> float | None:
+    """A record's time in seconds since 1970; None where it has none that can be compared."""
+    text = one.get("timestamp")
+    if not isinstance(text, str) or not _UTC.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+def moments(some: Sequence[Record]) -> list[float]:
+    return [when for one in some if (when := moment(one)) is not None]
+
+
+def ids_of(site: Website) -> set[str]:
+    """The ids that the requests of this very look got, as their answers say."""
+    return {one.request_id for got in site.gets for one in got.tries if one.request_id}
+
+
+def own_requests(site: Website, found: Written, *kinds: str) -> list[Record]:
+    """The records that the requests of this look left in logs of these kinds, or in any."""
+    ids = ids_of(site)
+    return [one for one in records(found, *kinds) if one.get("request_id") in ids]
+
+
+def is_busy(found: Written, kind: str) -> bool:
+    """Whether the ends of these logs reach back less far than this look does: then they are not at rest."""
+    long = any(file.size > TAIL for log in found.of(kind) if (file := found.files.files.get(log.path)))
+    return long and found.files.now - min(moments(records(found, kind)), default=0.0) < LATELY
+
+
+# ---- look --------------------------------------------------------------------------------------
+
+
+@log_aspect()
+def every_process_writes_them(found: Written) -> Iterator[Finding]:
+    """Whatever answers for the application holds a log of each kind open, in a folder that lasts."""
+    good = True
+    for port, pids in found.behind.items():
+        held = {log.kind for log in found.logs if pids & {process.pid for process in log.writers}}
+        if absent := [kind for kind in KINDS if kind not in held]:
+            good = False
+            yield failed(
+                f"what answers on port {port} has no {' and no '.join(absent)} log open",
+                expected="an application, access, error and metrics log, open in every process",
+                why="each is for a question of its own: what happened, who came, what failed, what it cost",
+                next="give every process the same LOG_DIR, and restart the application",
+            )
+    if emptied := sorted({log.folder for log in found.logs if log.path.startswith(_EMPTIED)}):
+        good = False
+        yield failed(
+            f"logs are written to {' and '.join(emptied)}, which does not last",
+            expected="a folder below /var/log, or another one that a reboot leaves alone",
+            why="the log is wanted most after a reboot that nobody had planned",
+            next="set LOG_DIR=/var/log/aiapp, and restart the application",
+        )
+    for log in found.logs:
+        if any(held.path == log.path and held.deleted for held in found.held_by_writers(log)):
+            good = False
+            yield failed(
+                f"{log.path} was deleted, and a process still has it open",
+                expected="the file that is written to has a name",
+                why="nobody can read it, and the disk fills all the same",
+                next="restart the application",
+            )
+    if good:
+        yield passed(f"{found.names()}, in every process")
+
+
+@log_aspect(site=outside.website)
+def what_is_asked_now_is_in_them(found: Written, site: Website) -> Iterator[Finding]:
+    """The requests that this look has made from outside are in the access log."""
+    names = found.names("access")
+    if not names or any(log.path in found.files.texts for log in found.of("access")):
+        return
+    if not any(one.status for got in site.gets for one in got.tries):
+        raise Unreadable("no request of this look was answered, so none can be in the log")
+    there = records(found, "access")
+    health = [one for one in there if one.get("path") in outside.HEALTH_PATHS]
+    # Without ids, one of these is as good as another: somebody's was written down just now.
+    latest = max(moments(health), default=0.0) if not ids_of(site) else 0.0
+    if own_requests(site, found, "access") or is_busy(found, "access") or found.files.now - latest <= LATELY:
+        yield passed(f"{names} has what was asked just now")
+    elif not there or health or own_requests(site, found):
+        yield failed(
+            f"the application has answered this look's requests, and {names} has none of them",
+            expected="a record of each request, at once",
+            why="a log that has stopped looks like a quiet night",
+            next="see which file its process holds open: sudo ls -l /proc/PID/fd",
+        )
+    else:
+        yield unknown(
+            f"{names} has no request for a health path at all: whether it is still written cannot be seen",
+            next="ask the application for something else, and look again",
+        )
+
+
+def lacking(one: Record, kind: str) -> list[str]:
+    """The fields that a record in a log of this kind has to have, and has not, or not as a number."""
+    event = one.get("event_type")
+    fields = [name for name in _EVERY if not isinstance(one.get(name), str)]
+    if kind == "access" or event == "request":
+        fields += [name for name in _REQUEST if one.get(name) in (None, "")]
+    if event == "llm_call" or (kind == "metrics" and "error" not in one):
+        fields += [name for name in _CALL if name not in one]
+    wrong = [name for name in _NUMBERS if isinstance(one.get(name), str | bool | list | dict)]
+    return fields + [f"{name} as a number" for name in wrong]
+
+
+@log_aspect()
+def every_line_can_be_searched(found: Written) -> Iterator[Finding]:
+    """Every line at the end of each log is a JSON object, with the fields of its kind."""
+    good = True
+    for log in found.logs:
+        lines = [line for line in found.files.lines.get(log.path, ()) if line.strip()]
+        broken = [line for line in lines if record(line) is None]
+        if broken or log.path in found.files.texts:
+            good = False
+            yield failed(
+                f"{log.name} has lines that are not JSON",
+                expected="a JSON object in every line",
+                why="jq stops at the first one, and so does whatever collects the logs",
+                next="find who else writes to it; what is old can be put aside by a rotation",
+                detail=f"the first: {broken[0][:80]}" if broken else "",
+            )
+        whole = [one for line in lines if (one := record(line))]
+        if without := sorted({field for one in whole for field in lacking(one, log.kind)}):
+            good = False
+            yield failed(
+                f"{log.name} has records without {', '.join(without)}",
+                expected=f"{', '.join(_EVERY)}; of a request also {', '.join(_REQUEST)}",
+                why="a search for what is not there finds nothing, and looks like an answer",
+            )
+        if log.kind == "error" and any(one.get("level") in ("DEBUG", "INFO") for one in whole):
+            good = False
+            yield failed(
+                f"{log.name} has records of what went well",
+                expected="level ERROR and above",
+                why="an error log that always has something new is read by nobody",
+            )
+    if good and records(found):
+        yield passed("every line is JSON, with the fields of its kind")
+
+
+def _identity(one: Record) -> tuple[str, ...]:
+    return tuple(str(one.get(name)) for name in ("timestamp", "message", "request_id"))
+
+
+def _whole_since(log: Log, found: Written) -> float | None:
+    """From when on all records of a log were read: its birth, or where the part that was read begins."""
+    file = found.files.files.get(log.path)
+    if file is None or file.born is None:
+        return None
+    first = [one for line in found.files.lines.get(log.path, ())[:1] if (one := record(line))]
+    return max([file.born + 1.0, *(moments(first) if file.size > TAIL else [])])
+
+
+@log_aspect()
+def each_copy_has_its_records(found: Written) -> Iterator[Finding]:
+    """A request, an error or a model's call that the log of everything has is in its own log as well."""
+    for kind, belongs in _BELONGS.items():
+        since = [_whole_since(log, found) for log in found.of(kind)]
+        begin = max((when for when in since if when is not None), default=0.0)
+        if not since or None in since:
+            continue
+        there = {_identity(one) for one in records(found, kind)}
+        lost = [
+            one
+            for one in records(found, "application")
+            if belongs(one)
+            and _identity(one) not in there
+            and any(begin < when < found.files.now - SETTLED for when in moments([one]))
+        ]
+        if lost:
+            yield failed(
+                f"{found.names(kind)} lacks records that {found.names('application')} has",
+                expected="a copy of each record that concerns it",
+                why="who looks there first sees less than there is, and stops looking",
+                detail=f"the first: {str(lost[0].get('message'))[:80]}",
+            )
+
+
+@log_aspect(site=outside.website)
+def their_times_can_be_compared(found: Written, site: Website) -> Iterator[Finding]:
+    """Timestamps have one form, in UTC, and agree with the server's clock."""
+    all_of_them = records(found)
+    forms = sorted({re.sub(r"\d", "0", str(one["timestamp"])) for one in all_of_them if "timestamp" in one})
+    if not forms:
+        return
+    if len(forms) > 1 or not _UTC.fullmatch(forms[0]):
+        yield failed(
+            f"timestamps look like {' and '.join(forms[:3])}",
+            expected="one form, in UTC and with a fixed number of digits: 0000-00-00T00:00:00.000000Z",
+            why="searches compare them as text: with other digits, or an offset, later is not greater",
+        )
+        return
+    now, own = found.files.now, moments(own_requests(site, found, "access"))
+    ahead = max(moments(all_of_them), default=now) - now
+    behind = now - max(own, default=now)
+    if ahead > AHEAD or behind > LATELY:
+        yield failed(
+            f"timestamps are {'ahead of' if ahead > AHEAD else 'behind'} the server's clock",
+            expected="the server's own time, in UTC",
+            why="what happened at ten is looked for at ten, and not found",
+            next="is it the local time, with a Z behind it?",
+            detail=f"by {ahead if ahead > AHEAD else behind:.0f} s",
+        )
+    elif own:
+        yield passed("timestamps have one form, in UTC, and agree with the server's clock")
+
+
+@log_aspect(site=outside.website, own=interface_addresses, ssh=ssh_connection)
+def clients_can_be_told_apart(
+    found: Written, site: Website, own: tuple[str, ...], ssh: SshConnection
+) -> Iterator[Finding]:
+    """A request through the proxy is logged with its client's address, not with the proxy's."""
+    if any(one.status for got in site.gets for one in got.tries) and not ids_of(site):
+        raise Unreadable(
+            "answers have no X-Request-ID: a visitor's request cannot be told from the server's own"
+        )
+    ours = own_requests(site, found, "access")
+    others = records(found, "access") if is_busy(found, "access") else []
+    addresses = {str(one["ip_address"]) for one in ours or others if one.get("ip_address")}
+    # Who looks from the server itself is a client that has the server's own address.
+    of_the_server = set() if ssh.client in own or _is_loopback(ssh.client) else set(own)
+    wrong = {address for address in addresses if address in of_the_server or _is_loopback(address)}
+    # Of others' requests, some may be this server's own.
+    if wrong and (ours or wrong == addresses):
+        yield failed(
+            f"requests through the proxy are logged with the ip_address {', '.join(sorted(wrong))}",
+            expected="the client's address, as the proxy hands it on",
+            why="every visitor looks like the same one: no search, no limit and no ban can tell them apart",
+            next="let uvicorn trust the proxy: --proxy-headers, and --forwarded-allow-ips with its address",
+        )
+    elif addresses:
+        yield passed("requests through the proxy have their client's address")
+
+
+def _is_loopback(text: str) -> bool:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+@log_aspect()
+def they_are_not_for_everyone(found: Written) -> Iterator[Finding]:
+    """No account without a right of its own can read them, and the application can open them again."""
+    files, good = found.files, True
+    names = [name for log in found.logs for name in (log.path, *files.beside(log.path))]
+    if public := [name for name in names if name in files.files and files.open_to_everyone(name)]:
+        good = False
+        yield failed(
+            f"every account can read {', '.join(name.rpartition('/')[2] for name in public[:4])}",
+            expected="mode 0640, or a folder with mode 0750",
+            why="they say who asked for what, and from where",
+            next=f"sudo chmod o-r {shlex.join(public[:4])}",
+        )
+    for log in found.logs:
+        file = files.files.get(log.path)
+        if file and not all(may_write(process, file) for process in log.writers):
+            good = False
+            yield failed(
+                f"{log.path} belongs to {found.known.name(file.uid)}, and the application may not open it",
+                expected="a file that the application's account may write to",
+                why="it is open from before: after the next restart nothing is logged",
+                next=f"sudo chown {found.target.account}: {log.path}",
+            )
+    if good:
+        yield passed("only their account and its group can read them")
+
+
+# ---- exercise ----------------------------------------------------------------------------------
+
+FORGED = "192.0.2.1"  # an address that a client claims for itself
+NOWHERE = "/labcheck/no-such-page"
+APPEARS_WITHIN = 10.0  # s
+
+
+def a_marked_request_is_found(server: Connection, ctx: Context) -> Iterator[Finding]:
+    """Requests from outside with an id of their own leave one record each, in the right files alone."""
+    look = gather(server, [*NEEDS.values(), *outside.NEEDS])
+    found = seen_in(look, ctx.target)
+    mark = f"labcheck-{secrets.token_hex(8)}"
+    asked = replace(
+        outside.questions(look, domain=ctx.domain, reference=ctx.reference),
+        wanted=("web",),
+        paths=("/health/live", NOWHERE),
+        tries=1,
+        tcp=(443,),
+        udp=(),
+        headers={"X-Request-ID": mark, "X-Forwarded-For": FORGED},
+    )
+    answered = answered_by_the_application(outside.look(asked, ctx.vantage)[outside.website].gets)
+    if not answered:
+        raise Unreadable("no marked request was answered from outside")
+    ids = sorted({got.best.request_id or mark for got in answered})
+    paths = [log.path for log in found.logs if log.path in found.files.files]
+    there: dict[str, list[Record]] = {}
+
+    def all_are_there() -> bool:
+        there.update(lines_with(server, ids, paths))
+        return len(_of_kind(found, there, "access")) >= len(answered)
+
+    with contextlib.suppress(GaveUp):  # then what is there by now is judged
+        wait_until(all_are_there, what="the marked requests in the access log", timeout=APPEARS_WITHIN)
+    yield from where_they_are(found, answered, there)
+
+
+def answered_by_the_application(gets: Sequence[Got]) -> list[Got]:
+    """Those whose answer has a request id; where none has one, all: a proxy may answer some by itself."""
+    answered = [got for got in gets if got.best.status is not None]
+    return [got for got in answered if got.best.request_id] or answered
+
+
+def lines_with(server: Connection, ids: Sequence[str], paths: Sequence[str]) -> dict[str, list[Record]]:
+    """By log, the records with one of these ids."""
+    words = shlex.join(word for one in ids for word in ("-e", one))
+    done = server.run(AS_ROOT, stdin=f"LC_ALL=C grep -HF {words} -- {shlex.join(paths)}\n")
+    if done.exit_status not in (0, 1):
+        raise Unreadable(f"the logs could not be searched: {done.stderr.strip()}")
+    there: dict[str, list[Record]] = {path: [] for path in paths}
+    for line in done.stdout.splitlines():
+        path = next((path for path in paths if line.startswith(f"{path}:")), "")
+        one = record(line[len(path) + 1 :])
+        if path and one and one.get("request_id") in ids:
+            there[path].append(one)
+    return there
+
+
+def where_they_are(
+    found: Written, answered: Sequence[Got], there: Mapping[str, Sequence[Record]]
+) -> Iterator[Finding]:
+    """What the requests that were answered have left. `there`: the records with their ids, by log."""
+    asked = Counter((got.path, str(got.best.status)) for got in answered)
+    good = True
+    for kind in KINDS:
+        rows = [one for one in _of_kind(found, there, kind) if "status_code" in one]
+        logged = Counter((str(one.get("path")), str(one["status_code"])) for one in rows)
+        says = ""
+        if kind in ("access", "application"):
+            if absent := asked - logged:
+                says = f"lacks {_a_request(absent)}"
+            elif twice := logged - asked:
+                says = f"has {_a_request(twice)} once too often"
+        elif strangers := Counter({key: count for key, count in logged.items() if key[1] < "500"}):
+            says = f"has {_a_request(strangers)} as well"
+        if says:
+            good = False
+            yield failed(
+                f"{found.names(kind)} {says}, looked for by its request id",
+                expected=f"one record each in {found.names('access', 'application')}, and none elsewhere",
+                why="with its id alone, somebody's complaint has to lead to what happened",
+            )
+        if any(one.get("ip_address") == FORGED for one in rows):
+            good = False
+            yield failed(
+                f"{found.names(kind)} has the address that a client claims for itself in X-Forwarded-For",
+                expected="the address that the proxy has seen",
+                why="then whoever attacks the server writes its log",
+                next="let the proxy replace that header, and the application trust no one but the proxy",
+            )
+    if good:
+        names = found.names("application", "access").replace(", ", " and ")
+        yield passed(f"marked requests are in {names} under their request id, and nowhere else")
+
+
+def _of_kind(found: Written, there: Mapping[str, Sequence[Record]], kind: str) -> list[Record]:
+    return [one for log in found.of(kind) for one in there.get(log.path, ())]
+
+
+def _a_request(some: Counter[tuple[str, str]]) -> str:
+    path, status = min(some)
+    return f"a request for {path} that was answered with {status}"
+
+
+ITEM = Item(
+    number=4,
+    title="Logs being written to files",
+    short="Logs",
+    chapter="04_logging",
+    section="Logs in files",
+    aspects=(
+        it_writes_to_files,
+        every_process_writes_them,
+        what_is_asked_now_is_in_them,
+        every_line_can_be_searched,
+        each_copy_has_its_records,
+        their_times_can_be_compared,
+        clients_can_be_told_apart,
+        they_are_not_for_everyone,
+    ),
+    exercise=a_marked_request_is_found,
+)

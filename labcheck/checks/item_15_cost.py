@@ -1,0 +1,261 @@
+"""Item 15: what the application spends is counted, three times the same, and too much of it is told in time.
+
+The look compares what the processes have counted since they were started with the ledger, and the ledger
+with the log, digit by digit; and it reads the alerts that Prometheus has loaded. The exercise asks one
+question and follows its cost. The budget that is expected is the module's, $100 a day, or the one that
+labcheck.toml names ([cost] budget).
+The lab's chapter is 08_errors_and_cost, section "Cost".
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from labcheck.checks.model import Context, Item, Target, aspect
+from labcheck.facts import Unreadable
+from labcheck.facts import app_processes as inside
+from labcheck.facts.app_processes import Spent, spending
+from labcheck.facts.cost_rules import CostAlerts, CostRule, cost_alerts
+from labcheck.ssh import Connection
+from labcheck.verdict import Finding, failed, passed, unknown
+
+_METRIC = "app_llm_cost_usd_total"
+_BUDGET = "app_daily_budget_usd"
+_LOST = "app_ledger_rows_lost_total"
+_EXACT = 1e-9  # share by which a sum of floats may be off
+_WHY = "a wrong sum looks like a right one, and the bill comes at the end of the month"
+
+
+@aspect(spent=spending)
+def calls_have_a_price(spent: Spent) -> Iterator[Finding]:
+    """Every call that used tokens since the processes were started, or the newest one, has its price."""
+    if not spent.calls:
+        yield unknown("nobody has asked anything yet", until_exercised=True)
+    elif spent.unpriced:
+        yield failed(
+            "calls that used tokens are in the ledger with no cost",
+            expected="a price for every model that is called",
+            why="the sum is 0 and looks fine, and no alert ever fires",
+            next="whose prices are counted? OPENAI_PRICED_AS names the model; then restart the application",
+            detail=f"{spent.unpriced} of {spent.calls} calls",
+        )
+    else:
+        yield passed("every call has its price in the ledger", detail=f"{spent.calls} calls")
+
+
+@aspect(spent=spending)
+def the_processes_count_what_the_ledger_holds(spent: Spent) -> Iterator[Finding]:
+    """The sum of the processes' metrics is the ledger's, since they were started."""
+    if any(_METRIC not in process.before for process in spent.processes):
+        yield failed(
+            f"a process does not count what it spends: /metrics has no {_METRIC}",
+            expected="each process counts the cost of its calls",
+            why="an alert can only be as good as the metric below it",
+        )
+        return
+    before = sum(process.before[_METRIC] for process in spent.processes)
+    after = sum(process.after.get(_METRIC, 0.0) for process in spent.processes)
+    least, most = float(spent.since_last), float(spent.since_first)
+    lost = sum(process.after.get(_LOST, 0.0) for process in spent.processes)
+    said = f"metric {before:.10g} to {after:.10g}, ledger {spent.since_last} to {spent.since_first}"
+    if after * (1 + _EXACT) < least:
+        yield failed(
+            "the ledger holds more than the processes have counted",
+            expected="the same sum in both",
+            why=_WHY,
+            next="which calls are not counted? Compare the ledger's rows with metrics.log by request id",
+            detail=said,
+        )
+    elif before > most * (1 + _EXACT):
+        yield failed(
+            "the processes have counted more than the ledger holds" + (": it lost rows" if lost else ""),
+            expected="the same sum in both",
+            why="what the ledger does not hold cannot be put down to anybody",
+            next="the application's log has the rows that the database did not take: event_type ledger_error",
+            detail=said,
+        )
+    else:
+        yield passed("the processes count what the ledger holds", detail=said)
+
+
+@aspect(spent=spending)
+def the_log_says_the_same(spent: Spent) -> Iterator[Finding]:
+    """For each request at the end of the log: the ledger has the same cost, to the last digit."""
+    known = {number: cost for number, cost in spent.log.items() if cost or number in spent.costs}
+    if not known:
+        yield unknown("the log of calls has no cost to compare", until_exercised=True)
+        return
+    wrong = [number for number, cost in known.items() if spent.costs.get(number) != cost]
+    if wrong:
+        yield failed(
+            "the log and the ledger do not say the same of what a request cost",
+            expected="the same decimal in both",
+            why=_WHY,
+            next="compute the price once, as a decimal, and write that one into both",
+            detail=f"{len(wrong)} of {len(known)}, for example {wrong[0]}: the log {known[wrong[0]]}, "
+            f"the ledger {spent.costs.get(wrong[0], 'nothing')}",
+        )
+    else:
+        yield passed("the log says the same, to the last digit", detail=f"{len(known)} requests")
+
+
+@aspect(alerts=cost_alerts)
+def an_alert_is_evaluated(alerts: CostAlerts, target: Target) -> Iterator[Finding]:
+    """Prometheus is there, has alerts about cost, and can evaluate each."""
+    if not alerts.prometheus:
+        yield failed(
+            "nobody evaluates rules here: Prometheus does not answer on 127.0.0.1:9090",
+            expected="an alert on the cost of a day",
+            why="a loop that asks a model all night is found on the bill",
+            next="see 07_monitoring, and then this chapter",
+        )
+    elif not alerts.rules:
+        yield failed(
+            "Prometheus has no alert about cost",
+            expected=f"one that fires when a day costs more than ${target.budget:g}",
+            why="a loop that asks a model all night is found on the bill",
+            next="put the rules into /etc/prometheus/rules, and reload Prometheus",
+        )
+    for rule in alerts.rules:
+        if rule.health != "ok":
+            yield failed(
+                f"the alert {rule.name} is loaded, and cannot be evaluated ({rule.health})",
+                expected="an expression that gives a result",
+                why="it never fires",
+                next="Prometheus's page /rules says what is wrong with it",
+            )
+
+
+@aspect(alerts=cost_alerts, spent=spending)
+def a_rule_knows_the_budget(alerts: CostAlerts, spent: Spent, target: Target) -> Iterator[Finding]:
+    """An alert fires when a day costs more than a budget that makes sense, and one before that."""
+    if not alerts.rules:
+        return  # said above
+    budgets = {process.after[_BUDGET] for process in spent.processes if _BUDGET in process.after}
+    if len(budgets) > 1:
+        yield failed(
+            "the processes do not have the same budget",
+            expected="one budget",
+            why="a setting was changed, and not every process was restarted",
+            next="restart all of the application's processes",
+        )
+        return
+    limits = {limit for rule in alerts.rules if (limit := _limit(rule, budgets))}
+    if not limits:
+        yield unknown(
+            f"from which sum on {alerts.rules[0].name} fires could not be read",
+            next=f"its expression should end with > {target.budget:g} or > max({_BUDGET})",
+        )
+    elif max(limits) > target.budget:
+        yield failed(
+            f"the budget in effect is ${max(limits):,.10g} a day",
+            expected=f"at most ${target.budget:g} (another one is named in labcheck.toml: [cost] budget)",
+            why="an alert that cannot fire is no alert",
+            next="set DAILY_BUDGET_USD, and restart the application",
+        )
+    elif min(limits) > 0.9 * max(limits):
+        yield failed(
+            f"it is told that a day has cost ${max(limits):g}, and not before",
+            expected="an alert at the budget, and one at 80 % of it",
+            why="the first that you hear of it is that the money is gone",
+            next="add a rule with the same expression, and 0.8 times the budget",
+        )
+    else:
+        told = " and ".join(f"${limit:g}" for limit in sorted(limits))
+        yield passed(f"it is told when a day costs more than {told}")
+
+
+def _limit(rule: CostRule, budgets: set[float]) -> float | None:
+    """The dollars from which on an alert fires."""
+    if rule.factor is None or (rule.budget and not budgets):
+        return None
+    return rule.factor * max(budgets) if rule.budget else rule.factor
+
+
+@aspect(alerts=cost_alerts)
+def it_would_reach_somebody(alerts: CostAlerts) -> Iterator[Finding]:
+    """Prometheus knows an Alertmanager, and that one has somebody to tell and does not keep it to itself."""
+    if not alerts.rules:
+        return  # said above
+    if not alerts.connected or not alerts.alertmanager:
+        saw = "Prometheus knows no Alertmanager" if not alerts.connected else "Alertmanager does not answer"
+        yield failed(
+            saw,
+            expected="a way from the rule to a person",
+            why="it fires where nobody looks",
+            next="alertmanagers in /etc/prometheus/prometheus.yml; systemctl status prometheus-alertmanager",
+        )
+    elif not alerts.receivers:
+        yield failed(
+            "Alertmanager has a receiver that tells nobody",
+            expected="a receiver with a webhook, mail, or the like",
+            why="it swallows every alert, and says that all is well",
+            next="give the receiver in /etc/prometheus/alertmanager.yml an address",
+        )
+    elif quiet := sorted(alerts.silenced & {rule.name for rule in alerts.rules}):
+        yield failed(
+            f"a silence keeps back {', '.join(quiet)}",
+            expected="no silence on it, once the maintenance is over",
+            why="a silence that was forgotten looks like a quiet day",
+            next="amtool silence query, and amtool silence expire",
+        )
+    else:
+        yield passed("its alert has a way to a receiver")
+
+
+# ---- exercise ----------------------------------------------------------------------------------
+
+
+def one_question(seen: Mapping[str, Any]) -> Iterator[Finding]:
+    """What came of one question: its cost in the ledger, the log, and the metric."""
+    if seen["error"]:
+        raise Unreadable(seen["error"])
+    if seen["status"] != 200:
+        yield unknown(f"a question was answered with status {seen['status']}: there was nothing to count")
+        return
+    ledger, log = (Decimal(seen[name]) if seen[name] is not None else None for name in ("ledger", "log"))
+    if not ledger:
+        yield failed(
+            "one question was asked and answered, and the ledger has "
+            + ("no row of it" if ledger is None else "it for nothing"),
+            expected="a row with what it cost",
+            why="the sum is 0 and looks fine",
+            next="whose prices are counted? OPENAI_PRICED_AS names the model",
+        )
+    elif log != ledger or abs(seen["metric"] - float(ledger)) > float(ledger) * 1e-6:
+        yield failed(
+            "one question has not the same cost in ledger, log and metric",
+            expected="the same in all three",
+            why=_WHY,
+            detail=f"ledger {ledger}, log {log}, metric {seen['metric']:.12g}",
+        )
+    else:
+        yield passed("one question costs the same in ledger, log and metric", detail=f"${ledger}")
+
+
+def a_question_is_counted(server: Connection, ctx: Context) -> Iterator[Finding]:
+    """Ask one question that nobody has asked before, as one of the application's users."""
+    mark = secrets.token_hex(8)
+    message = f"What does a question cost? ({mark})"
+    yield from one_question(inside.ask(server, "question", ctx.target.chat_path, message, f"labcheck-{mark}"))
+
+
+ITEM = Item(
+    number=15,
+    title="Cost alerts configured",
+    short="Cost alerts",
+    chapter="08_errors_and_cost",
+    section="Cost",
+    aspects=(
+        calls_have_a_price,
+        the_processes_count_what_the_ledger_holds,
+        the_log_says_the_same,
+        an_alert_is_evaluated,
+        a_rule_knows_the_budget,
+        it_would_reach_somebody,
+    ),
+    exercise=a_question_is_counted,
+)

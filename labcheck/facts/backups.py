@@ -1,0 +1,156 @@
+"""Facts about backups: what makes them, what the store says of them, and who is told when none comes.
+
+What is asked, and how, is in remote/backups.py, which runs on the server. No password leaves it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from labcheck.facts import Fact, Unreadable
+from labcheck.remote_program import command, printed
+from labcheck.ssh import Result
+
+
+@dataclass(frozen=True)
+class Job:
+    """What starts a backup, or a drill of restoring. `ended` and `triggered` are seconds since 1970, None
+    where that is not known; `result` is systemd's word for the last run since the boot."""
+
+    kind: str  # backup or drill
+    by: str  # timer or cron
+    name: str
+    unit: str
+    enabled: bool
+    active: bool
+    ended: int | None
+    triggered: int | None
+    result: str
+    tools: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Password:
+    """One of the passwords that open the store: on which host it was made, and whether it is the server's."""
+
+    host: str
+    ours: bool
+
+
+@dataclass(frozen=True)
+class Held:
+    path: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where a job's copies are, and where it was `asked` what it says itself. `problem`: why it says no more.
+
+    `place` is elsewhere, here or unknown; `delete` is refused, allowed or unknown; `shell` says that the
+    server's key opens one there, None where there is no SSH. `size` is the newest copy's, in bytes, `dumps`
+    are the dumps of databases in it, and `open` files here, with a password or key, that everybody may read.
+    """
+
+    job: str
+    where: str
+    place: str
+    host: str
+    problem: str
+    count: int
+    newest: float | None
+    size: int | None
+    dumps: tuple[Held, ...]
+    passwords: tuple[Password, ...] | None
+    shell: bool | None
+    delete: str
+    open: tuple[str, ...]
+    asked: bool = True
+
+
+@dataclass(frozen=True)
+class Rule:
+    name: str
+    query: str
+    health: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the server's own Prometheus has loaded about backups, and the numbers that these rules ask for."""
+
+    prometheus: bool
+    problem: str = ""
+    rules: tuple[Rule, ...] = ()
+    numbers: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Backups:
+    """`here` and `elsewhere` name what remembers something: on this server, and on others that it uses."""
+
+    now: float
+    host: str
+    here: tuple[str, ...]
+    elsewhere: tuple[str, ...]
+    jobs: tuple[Job, ...]
+    stores: tuple[Store, ...]
+    dumps: tuple[str, ...]
+    told: Told
+
+    def of(self, kind: str) -> tuple[Job, ...]:
+        return tuple(job for job in self.jobs if job.kind == kind)
+
+
+def parse_backups(result: Result) -> Backups:
+    try:
+        return _backups(json.loads(printed(result, "the look for backups")))
+    except (ValueError, TypeError, KeyError) as error:
+        raise Unreadable(
+            f"what the look for backups says is not understood ({type(error).__name__})"
+        ) from None
+
+
+def _backups(found: dict[str, Any]) -> Backups:
+    told = found["told"]
+    return Backups(
+        now=float(found["now"]),
+        host=str(found["host"]),
+        here=tuple(found["state"]["here"]),
+        elsewhere=tuple(found["state"]["elsewhere"]),
+        jobs=tuple(Job(**{**it, "tools": tuple(it["tools"])}) for it in found["jobs"]),
+        stores=tuple(_store(it) for it in found["stores"]),
+        dumps=tuple(found["dumps"]),
+        told=Told(
+            told["prometheus"],
+            told["problem"],
+            tuple(Rule(**it) for it in told["rules"]),
+            dict(told["numbers"]),
+        ),
+    )
+
+
+def _store(it: dict[str, Any]) -> Store:
+    passwords = it["passwords"]
+    return Store(
+        **{
+            **it,
+            "dumps": tuple(Held(**one) for one in it["dumps"]),
+            "passwords": None if passwords is None else tuple(Password(**one) for one in passwords),
+            "open": tuple(it["open"]),
+        }
+    )
+
+
+def program(what: str) -> str:
+    """The command that looks for backups ("look"), that asks their stores as well ("stores"), or that makes
+    one and brings it back ("exercise").
+    """
+    return command("backups", f"main({what!r})")
+
+
+backups = Fact("backups", program("look"), parse_backups, sudo=True, timeout=120)

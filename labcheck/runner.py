@@ -1,0 +1,205 @@
+"""Judging a target: look once from inside and once from outside, then let every aspect have its say."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from labcheck import outside
+from labcheck.checks.model import Aspect, Context, Item, Target
+from labcheck.facts import Fact, Unreadable
+from labcheck.facts.network import interface_addresses
+from labcheck.gather import Look, gather
+from labcheck.outside import Answers
+from labcheck.ssh import Result, Unreachable
+from labcheck.verdict import Depth, Finding, Verdict, overall, unknown
+
+
+def _was_exercised(findings: Iterable[Finding]) -> bool:
+    told = (Verdict.PASS, Verdict.FAIL)
+    return any(finding.depth is Depth.EXERCISE and finding.verdict in told for finding in findings)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An item and everything that was found about it."""
+
+    item: Item
+    findings: tuple[Finding, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        return overall(self.findings)
+
+    @property
+    def depth(self) -> Depth:
+        return Depth.EXERCISE if _was_exercised(self.findings) else Depth.LOOK
+
+    @property
+    def only_looked(self) -> bool:
+        """Whether more could have been proved than was: the item has an exercise that was not done."""
+        return self.item.exercise is not None and self.depth is Depth.LOOK
+
+    def of(self, verdict: Verdict) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.verdict is verdict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one run of labcheck found. `system` is the server's distribution, and `address` where its name
+    leads from outside: both empty where they could not be seen. `evidence` is each fact's command and what
+    it printed, or why it could not be asked. `unreachable` is why nobody could log in, where nobody could.
+    """
+
+    target: Target
+    items: tuple[Judged, ...]
+    started: datetime
+    duration: float
+    system: str = ""
+    address: str = ""
+    evidence: tuple[tuple[Fact[object], Result | str], ...] = ()
+    unreachable: str = ""
+
+    def count(self, verdict: Verdict) -> int:
+        return sum(judged.verdict is verdict for judged in self.items)
+
+    def exit_status(self, *, strict: bool = False) -> int:
+        """1 if anything fails, else 2 if something could not be looked at (`strict`: or is SKIP), else 0."""
+        if self.count(Verdict.FAIL):
+            return 1
+        return 2 if self.count(Verdict.UNKNOWN) or (strict and self.count(Verdict.SKIP)) else 0
+
+
+def run(
+    items: Sequence[Item],
+    context: Context,
+    *,
+    exercise: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Judge `items` on a target. With `exercise`, also make things happen where the look found no fault.
+
+    Everything that is wanted of the server comes in one round trip, and everything from outside in another;
+    a third one is for facts about what the look from outside left behind. `progress` gets a line before each
+    step. Where nobody can log in, nothing else is asked. Raises nothing for what is wrong with the target.
+    """
+    started, clock = datetime.now(UTC), time.monotonic()
+    needs = [need for item in items for aspect in item.aspects for need in aspect.needs.values()]
+    asked = [need for need in needs if not isinstance(need, Fact)]
+    facts = [need for need in needs if isinstance(need, Fact)]
+    facts += [fact for question in asked for fact in (*outside.NEEDS, *question.needs)]
+    look, answers = Look(), Answers({}, "nothing was asked from outside")
+    wanted = list({fact.name: fact for fact in [_system, *facts]}.values())
+    late = [fact for fact in wanted if fact.late and asked]
+    if needs:
+        progress(f"looking at {context.target.host}")
+        early = [fact for fact in wanted if fact not in late]
+        look = gather(context.server, early, root=any(fact.sudo for fact in late))
+    if asked and look.unreachable:
+        answers = Answers({}, next(iter(look.reasons.values())))
+    elif asked:
+        progress(f"looking from {context.target.vantage}")
+        answers = _look_from_outside(look, context, [question.part for question in asked])
+    if late and look.results:
+        progress(f"looking at what that left on {context.target.host}")
+        look |= gather(context.server, late)
+    elif late:  # who could not be asked before cannot be asked now
+        look |= Look({}, {fact.name: next(iter(look.reasons.values())) for fact in late})
+    judged = tuple(Judged(item, judge(item, look, answers, context.target)) for item in items)
+    if exercise:
+        judged = tuple(_exercised(one, context, progress) for one in judged)
+    return Report(
+        target=context.target,
+        items=judged,
+        started=started,
+        duration=time.monotonic() - clock,
+        system=_or_empty(lambda: look[_system]),
+        address=_or_empty(lambda: ", ".join(answers[outside.resolver].ipv4)),
+        evidence=tuple((fact, _printed(look, fact)) for fact in wanted) if needs else (),
+        unreachable=look.unreachable,
+    )
+
+
+def judge(item: Item, look: Look, answers: Answers, target: Target) -> tuple[Finding, ...]:
+    """The findings of each aspect by itself: a blind spot in one hides nothing that another one sees."""
+    findings = [finding for aspect in item.aspects for finding in _said(aspect, look, answers, target)]
+    return tuple(dict.fromkeys(findings))
+
+
+def _said(aspect: Aspect, look: Look, answers: Answers, target: Target) -> Iterator[Finding]:
+    try:
+        known: dict[str, object] = {
+            name: look[need] if isinstance(need, Fact) else answers[need]
+            for name, need in aspect.needs.items()
+        }
+        if "target" in inspect.signature(aspect.judge).parameters:
+            known["target"] = target
+        yield from aspect(**known)
+    except Unreadable as reason:
+        yield unknown(str(reason))
+    except Exception as fault:  # noqa: BLE001  a fault in one check must not take the other items along
+        yield unknown(f"a fault in labcheck itself, in {aspect.name}: {type(fault).__name__}: {fault}")
+
+
+def _exercised(judged: Judged, context: Context, progress: Callable[[str], None]) -> Judged:
+    item = judged.item
+    seen = [finding for finding in judged.findings if not finding.until_exercised]
+    if item.exercise is None or overall(seen) is not Verdict.PASS:
+        return judged
+    leaves = f" ({item.leaves})" if item.leaves else ""
+    progress(f"exercising item {item.number}: {item.title}{leaves}")
+    findings = list(judged.findings)
+    try:
+        for finding in item.exercise(context.server, context):
+            findings.append(finding.exercised())
+    except Unreachable as problem:
+        reason = f"{problem.host}: {problem.reason}"
+        findings.append(unknown(reason, next=problem.next, detail=problem.detail).exercised())
+    except Unreadable as reason:
+        findings.append(unknown(str(reason)).exercised())
+    if _was_exercised(findings):
+        findings = [finding for finding in findings if not finding.until_exercised]
+    return Judged(item, tuple(findings))
+
+
+def _look_from_outside(look: Look, context: Context, parts: Sequence[str]) -> Answers:
+    target = context.target
+    wanted = tuple(dict.fromkeys(part for part in parts if part))
+    asked = outside.questions(
+        look,
+        domain=target.domain,
+        reference=target.reference,
+        wanted=wanted,
+        chat_path=target.chat_path,
+        chat_key=target.chat_key,
+    )
+    try:
+        own = look[interface_addresses]
+    except Unreadable:
+        own = ()
+    return outside.look_and_watch(asked, context.vantage, context.server, own)
+
+
+def _printed(look: Look, fact: Fact[object]) -> Result | str:
+    return look.results.get(fact.name) or look.reasons.get(fact.name, "not asked")
+
+
+def _parse_system(result: Result) -> str:
+    values = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
+    name, version = values.get("NAME", "").strip('"'), values.get("VERSION_ID", "").strip('"')
+    if not name:
+        raise Unreadable("/etc/os-release names no system")
+    return f"{name.removesuffix(' GNU/Linux')} {version}".strip()
+
+
+_system = Fact("system", 'printf "%s\\n" "$(</etc/os-release)"', _parse_system)
+
+
+def _or_empty(value: Callable[[], str]) -> str:
+    try:
+        return value()
+    except Unreadable:
+        return ""

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from labcheck import checklist, report, runner, ssh
 from labcheck.checks.model import Target
-from labcheck.config import Config, ConfigError, load
+from labcheck.config import Config, load
+from labcheck.errors import ConfigError
 from labcheck.ssh import Connection
 
 USAGE, INTERRUPTED = 64, 130

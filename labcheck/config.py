@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from labcheck.checks.model import Context, Target
+from labcheck.errors import ConfigError
 from labcheck.ssh import Connection
 
 NAME = "labcheck.toml"
 VARIABLE = "LABCHECK_CONFIG"
 MARKER = "/usr/local/lib/shipshape/this-is-a-lab"
 """What only a server of the lab has: whatever breaks something asks for it first."""
-
-
-class ConfigError(Exception):
-    """There is no usable configuration; the text says what is wrong and what to do."""
 
 
 @dataclass(frozen=True)

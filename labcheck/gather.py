@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from labcheck import ssh
-from labcheck.facts import Fact, Unreadable
-from labcheck.ssh import Connection, Result, Unreachable
+from labcheck.errors import Unreachable, Unreadable
+from labcheck.facts import Fact
+from labcheck.result import CUT_SHORT, TIMED_OUT, Result
+from labcheck.ssh import Connection
 
 T = TypeVar("T")
 
@@ -142,7 +143,7 @@ def _unframe(answer: Result, facts: Sequence[Fact[Any]], nonce: str, why_missing
     if begin is None:
         said = answer.stderr.strip().splitlines()
         detail = f": {said[-1]}" if said else f" (exit status {answer.exit_status})"
-        if answer.exit_status == ssh.TIMED_OUT:
+        if answer.exit_status == TIMED_OUT:
             detail = ": it took too long to begin"
         return _Seen({}, {}, False, f"{host} could not run the looks{detail}")
     refused = "" if begin[1] == "0" else _why_no_root(answer.stderr.partition(nonce)[0], host)
@@ -157,15 +158,15 @@ def _unframe(answer: Result, facts: Sequence[Fact[Any]], nonce: str, why_missing
             reasons[fact.name] = refused
         elif len(stdout) > FACT_LIMIT:
             reasons[fact.name] = _too_much(fact)
-        elif status == ssh.TIMED_OUT:
+        elif status == TIMED_OUT:
             reasons[fact.name] = f"{fact.name} took longer than {fact.timeout:g} s"
         else:
             results[fact.name] = Result(stdout, errors.get(number, ""), status)
-    flooded = answer.exit_status == ssh.CUT_SHORT and done < len(facts)
+    flooded = answer.exit_status == CUT_SHORT and done < len(facts)
     if flooded:
         # Whoever was talking when the limit was reached; the ones after it are asked again without it.
         reasons[facts[done].name] = _too_much(facts[done])
-    if answer.exit_status == ssh.TIMED_OUT:
+    if answer.exit_status == TIMED_OUT:
         why_missing = f"{host} took too long to answer"
     return _Seen(results, reasons, flooded, why_missing)
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from labcheck.facts import Fact, Unreadable
+from labcheck.errors import Unreachable, Unreadable
+from labcheck.facts import Fact
 from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.network import (
     SshConnection,
@@ -26,7 +27,8 @@ from labcheck.facts.network import (
     ssh_connection,
 )
 from labcheck.remote import probe
-from labcheck.ssh import Connection, Result, Unreachable
+from labcheck.result import Result
+from labcheck.ssh import Connection
 from labcheck.watching import Watch
 
 T = TypeVar("T")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from labcheck.facts import Unreadable
-from labcheck.ssh import Result
+from labcheck.errors import Unreadable
+from labcheck.result import Result
 
 
 def program(name: str, call: str) -> str:

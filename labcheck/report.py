@@ -10,8 +10,8 @@ import textwrap
 from rich.console import Console
 from rich.text import Text
 
+from labcheck.result import Result
 from labcheck.runner import Judged, Report
-from labcheck.ssh import Result
 from labcheck.verdict import Finding, Verdict
 
 SCHEMA = 1

@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 
 from labcheck import outside
 from labcheck.checks.model import Aspect, Context, Item, Target
-from labcheck.facts import Fact, Unreadable
+from labcheck.errors import Unreachable, Unreadable
+from labcheck.facts import Fact
 from labcheck.facts.network import interface_addresses
 from labcheck.gather import Look, gather
 from labcheck.outside import Answers
-from labcheck.ssh import Result, Unreachable
+from labcheck.result import Result
 from labcheck.verdict import Depth, Finding, Verdict, overall, unknown
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import re
 import secrets
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -17,6 +15,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
+
+from labcheck.errors import Unreachable
+from labcheck.result import CUT_SHORT, TIMED_OUT, Result
+from labcheck.ssh_errors import explain, how_to_get_ssh, last_line, was_lost
 
 CONNECT = 15
 """Seconds that ssh itself gives one attempt at connecting."""
@@ -28,38 +30,6 @@ PERSIST = 120
 """Seconds that a shared login stays after its last command, should nobody end it."""
 AS_ROOT = "exec bash -c '(( EUID )) && exec sudo -n bash -s; exec bash -s'"
 """Runs a script from standard input as root, also where root logs in and there is no sudo."""
-TIMED_OUT = 124
-"""The exit status of a command that was stopped at its time limit, as coreutils' timeout gives it."""
-CUT_SHORT = 141
-"""The exit status of a command that was stopped because it printed too much, as one that `head` left."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command printed and how it ended. 124 is a time limit that ran out."""
-
-    stdout: str
-    stderr: str
-    exit_status: int
-
-
-class Unreachable(Exception):
-    """The host could not be asked: `reason` says why, `next` what a person can do about it.
-
-    `reason` is the same words for the same cause; what ssh said of it, with addresses and ports, is `detail`.
-    `partial` is what had come when the connection was lost in the middle of a command, else None.
-    """
-
-    def __init__(
-        self, host: str, reason: str, next: str, partial: Result | None = None, detail: str = ""
-    ) -> None:
-        said = f"; ssh says: {detail}" if detail else ""
-        super().__init__(f"cannot reach {host}: {reason} ({next}{said})")
-        self.detail = detail
-        self.host = host
-        self.reason = reason
-        self.next = next
-        self.partial = partial
 
 
 @dataclass(frozen=True)
@@ -104,12 +74,12 @@ class Connection:
             ended = call.run(data, timeout, hold)
         except FileNotFoundError:
             raise Unreachable(
-                self.host, "the program `ssh` is not installed here", _how_to_get_ssh()
+                self.host, "the program `ssh` is not installed here", how_to_get_ssh()
             ) from None
         result = Result(_text(ended.stdout), _text(ended.stderr), ended.exit_status)
         if not ended.answered:
             raise self._not_answered(result, ended)
-        if result.exit_status == 255 and _was_lost(result.stderr):
+        if result.exit_status == 255 and was_lost(result.stderr):
             reason = "the connection was lost in the middle of a command"
             raise Unreachable(self.host, reason, f"try `{self.command_line()}` by hand", result)
         return result
@@ -139,15 +109,13 @@ class Connection:
             return Unreachable(self.host, f"no answer within {ANSWER:.0f} s", next)
         if result.exit_status != 255 or not result.stderr.strip():
             # Logged in, but what runs there is no shell (a forced command, nologin), or it printed nothing.
-            said = (
-                _last_line(result.stdout) or _last_line(result.stderr) or f"exit status {result.exit_status}"
-            )
+            said = last_line(result.stdout) or last_line(result.stderr) or f"exit status {result.exit_status}"
             return Unreachable(
                 self.host,
                 f"it let us in, but no shell answered: {said}",
                 f"try `{self.command_line()}` by hand",
             )
-        return explain(result.stderr, self)
+        return explain(result.stderr, self.host, self.config, self.command_line())
 
 
 @contextlib.contextmanager
@@ -195,133 +163,9 @@ def stop_all() -> None:
         call.stop()
 
 
-# What the OpenSSH client prints, why that is, and what helps. The first that matches wins.
-_EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
-    (
-        r"Could not resolve hostname (?P<it>\S+?):|Could not resolve hostname",
-        "its name is not known",
-        "correct the name, or add a Host of that name to {config}",
-    ),
-    (
-        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "its host key has changed",
-        "if you rebuilt the machine: {forget}; if not, do not log in: somebody may be in between",
-    ),
-    (
-        r"Host key verification failed|No .* host key is known",
-        "its host key is not known yet",
-        "log in once by hand and compare the fingerprint with what the provider shows: {command}",
-    ),
-    (
-        r"UNPROTECTED PRIVATE KEY FILE|bad permissions",
-        "ssh ignores the key file, which others can read",
-        "chmod 600 the key file that `{command} -v` names",
-    ),
-    (
-        r"Too many authentication failures",
-        "it was offered too many keys before the right one",
-        "set IdentityFile and IdentitiesOnly yes for this Host in {config}",
-    ),
-    (
-        r"Permission denied \((?P<it>[^)]*)\)|Permission denied",
-        "it refused every key that was offered",
-        "check User and IdentityFile in {config}, and authorized_keys there (`{command} -v` shows both)",
-    ),
-    (
-        r"Can't open user config file (?P<it>[^\s:]+)",
-        "the ssh_config {it} is not there",
-        "in the lab, `make lab` writes it; else give another one with -F",
-    ),
-    (
-        r"Bad configuration option|terminating, \d+ bad configuration",
-        "ssh does not understand the ssh_config",
-        "correct {config}",
-    ),
-    (
-        r"Connection refused",
-        "the connection was refused",
-        "the host is there, but no sshd listens on that port: check the port and `systemctl status ssh`",
-    ),
-    (
-        r"timed out",
-        "the connection timed out",
-        "the host is off, or a firewall drops it: in the lab `make lab`, elsewhere the provider's console",
-    ),
-    (
-        r"No route to host|Network is unreachable",
-        "there is no way to it",
-        "check this computer's network and the address in {config}",
-    ),
-    (
-        r"Connection (closed|reset)|kex_exchange_identification|Broken pipe",
-        "it closed the connection before anyone could log in",
-        "it may still be starting, or have blocked this address for a while: wait a minute and try again",
-    ),
-    (
-        r"no matching (host key type|key exchange method|cipher|MAC)",
-        "the two OpenSSH have no method in common",
-        "the host's OpenSSH and this one share no method: update the older of the two",
-    ),
-)
-
-
-def explain(stderr: str, connection: Connection) -> Unreachable:
-    """The reason and the next step that follow from what ssh printed when it could not connect."""
-    config = str(connection.config) if connection.config else "~/.ssh/config"
-    for pattern, reason, next in _EXPLANATIONS:
-        match = re.search(pattern, stderr)
-        if not match:
-            continue
-        words = {
-            "config": config,
-            "command": connection.command_line(),
-            "it": match.groupdict().get("it") or "",
-            "forget": _forget(stderr, connection),
-        }
-        detail = _line_at(stderr, match.start()).strip("@ ")
-        return Unreachable(connection.host, reason.format(**words), next.format(**words), detail=detail)
-    try_it = f"try `{connection.command_line()}` by hand"
-    return Unreachable(connection.host, "ssh gave up", try_it, detail=_last_line(stderr))
-
-
-def _forget(stderr: str, connection: Connection) -> str:
-    """The command that drops a host key that is known no longer to be right."""
-    place = re.search(r"Offending .* key in (.+):\d+", stderr)
-    name = re.search(r"Host key for (\S+) has changed", stderr)
-    file = f" -f {place[1]}" if place else ""
-    return f"ssh-keygen{file} -R '{name[1] if name else connection.host}'"
-
-
-def _was_lost(stderr: str) -> bool:
-    """Whether exit status 255 is ssh's own. A shared connection that is lost says nothing at all."""
-    own = (
-        r"client_loop|closed by remote host|Connection to \S+ closed|not responding|Broken pipe|mux_client"
-        r"|Connection reset by|Write failed|Read from remote host|Control socket|master is dead"
-    )
-    return not stderr.strip() or re.search(own, stderr) is not None
-
-
-def _how_to_get_ssh() -> str:
-    if sys.platform == "win32":
-        return "Settings, System, Optional features: add the OpenSSH client"
-    if sys.platform == "darwin":
-        return "it belongs to macOS: put /usr/bin into PATH"
-    return "sudo apt-get install openssh-client"
-
-
 def _text(data: bytes) -> str:
     """Text of any bytes: what is not UTF-8 becomes \\xNN, so that it can be printed and put into JSON."""
     return data.decode(errors="backslashreplace")
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
-
-
-def _line_at(text: str, position: int) -> str:
-    start = text.rfind("\n", 0, position) + 1
-    return text[start:].partition("\n")[0].strip().removeprefix("ssh: ")
 
 
 @dataclass(frozen=True)

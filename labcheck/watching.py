@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from labcheck import gather, remote_program
-from labcheck.ssh import ANSWER, Connection, Unreachable
+from labcheck.errors import Unreachable
+from labcheck.ssh import ANSWER, Connection
 
 LIMIT = 60.0  # seconds; it ends by itself, whatever becomes of us
 GRACE = 1.5  # seconds for what was sent last to arrive

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from labcheck.checks.model import Target
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Accounts
 from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes

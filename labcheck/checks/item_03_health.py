@@ -10,7 +10,7 @@ from typing import Any
 
 from labcheck import outside
 from labcheck.checks.model import Context, Item, aspect
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.gather import gather
 from labcheck.outside import Got, Website
 from labcheck.remote.probe import BETWEEN_TRIES

@@ -29,7 +29,7 @@ from labcheck.checks.logs import (
     seen_in,
 )
 from labcheck.checks.model import Context, Item
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.logs import TAIL
 from labcheck.facts.network import SshConnection, interface_addresses, ssh_connection
 from labcheck.gather import gather

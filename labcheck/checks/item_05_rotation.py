@@ -15,7 +15,7 @@ from dataclasses import replace
 from labcheck.checks.application import called
 from labcheck.checks.logs import NEEDS, Written, it_writes_to_files, log_aspect, may_write, seen_in
 from labcheck.checks.model import Context, Item
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.logs import File
 from labcheck.facts.rotation import (
     CONFIGURATION,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from labcheck import outside
 from labcheck.checks.model import Context, Item, Target, aspect
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreachable, Unreadable
 from labcheck.facts.boot import boot
 from labcheck.facts.network import (
     FirewallFiles,
@@ -21,7 +21,7 @@ from labcheck.facts.network import (
 from labcheck.facts.processes import Unit, units
 from labcheck.gather import gather
 from labcheck.outside import Door, Doors
-from labcheck.ssh import AS_ROOT, Connection, Unreachable
+from labcheck.ssh import AS_ROOT, Connection
 from labcheck.verdict import Finding, Verdict, failed, passed, skipped, unknown
 from labcheck.wait import GaveUp, NotYet, wait_until
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from labcheck.checks.application import called, processes_of_app
 from labcheck.checks.model import Item, Target, aspect
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Accounts, accounts, passwords, sudo_rules
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.processes import Process, Processes, processes

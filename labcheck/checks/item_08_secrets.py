@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from labcheck.checks.application import called, processes_of_app, serving
 from labcheck.checks.model import Item, Target, aspect
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.processes import Process, Processes, processes

@@ -12,7 +12,8 @@ from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.processes import Process, Processes, Unit, processes, units
 from labcheck.facts.supervisor import Program, ProgramFile, Supervisor, supervisor, supervisor_files
 from labcheck.gather import gather
-from labcheck.ssh import AS_ROOT, Connection, Result
+from labcheck.result import Result
+from labcheck.ssh import AS_ROOT, Connection
 from labcheck.verdict import Finding, failed, passed, unknown
 from labcheck.wait import GaveUp, NotYet, wait_until
 

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from labcheck.checks.application import servers
 from labcheck.checks.model import Context, Item, Target, aspect
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.monitoring import Alertmanager, Monitoring, Prometheus, Rule, Silence, monitoring
 from labcheck.facts.network import Socket, listening_sockets

@@ -16,7 +16,7 @@ from functools import wraps
 
 from labcheck.checks.application import processes_of_app
 from labcheck.checks.model import Aspect, Context, Item, Target, aspect
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.backups import Backups, Job, Rule, Store, backups, parse_backups, program
 from labcheck.facts.network import Socket, listening_sockets

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 from labcheck import outside
 from labcheck.checks.model import Context, Item, Target, aspect
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.ssh import PASSWORDS, Asked, Sshd, Sshds, sshds

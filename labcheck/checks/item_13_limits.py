@@ -15,7 +15,7 @@ from dataclasses import replace
 from labcheck import outside
 from labcheck.checks.application import called, processes_of_app, serving
 from labcheck.checks.model import Context, Item, Target, aspect
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.app_processes import refusals
 from labcheck.facts.network import Socket, listening_sockets

@@ -16,7 +16,7 @@ from typing import Any
 
 from labcheck.checks.application import called, processes_of_app, serving
 from labcheck.checks.model import Context, Item, Target, aspect
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts import app_processes as inside
 from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.app_processes import Tracked, tracking

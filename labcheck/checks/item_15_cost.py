@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from labcheck.checks.model import Context, Item, Target, aspect
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts import app_processes as inside
 from labcheck.facts.app_processes import Spent, spending
 from labcheck.facts.cost_rules import CostAlerts, CostRule, cost_alerts

@@ -10,7 +10,8 @@ from typing import Any
 
 from labcheck.checks.application import listeners, servers
 from labcheck.checks.model import Aspect, Need, Target, aspect
-from labcheck.facts import Fact, Unreadable
+from labcheck.errors import Unreadable
+from labcheck.facts import Fact
 from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.logs import File, Held, LogFiles, log_files
 from labcheck.facts.network import Socket, listening_sockets

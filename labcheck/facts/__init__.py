@@ -6,13 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from labcheck.ssh import Result
+from labcheck.result import Result
 
 T = TypeVar("T")
-
-
-class Unreadable(Exception):
-    """An output that says nothing certain. Its text completes "could not look: …"."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from labcheck.facts import Fact, Unreadable
-from labcheck.ssh import Result
+from labcheck.errors import Unreadable
+from labcheck.facts import Fact
+from labcheck.result import Result
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from labcheck import remote_program
-from labcheck.facts import Fact, Unreadable
-from labcheck.ssh import AS_ROOT, Connection, Result
+from labcheck.errors import Unreadable
+from labcheck.facts import Fact
+from labcheck.result import Result
+from labcheck.ssh import AS_ROOT, Connection
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from labcheck.facts import Fact, Unreadable
+from labcheck.errors import Unreadable
+from labcheck.facts import Fact
 from labcheck.remote_program import command, printed
-from labcheck.ssh import Result
+from labcheck.result import Result
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from labcheck.facts import Fact, Unreadable
-from labcheck.ssh import Result
+from labcheck.errors import Unreadable
+from labcheck.facts import Fact
+from labcheck.result import Result
 
 
 @dataclass(frozen=True)

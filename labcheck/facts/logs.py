@@ -6,8 +6,9 @@ import re
 import stat
 from dataclasses import dataclass
 
-from labcheck.facts import Fact, Unreadable
-from labcheck.ssh import Result
+from labcheck.errors import Unreadable
+from labcheck.facts import Fact
+from labcheck.result import Result
 
 TAIL = 128 * 1024
 """Bytes that are read from the end of each log: some four hundred lines."""

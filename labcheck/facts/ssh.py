@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from labcheck.facts import Fact, Unreadable
-from labcheck.ssh import Result
+from labcheck.errors import Unreadable
+from labcheck.facts import Fact
+from labcheck.result import Result
 
 PASSWORDS = frozenset({"password", "keyboard-interactive"})
 """The methods that end in a password: PAM asks for it in the second one."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 from xml.parsers.expat import ExpatError
 
-from labcheck.facts import Fact, Unreadable
-from labcheck.ssh import Result
+from labcheck.errors import Unreadable
+from labcheck.facts import Fact
+from labcheck.result import Result
 
 
 @dataclass(frozen=True)

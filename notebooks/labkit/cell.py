@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from labcheck.ssh import TIMED_OUT, Connection
+from labcheck.result import TIMED_OUT
+from labcheck.ssh import Connection
 
 TIMEOUT = 1800.0
 """Seconds that a cell may take: package installations on an emulated machine take minutes."""

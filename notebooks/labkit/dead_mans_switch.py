@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from labcheck.ssh import AS_ROOT, Connection, Result, Unreachable
+from labcheck.errors import Unreachable
+from labcheck.result import Result
+from labcheck.ssh import AS_ROOT, Connection
 from labcheck.wait import GaveUp, NotYet, wait_until
 
 # Everything of the switch lives here on the server: root's alone, gone after a reboot.

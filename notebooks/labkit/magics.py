@@ -17,8 +17,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from labcheck import checklist, report, runner
-from labcheck.config import VARIABLE, Config, ConfigError, find, load
-from labcheck.ssh import AS_ROOT, Connection, Result, Unreachable
+from labcheck.config import VARIABLE, Config, find, load
+from labcheck.errors import ConfigError, Unreachable
+from labcheck.result import Result
+from labcheck.ssh import AS_ROOT, Connection
 from labkit import browser, dead_mans_switch
 from labkit.cell import NoBash, Ran, run_cell, run_here
 from labkit.tunnel import NoTunnel

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labcheck.config import ConfigError, load
-from labcheck.ssh import AS_ROOT, Unreachable
+from labcheck.config import load
+from labcheck.errors import ConfigError, Unreachable
+from labcheck.ssh import AS_ROOT
 from labkit.magics import CellFailed
 
 QUERY = """cd / && runuser -u postgres -- psql -qAtX -F ' ' aiapp <<'END'

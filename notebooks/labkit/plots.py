@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from labcheck.checks.logs import record
-from labcheck.config import ConfigError, load
-from labcheck.ssh import AS_ROOT, Unreachable
+from labcheck.config import load
+from labcheck.errors import ConfigError, Unreachable
+from labcheck.ssh import AS_ROOT
 from labkit.magics import CellFailed
 
 # How a request ended, with the colour of its dot.

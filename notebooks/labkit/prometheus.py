@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from labcheck.config import ConfigError, load
+from labcheck.config import load
+from labcheck.errors import ConfigError
 from labcheck.ssh import Connection
 from labkit import tunnel
 from labkit.magics import CellFailed

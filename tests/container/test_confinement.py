@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from labcheck.ssh import Connection, Unreachable
+from labcheck.errors import Unreachable
+from labcheck.ssh import Connection
 from labcheck.wait import NotYet, wait_until
 from tests.vm.conftest import CHECKOUT, must
 from vagrant.host.machine import Machine

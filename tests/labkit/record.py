@@ -13,7 +13,8 @@ import importlib
 from pathlib import Path
 
 from labcheck.facts import Fact
-from labcheck.ssh import Connection, Result
+from labcheck.result import Result
+from labcheck.ssh import Connection
 
 HERE = Path(__file__).parent / "recordings"
 MODULES = (

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.backups import parse_backups
 from labcheck.remote import backups as program
-from labcheck.ssh import Result
+from labcheck.result import Result
 from tests import needed
 from tests.labkit.sshd import MAY, Sshd, free_port, shell
 

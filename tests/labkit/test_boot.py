@@ -7,10 +7,11 @@ import subprocess
 
 import pytest
 
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.boot import Boot, boot
 from labcheck.gather import gather
-from labcheck.ssh import Connection, Result
+from labcheck.result import Result
+from labcheck.ssh import Connection
 from labcheck.wait import wait_until
 from tests.needed import absent
 

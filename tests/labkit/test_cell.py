@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from labcheck import ssh
-from labcheck.ssh import TIMED_OUT, Connection
+from labcheck.result import TIMED_OUT
+from labcheck.ssh import Connection
 from labcheck.wait import wait_until
 from labkit import cell as module
 from labkit.cell import LINES, run_cell

@@ -10,10 +10,12 @@ import pytest
 
 from labcheck import checklist, outside, runner
 from labcheck.checks.model import Aspect, Context, Item, Target, aspect
-from labcheck.facts import Fact, Unreadable
+from labcheck.errors import Unreachable, Unreadable
+from labcheck.facts import Fact
 from labcheck.gather import Look
 from labcheck.outside import Answers, Questions
-from labcheck.ssh import Connection, Result, Unreachable
+from labcheck.result import Result
+from labcheck.ssh import Connection
 from labcheck.verdict import Depth, Finding, Verdict, failed, passed, skipped, unknown
 from tests.labkit.sshd import MAY_NOT, Sshd, free_port
 

@@ -27,7 +27,7 @@ from labcheck.facts.network import FirewallFiles, PacketFilter, Socket, SshConne
 from labcheck.facts.processes import Process, Processes, Unit, parse_processes
 from labcheck.facts.supervisor import Program, ProgramFile, Supervisor
 from labcheck.outside import Door, Doors, Got, Handshake, Owners, Records, Redirect, Sent, Try, Website
-from labcheck.ssh import Result
+from labcheck.result import Result
 from labcheck.verdict import Finding, overall
 
 TARGET = Target(host="server", domain="app.lab.example")

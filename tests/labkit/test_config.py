@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from labcheck.config import MARKER, Config, ConfigError, find, load
+from labcheck.config import MARKER, Config, find, load
+from labcheck.errors import ConfigError
 from labcheck.ssh import Connection
 
 FULL = """

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from labcheck import ssh
-from labcheck.ssh import Connection, Unreachable
+from labcheck.errors import Unreachable
+from labcheck.result import CUT_SHORT, TIMED_OUT
+from labcheck.ssh import Connection
 from labcheck.wait import wait_until
 from tests.labkit.sshd import MAY, Sshd, free_port
 
@@ -137,14 +139,14 @@ def test_a_connection_that_is_cut_in_the_middle_keeps_what_had_come(server: Conn
 
 def test_a_time_limit_ends_the_command_and_ssh(server: Connection, running: Running) -> None:
     result = server.run("echo begun; sleep 50", timeout=3)
-    assert (result.stdout, result.exit_status) == ("begun\n", ssh.TIMED_OUT)
+    assert (result.stdout, result.exit_status) == ("begun\n", TIMED_OUT)
     assert not running(str(server.config))
 
 
 def test_endless_output_is_cut(server: Connection, running: Running) -> None:
     result = server.run("yes", timeout=30)
     assert len(result.stdout) == ssh.OUTPUT_LIMIT
-    assert result.exit_status == ssh.CUT_SHORT
+    assert result.exit_status == CUT_SHORT
     assert not running(str(server.config))
 
 

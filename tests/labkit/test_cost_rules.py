@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.cost_rules import CostAlerts, cost_alerts, threshold
-from labcheck.ssh import Result
+from labcheck.result import Result
 
 DAY = "sum(increase(app_llm_cost_usd_total[1d]))"
 

@@ -19,7 +19,8 @@ from labcheck.facts import Fact
 from labcheck.facts.secrets import Place, Secrets, parse_secrets, search
 from labcheck.gather import gather
 from labcheck.remote import find_secrets
-from labcheck.ssh import Connection, Result
+from labcheck.result import Result
+from labcheck.ssh import Connection
 from tests.labkit.sshd import MAY, MAY_NOT
 
 PROGRAM = "labkit-app"  # so that no other program of this computer takes part

@@ -7,9 +7,11 @@ import time
 import pytest
 
 from labcheck import gather as module
-from labcheck.facts import Fact, Unreadable
+from labcheck.errors import Unreadable
+from labcheck.facts import Fact
 from labcheck.gather import Look, gather
-from labcheck.ssh import Connection, Result
+from labcheck.result import Result
+from labcheck.ssh import Connection
 from tests.labkit.sshd import MAY, MAY_NOT, Sshd, free_port
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from labcheck.checks import item_08_secrets as item
 from labcheck.checks.model import Target
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes

@@ -9,7 +9,7 @@ import pytest
 
 from labcheck.checks import item_09_supervisor as item_09
 from labcheck.facts.supervisor import Program, Supervisor
-from labcheck.ssh import Result
+from labcheck.result import Result
 from labcheck.verdict import Verdict
 
 WORKER = Program("aiapp", "aiapp-8000", "RUNNING", 100, True, True, "pid 100, uptime 0:01:02")

@@ -12,12 +12,12 @@ import pytest
 
 from labcheck.checks import item_10_monitoring as item
 from labcheck.checks.model import Target
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.monitoring import Active, Monitoring, Prometheus, Rule, Silence, monitoring
 from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
-from labcheck.ssh import Result
+from labcheck.result import Result
 from labcheck.verdict import Finding, overall
 
 HERE = Path(__file__).parent

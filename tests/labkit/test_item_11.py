@@ -9,7 +9,7 @@ import pytest
 
 from labcheck.checks import item_11_backups as item
 from labcheck.checks.model import Target
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.backups import Backups, Held, Job, Password, Rule, Store, Told
 from labcheck.facts.network import Socket

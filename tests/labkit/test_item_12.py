@@ -9,7 +9,7 @@ import pytest
 
 from labcheck.checks import item_12_ssh as ssh
 from labcheck.checks.model import Target
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.ssh import Asked, Sshds, sshds

@@ -17,7 +17,7 @@ from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
 from labcheck.facts.stores import Store, shared_stores
 from labcheck.outside import Counted
-from labcheck.ssh import Result
+from labcheck.result import Result
 from labcheck.verdict import Finding, overall
 
 TARGET = Target(host="server", domain="app.lab.example")

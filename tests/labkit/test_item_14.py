@@ -11,12 +11,12 @@ import pytest
 
 from labcheck.checks import item_14_errors as item
 from labcheck.checks.model import Target
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.app_processes import Tracked, tracking
 from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
-from labcheck.ssh import Result
+from labcheck.result import Result
 from labcheck.verdict import Finding, overall
 
 TARGET = Target(host="server", domain="app.lab.example")

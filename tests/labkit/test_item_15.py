@@ -12,10 +12,10 @@ import pytest
 
 from labcheck.checks import item_15_cost as item
 from labcheck.checks.model import Target
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.app_processes import Counts, Spent, spending
 from labcheck.facts.cost_rules import CostAlerts, CostRule
-from labcheck.ssh import Result
+from labcheck.result import Result
 from labcheck.verdict import Finding, overall
 
 TARGET = Target(host="server", domain="app.lab.example")

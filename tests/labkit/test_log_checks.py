@@ -16,7 +16,7 @@ from labcheck.checks import item_04_logs as logs
 from labcheck.checks import item_05_rotation as turns
 from labcheck.checks.logs import Written, it_writes_to_files, written
 from labcheck.checks.model import Aspect, Target
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.logs import TAIL, File, Held, LogFiles
 from labcheck.facts.network import Socket, SshConnection

@@ -14,7 +14,7 @@ from labcheck.checks.item_04_logs import lines_with
 from labcheck.checks.item_05_rotation import a_rotation_under_load_loses_nothing
 from labcheck.checks.logs import NEEDS, seen_in
 from labcheck.checks.model import Context, Target
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.logs import log_files
 from labcheck.facts.rotation import rotation, starters
 from labcheck.gather import gather

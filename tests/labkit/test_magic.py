@@ -16,7 +16,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from labcheck import ssh
-from labcheck.ssh import TIMED_OUT, Connection
+from labcheck.result import TIMED_OUT
+from labcheck.ssh import Connection
 from labcheck.wait import wait_until
 from labkit import dead_mans_switch, load_ipython_extension, magics
 from labkit.cell import run_here

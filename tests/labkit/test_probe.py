@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from labcheck import outside
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.outside import NOBODY, Answers, Questions
 from labcheck.remote import probe
-from labcheck.ssh import Connection, Result
+from labcheck.result import Result
+from labcheck.ssh import Connection
 from labcheck.watching import Watch
 from tests import needed
 from tests.labkit.sshd import MAY, MAY_NOT, Sshd, free_port

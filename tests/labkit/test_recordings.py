@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreadable
 from labcheck.facts.rotation import Handled, gap_of_timer
-from labcheck.ssh import Result
+from labcheck.result import Result
 
 HERE = Path(__file__).parent
 

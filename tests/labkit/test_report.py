@@ -13,8 +13,8 @@ from rich.console import Console
 from labcheck import report
 from labcheck.checks.model import Item, Target
 from labcheck.facts import Fact
+from labcheck.result import Result
 from labcheck.runner import Judged, Report
-from labcheck.ssh import Result
 from labcheck.verdict import failed, passed, skipped, unknown
 
 FAIL = failed(

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from labcheck import ssh
-from labcheck.ssh import Connection, Result
+from labcheck.result import Result
+from labcheck.ssh import Connection
 from labcheck.wait import wait_until
 from labkit import dead_mans_switch
 from labkit.dead_mans_switch import Outcome, SwitchError, guarded

@@ -19,10 +19,10 @@ import nbformat
 import pytest
 
 from labcheck.config import Config
-from labcheck.facts import Unreadable
+from labcheck.errors import Unreachable, Unreadable
 from labcheck.facts.boot import boot
 from labcheck.gather import gather
-from labcheck.ssh import Connection, Unreachable
+from labcheck.ssh import Connection
 from labcheck.wait import NotYet, wait_until
 from tests import needed
 from tests.vm.conftest import CHECKOUT, must

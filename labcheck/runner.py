@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from labcheck import outside
 from labcheck.checks.model import Aspect, Context, Item, Target
 from labcheck.errors import Unreachable, Unreadable
+from labcheck.external import planning, probing, questions
+from labcheck.external.model import Answers
 from labcheck.facts import Fact
 from labcheck.facts.network import interface_addresses
 from labcheck.gather import Look, gather
-from labcheck.outside import Answers
 from labcheck.result import Result
 from labcheck.verdict import Depth, Finding, Verdict, overall, unknown
 
@@ -91,7 +91,7 @@ def run(
     needs = [need for item in items for aspect in item.aspects for need in aspect.needs.values()]
     asked = [need for need in needs if not isinstance(need, Fact)]
     facts = [need for need in needs if isinstance(need, Fact)]
-    facts += [fact for question in asked for fact in (*outside.NEEDS, *question.needs)]
+    facts += [fact for question in asked for fact in (*questions.NEEDS, *question.needs)]
     look, answers = Look(), Answers({}, "nothing was asked from outside")
     wanted = list({fact.name: fact for fact in [_system, *facts]}.values())
     late = [fact for fact in wanted if fact.late and asked]
@@ -118,7 +118,7 @@ def run(
         started=started,
         duration=time.monotonic() - clock,
         system=_or_empty(lambda: look[_system]),
-        address=_or_empty(lambda: ", ".join(answers[outside.resolver].ipv4)),
+        address=_or_empty(lambda: ", ".join(answers[questions.resolver].ipv4)),
         evidence=tuple((fact, _printed(look, fact)) for fact in wanted) if needs else (),
         unreachable=look.unreachable,
     )
@@ -169,7 +169,7 @@ def _exercised(judged: Judged, context: Context, progress: Callable[[str], None]
 def _look_from_outside(look: Look, context: Context, parts: Sequence[str]) -> Answers:
     target = context.target
     wanted = tuple(dict.fromkeys(part for part in parts if part))
-    asked = outside.questions(
+    asked = planning.plan(
         look,
         domain=target.domain,
         reference=target.reference,
@@ -181,7 +181,7 @@ def _look_from_outside(look: Look, context: Context, parts: Sequence[str]) -> An
         own = look[interface_addresses]
     except Unreadable:
         own = ()
-    return outside.look_and_watch(asked, context.vantage, context.server, own)
+    return probing.look_and_watch(asked, context.vantage, context.server, own)
 
 
 def _printed(look: Look, fact: Fact[object]) -> Result | str:

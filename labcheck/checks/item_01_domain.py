@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from labcheck import outside
 from labcheck.checks.model import Item, Target, aspect
+from labcheck.external import questions
+from labcheck.external.model import Owners, Records, Sent
 from labcheck.facts.network import interface_addresses
-from labcheck.outside import Owners, Records, Sent
 from labcheck.verdict import Finding, failed, passed, unknown
 
 NOT_SENT = Sent(took=False, answers=False)
@@ -69,7 +69,7 @@ def _inside(address: str, network: str) -> bool:
     return ip.version == net.version and ip in net
 
 
-@aspect(authority=outside.authority)
+@aspect(authority=questions.authority)
 def the_zone_has_the_name(authority: tuple[Records, ...], target: Target) -> Iterator[Finding]:
     """Every server with authority over the zone gives the same addresses."""
     first = authority[0]
@@ -95,7 +95,7 @@ def the_zone_has_the_name(authority: tuple[Records, ...], target: Target) -> Ite
         yield passed(f"{_said(first)} at {first.server}, TTL {first.ttl} s")
 
 
-@aspect(authority=outside.authority, resolver=outside.resolver)
+@aspect(authority=questions.authority, resolver=questions.resolver)
 def the_world_has_heard(authority: tuple[Records, ...], resolver: Records) -> Iterator[Finding]:
     """The caching resolver gives what the authority gives."""
     first = authority[0]
@@ -114,7 +114,7 @@ def the_world_has_heard(authority: tuple[Records, ...], resolver: Records) -> It
 
 
 @aspect(
-    authority=outside.authority, resolver=outside.resolver, owners=outside.owners, edge=outside.edge,
+    authority=questions.authority, resolver=questions.resolver, owners=questions.owners, edge=questions.edge,
     own_addresses=interface_addresses,
 )  # fmt: skip
 def each_address_is_this_server(

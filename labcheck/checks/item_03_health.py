@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Set
 from dataclasses import replace
 from typing import Any
 
-from labcheck import outside
 from labcheck.checks.model import Context, Item, aspect
 from labcheck.errors import Unreadable
+from labcheck.external import planning, probing, questions
+from labcheck.external.model import HEALTH_PATHS, Got, Website
 from labcheck.gather import gather
-from labcheck.outside import Got, Website
 from labcheck.remote.probe import BETWEEN_TRIES
 from labcheck.ssh import AS_ROOT, Connection
 from labcheck.verdict import Finding, Verdict, failed, passed, unknown
@@ -60,7 +60,7 @@ def contradiction(status: int, body: dict[str, Any]) -> str:
     return ""
 
 
-@aspect(site=outside.website)
+@aspect(site=questions.website)
 def the_endpoints_answer(site: Website) -> Iterator[Finding]:
     """/health/live, /health/ready and /health: 200 within 1 s, best of three, through the proxy."""
     if not site.gets:
@@ -127,12 +127,12 @@ def _one(got: Got) -> Iterator[Finding]:
         yield passed(f"{asked}: 200, {body['status']}{names}", detail=f"{best.seconds * 1000:.0f} ms")
 
 
-@aspect(site=outside.website)
+@aspect(site=questions.website)
 def the_application_itself_answers(site: Website) -> Iterator[Finding]:
     """Each path has its own answer: one fixed text for all of them comes from the proxy."""
     for address in dict.fromkeys(got.address for got in site.gets):
         bodies = [got.best.body for got in site.gets if got.address == address and got.best.status == 200]
-        if len(bodies) == len(outside.HEALTH_PATHS) and len(set(bodies)) == 1:
+        if len(bodies) == len(HEALTH_PATHS) and len(set(bodies)) == 1:
             yield failed(
                 f"all health paths at {address} give the very same body",
                 expected="three answers of the application",
@@ -272,13 +272,13 @@ def how_it_shows(
 
 def a_paused_dependency_shows(server: Connection, ctx: Context) -> Iterator[Finding]:
     """What the app sends to one dependency is dropped, then to the next: /health says so, each within 1 s."""
-    seen = gather(server, outside.NEEDS)
-    questions = outside.questions(seen, domain=ctx.domain, reference=ctx.reference)
+    seen = gather(server, questions.NEEDS)
+    asked = planning.plan(seen, domain=ctx.domain, reference=ctx.reference)
     paths = ("/health", "/health/ready")
-    questions = replace(questions, wanted=("web",), paths=paths, tries=1, tcp=(443,), udp=())
+    asked = replace(asked, wanted=("web",), paths=paths, tries=1, tcp=(443,), udp=())
 
     def health() -> list[Got]:
-        return list(outside.look(questions, ctx.vantage)[outside.website].gets)
+        return list(probing.look(asked, ctx.vantage)[questions.website].gets)
 
     def well() -> bool:
         got = health()

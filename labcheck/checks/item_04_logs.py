@@ -16,7 +16,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from labcheck import outside
 from labcheck.checks.logs import (
     KINDS,
     NEEDS,
@@ -30,10 +29,11 @@ from labcheck.checks.logs import (
 )
 from labcheck.checks.model import Context, Item
 from labcheck.errors import Unreadable
+from labcheck.external import planning, probing, questions
+from labcheck.external.model import HEALTH_PATHS, Got, Website
 from labcheck.facts.logs import TAIL
 from labcheck.facts.network import SshConnection, interface_addresses, ssh_connection
 from labcheck.gather import gather
-from labcheck.outside import Got, Website
 from labcheck.ssh import AS_ROOT, Connection
 from labcheck.verdict import Finding, failed, passed, unknown
 from labcheck.wait import GaveUp, wait_until
@@ -135,7 +135,7 @@ def every_process_writes_them(found: Written) -> Iterator[Finding]:
         yield passed(f"{found.names()}, in every process")
 
 
-@log_aspect(site=outside.website)
+@log_aspect(site=questions.website)
 def what_is_asked_now_is_in_them(found: Written, site: Website) -> Iterator[Finding]:
     """The requests that this look has made from outside are in the access log."""
     names = found.names("access")
@@ -144,7 +144,7 @@ def what_is_asked_now_is_in_them(found: Written, site: Website) -> Iterator[Find
     if not any(one.status for got in site.gets for one in got.tries):
         raise Unreadable("no request of this look was answered, so none can be in the log")
     there = records(found, "access")
-    health = [one for one in there if one.get("path") in outside.HEALTH_PATHS]
+    health = [one for one in there if one.get("path") in HEALTH_PATHS]
     # Without ids, one of these is as good as another: somebody's was written down just now.
     latest = max(moments(health), default=0.0) if not ids_of(site) else 0.0
     if own_requests(site, found, "access") or is_busy(found, "access") or found.files.now - latest <= LATELY:
@@ -248,7 +248,7 @@ def each_copy_has_its_records(found: Written) -> Iterator[Finding]:
             )
 
 
-@log_aspect(site=outside.website)
+@log_aspect(site=questions.website)
 def their_times_can_be_compared(found: Written, site: Website) -> Iterator[Finding]:
     """Timestamps have one form, in UTC, and agree with the server's clock."""
     all_of_them = records(found)
@@ -277,7 +277,7 @@ def their_times_can_be_compared(found: Written, site: Website) -> Iterator[Findi
         yield passed("timestamps have one form, in UTC, and agree with the server's clock")
 
 
-@log_aspect(site=outside.website, own=interface_addresses, ssh=ssh_connection)
+@log_aspect(site=questions.website, own=interface_addresses, ssh=ssh_connection)
 def clients_can_be_told_apart(
     found: Written, site: Website, own: tuple[str, ...], ssh: SshConnection
 ) -> Iterator[Finding]:
@@ -349,11 +349,11 @@ APPEARS_WITHIN = 10.0  # s
 
 def a_marked_request_is_found(server: Connection, ctx: Context) -> Iterator[Finding]:
     """Requests from outside with an id of their own leave one record each, in the right files alone."""
-    look = gather(server, [*NEEDS.values(), *outside.NEEDS])
+    look = gather(server, [*NEEDS.values(), *questions.NEEDS])
     found = seen_in(look, ctx.target)
     mark = f"labcheck-{secrets.token_hex(8)}"
     asked = replace(
-        outside.questions(look, domain=ctx.domain, reference=ctx.reference),
+        planning.plan(look, domain=ctx.domain, reference=ctx.reference),
         wanted=("web",),
         paths=("/health/live", NOWHERE),
         tries=1,
@@ -361,7 +361,7 @@ def a_marked_request_is_found(server: Connection, ctx: Context) -> Iterator[Find
         udp=(),
         headers={"X-Request-ID": mark, "X-Forwarded-For": FORGED},
     )
-    answered = answered_by_the_application(outside.look(asked, ctx.vantage)[outside.website].gets)
+    answered = answered_by_the_application(probing.look(asked, ctx.vantage)[questions.website].gets)
     if not answered:
         raise Unreadable("no marked request was answered from outside")
     ids = sorted({got.best.request_id or mark for got in answered})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from labcheck import outside
 from labcheck.checks.model import Context, Item, Target, aspect
 from labcheck.errors import Unreachable, Unreadable
+from labcheck.external import planning, probing, questions
+from labcheck.external.model import Door, Doors
 from labcheck.facts.boot import boot
 from labcheck.facts.network import (
     FirewallFiles,
@@ -20,7 +21,6 @@ from labcheck.facts.network import (
 )
 from labcheck.facts.processes import Unit, units
 from labcheck.gather import gather
-from labcheck.outside import Door, Doors
 from labcheck.ssh import AS_ROOT, Connection
 from labcheck.verdict import Finding, Verdict, failed, passed, skipped, unknown
 from labcheck.wait import GaveUp, NotYet, wait_until
@@ -44,7 +44,7 @@ def _behind(door: Door, sockets: tuple[Socket, ...]) -> str:
     return "not one of this server's own sockets"
 
 
-@aspect(doors=outside.doors, sockets=listening_sockets, ssh=ssh_connection)
+@aspect(doors=questions.doors, sockets=listening_sockets, ssh=ssh_connection)
 def only_the_three_answer(
     doors: Doors, sockets: tuple[Socket, ...], ssh: SshConnection, target: Target
 ) -> Iterator[Finding]:
@@ -80,7 +80,7 @@ def only_the_three_answer(
         )
 
 
-@aspect(filter=packet_filter, doors=outside.doors, ssh=ssh_connection)
+@aspect(filter=packet_filter, doors=questions.doors, ssh=ssh_connection)
 def nothing_else_is_let_through(filter: PacketFilter, doors: Doors, ssh: SshConnection) -> Iterator[Finding]:
     """A door that refuses where all others are silent is open in the filter, and waits for a program."""
     for door in doors.doors:
@@ -216,13 +216,13 @@ def _answers(server: Connection) -> bool:
 
 def _judged(server: Connection, ctx: Context) -> list[Finding]:
     """All aspects again, after the reboot; NotYet while the place to look from is not back."""
-    needs = (*outside.NEEDS, packet_filter, firewall_files, units)
+    needs = (*questions.NEEDS, packet_filter, firewall_files, units)
     look = gather(server, needs)
-    answers = outside.look(outside.questions(look, domain=ctx.domain, reference=ctx.reference), ctx.vantage)
+    answers = probing.look(planning.plan(look, domain=ctx.domain, reference=ctx.reference), ctx.vantage)
     seen, ssh, rules = look[listening_sockets], look[ssh_connection], look[packet_filter]
     if answers.unreadable:
         raise NotYet(answers.unreadable)
-    doors = answers[outside.doors]
+    doors = answers[questions.doors]
     findings = [
         *only_the_three_answer(doors, seen, ssh, ctx.target),
         *nothing_else_is_let_through(rules, doors, ssh),

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from labcheck import outside
 from labcheck.checks.model import Context, Item, Target, aspect
 from labcheck.errors import Unreadable
+from labcheck.external import planning, probing, questions
+from labcheck.external.model import Knock
 from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.ssh import PASSWORDS, Asked, Sshd, Sshds, sshds
 from labcheck.gather import gather
-from labcheck.outside import Knock
 from labcheck.ssh import Connection
 from labcheck.verdict import Finding, failed, passed, unknown
 
@@ -226,9 +226,9 @@ def what_is_offered_is_what_is_written(
 def it_offers_what_it_says(server: Connection, ctx: Context) -> Iterator[Finding]:
     """Three kinds of account try to log in from outside, with the method `none`, and hear what they need."""
     target = ctx.target
-    look = gather(server, [*outside.NEEDS, accounts, sshds])
-    asked = outside.questions(look, domain=target.domain, reference=target.reference, wanted=("logins",))
-    knocks = outside.look(asked, ctx.vantage)[outside.logins]
+    look = gather(server, [*questions.NEEDS, accounts, sshds])
+    asked = planning.plan(look, domain=target.domain, reference=target.reference, wanted=("logins",))
+    knocks = probing.look(asked, ctx.vantage)[questions.logins]
     yield from nobody_is_offered_a_password(knocks, target)
     yield from what_is_offered_is_what_is_written(look[sshds], look[listening_sockets], knocks)
 

@@ -12,17 +12,17 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from labcheck import outside
 from labcheck.checks.application import called, processes_of_app, serving
 from labcheck.checks.model import Context, Item, Target, aspect
 from labcheck.errors import Unreadable
+from labcheck.external import planning, probing, questions
+from labcheck.external.model import Counted
 from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.app_processes import refusals
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.processes import Processes, processes
 from labcheck.facts.stores import Store, shared_stores
 from labcheck.gather import gather
-from labcheck.outside import Counted
 from labcheck.remote.probe import MOST, QUOTA
 from labcheck.ssh import Connection
 from labcheck.verdict import Finding, failed, passed, unknown
@@ -208,8 +208,8 @@ def somebody_else(answer: Counted) -> Finding:
 def one_too_many_is_refused(server: Connection, ctx: Context) -> Iterator[Finding]:
     """One client asks until it is refused, then with a forged address; meanwhile another one asks once."""
     target = ctx.target
-    asked = outside.questions(
-        gather(server, outside.NEEDS),
+    asked = planning.plan(
+        gather(server, questions.NEEDS),
         domain=target.domain,
         reference=target.reference,
         wanted=("limit",),
@@ -218,7 +218,7 @@ def one_too_many_is_refused(server: Connection, ctx: Context) -> Iterator[Findin
     )
 
     def of_the_application() -> tuple[Counted, ...]:
-        found = outside.look(replace(asked, until_refused=True), ctx.vantage)[outside.limit]
+        found = probing.look(replace(asked, until_refused=True), ctx.vantage)[questions.limit]
         tried.append(found)
         return found if not found or (found[0].status or 0) < 500 else ()
 
@@ -232,7 +232,7 @@ def one_too_many_is_refused(server: Connection, ctx: Context) -> Iterator[Findin
     yield from how_far_it_goes(answers, target)
     if any(answer.status == 429 for answer in answers):
         here = replace(asked, candidates=("127.0.0.1",), chat_key="", reference="")
-        yield somebody_else(outside.look(here, server)[outside.limit][0])
+        yield somebody_else(probing.look(here, server)[questions.limit][0])
 
 
 ITEM = Item(

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+from labcheck.external.model import Question
 from labcheck.facts import Fact
 from labcheck.ssh import Connection
 from labcheck.verdict import Finding
 
-if TYPE_CHECKING:
-    from labcheck.outside import Question
-
-Need: TypeAlias = "Fact[Any] | Question[Any]"
+Need: TypeAlias = Fact[Any] | Question[Any]
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Aspect:
 
 
 def aspect(**needs: Need) -> Callable[[Callable[..., Iterator[Finding]]], Aspect]:
-    """Make an aspect of a generator function: `@aspect(ufw=facts.ufw_status, doors=outside.doors)`.
+    """Make an aspect of a generator function: `@aspect(ufw=facts.ufw_status, doors=questions.doors)`.
 
     The function gets the value of each need under that name, and `target: Target` if it has a parameter of
     that name. It is pure. If one of its needs is Unreadable, the aspect is UNKNOWN with that reason, and the

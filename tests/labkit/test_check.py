@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from labcheck import checklist, outside, runner
+from labcheck import checklist, runner
 from labcheck.checks.model import Aspect, Context, Item, Target, aspect
 from labcheck.errors import Unreachable, Unreadable
+from labcheck.external import probing, questions
+from labcheck.external.model import Answers, Questions
 from labcheck.facts import Fact
 from labcheck.gather import Look
-from labcheck.outside import Answers, Questions
 from labcheck.result import Result
 from labcheck.ssh import Connection
 from labcheck.verdict import Depth, Finding, Verdict, failed, passed, skipped, unknown
@@ -96,11 +97,11 @@ def test_a_late_fact_sees_what_the_look_from_outside_left_behind(
         left.touch()
         return Answers({})
 
-    @aspect(before=early, after=late, edge=outside.edge)
+    @aspect(before=early, after=late, edge=questions.edge)
     def saw(before: str, after: str, edge: dict[str, str]) -> Iterator[Finding]:
         yield passed(f"{before or 'nothing'}, then {after or 'nothing'}")
 
-    monkeypatch.setattr(outside, "look", look)
+    monkeypatch.setattr(probing, "look", look)
     assert run(shared, item(saw)).items[0].findings[0].saw == "nothing, then left"
 
 
@@ -110,11 +111,11 @@ def test_what_comes_first_is_read_as_root_where_a_late_fact_is(
     early = Fact("early", "echo $EUID", lambda result: result.stdout.strip())
     late = replace(ROOT, late=True)
 
-    @aspect(before=early, after=late, edge=outside.edge)
+    @aspect(before=early, after=late, edge=questions.edge)
     def saw(before: str, after: str, edge: dict[str, str]) -> Iterator[Finding]:
         yield passed(f"{before}, then {after}")
 
-    monkeypatch.setattr(outside, "look", lambda asked, vantage: Answers({}))
+    monkeypatch.setattr(probing, "look", lambda asked, vantage: Answers({}))
     assert run(shared, item(saw)).items[0].findings[0].saw == "0, then 0"
 
 
@@ -135,7 +136,7 @@ def test_a_host_that_lets_nobody_in_makes_everything_unknown(
     words = {"closed": str(free_port()), "other": str(sshd.folder / "other")}
     connection = sshd.connection(**{key: words[value] for key, value in changes.items()})
     late = Fact("late", "echo late", lambda result: result.stdout, late=True)
-    look_late = Aspect({"value": late, "edge": outside.edge}, is_open.judge)
+    look_late = Aspect({"value": late, "edge": questions.edge}, is_open.judge)
     items = [*checklist.items([7, 9]), item(look_late, number=4)]
     report = runner.run(items, Context(TARGET, connection))
     assert {judged.verdict for judged in report.items} == {Verdict.UNKNOWN}

@@ -22,11 +22,11 @@ from labcheck.checks import item_09_supervisor as watch
 from labcheck.checks import item_12_ssh as ssh
 from labcheck.checks import item_13_limits as limits
 from labcheck.checks.model import Aspect, Target
+from labcheck.external.model import Door, Doors, Got, Handshake, Owners, Records, Redirect, Sent, Try, Website
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.network import FirewallFiles, PacketFilter, Socket, SshConnection
 from labcheck.facts.processes import Process, Processes, Unit, parse_processes
 from labcheck.facts.supervisor import Program, ProgramFile, Supervisor
-from labcheck.outside import Door, Doors, Got, Handshake, Owners, Records, Redirect, Sent, Try, Website
 from labcheck.result import Result
 from labcheck.verdict import Finding, overall
 

@@ -10,12 +10,12 @@ import pytest
 from labcheck.checks import item_12_ssh as ssh
 from labcheck.checks.model import Target
 from labcheck.errors import Unreadable
+from labcheck.external.model import NOBODY, Knock
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.ssh import Asked, Sshds, sshds
 from labcheck.facts.ssh import Sshd as Seen
 from labcheck.gather import gather
-from labcheck.outside import NOBODY, Knock
 from labcheck.remote import probe
 from labcheck.ssh import Connection
 from labcheck.verdict import Finding, overall

@@ -12,11 +12,11 @@ import pytest
 from labcheck.checks import item_13_limits as limits
 from labcheck.checks.application import serving
 from labcheck.checks.model import Target
+from labcheck.external.model import Counted
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
 from labcheck.facts.stores import Store, shared_stores
-from labcheck.outside import Counted
 from labcheck.result import Result
 from labcheck.verdict import Finding, overall
 

@@ -17,12 +17,12 @@ from labcheck.checks import item_05_rotation as turns
 from labcheck.checks.logs import Written, it_writes_to_files, written
 from labcheck.checks.model import Aspect, Target
 from labcheck.errors import Unreadable
+from labcheck.external.model import Got, Try, Website
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.logs import TAIL, File, Held, LogFiles
 from labcheck.facts.network import Socket, SshConnection
 from labcheck.facts.processes import Process, Processes
 from labcheck.facts.rotation import DAY, HOUR, Handled, Rotation, Rule, Starter
-from labcheck.outside import Got, Try, Website
 from labcheck.remote.rotate_under_load import Outcome
 from labcheck.verdict import Finding, overall
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from labcheck import outside
 from labcheck.errors import Unreadable
-from labcheck.outside import NOBODY, Answers, Questions
+from labcheck.external import probing, questions
+from labcheck.external.arrivals import Watch
+from labcheck.external.model import HEALTH_PATHS, NOBODY, Answers, Questions
 from labcheck.remote import probe
 from labcheck.result import Result
 from labcheck.ssh import Connection
-from labcheck.watching import Watch
 from tests import needed
 from tests.labkit.sshd import MAY, MAY_NOT, Sshd, free_port
 
@@ -41,8 +41,8 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
     (folder / "site.pem").write_text(key.read_text() + certificate.read_text())
 
     def run(*wrong: str, domain: str = "app.lab.example", trusted: bool = True, **changes: Any) -> Answers:
-        questions = Questions(domain=domain, candidates=ADDRESSES, tcp=(80, 443, 8000), udp=(443,))
-        questions = replace(questions, **changes)
+        asked = Questions(domain=domain, candidates=ADDRESSES, tcp=(80, 443, 8000), udp=(443,))
+        asked = replace(asked, **changes)
         command = [
             "unshare",
             "--net",
@@ -55,11 +55,11 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
         if trusted:
             environment["SSL_CERT_FILE"] = str(certificate)
         done = subprocess.run(
-            [*command, *wrong], input=outside.program(questions), env=environment,
+            [*command, *wrong], input=probing.program(asked), env=environment,
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         # Loopback is the whole network of these tests: the routes to elsewhere are taken for granted.
-        answers = outside.read(Result(done.stdout, done.stderr, done.returncode))
+        answers = probing.read(Result(done.stdout, done.stderr, done.returncode))
         assert not answers.unreadable, answers.unreadable
         return Answers({**answers.raw, "routes": {"value": {"4": True, "6": True}}})
 
@@ -67,59 +67,59 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
 
 
 def test_a_good_site_is_trusted_redirects_and_answers_over_both_families(ask: Ask) -> None:
-    site = ask()[outside.website]
+    site = ask()[questions.website]
     assert [(shake.error, shake.untrusted, shake.version) for shake in site.handshakes] == [
         ("", "", "TLSv1.3")
     ] * 2
     assert [redirect.answer.location for redirect in site.redirects] == ["https://app.lab.example/"] * 2
     assert {(got.address, got.path) for got in site.gets} == {
-        (address, path) for address in ADDRESSES for path in outside.HEALTH_PATHS
+        (address, path) for address in ADDRESSES for path in HEALTH_PATHS
     }
     assert all(got.best.status == 200 and got.best.hsts for got in site.gets)
 
 
 def test_headers_are_sent_and_the_id_of_each_request_is_read(ask: Ask) -> None:
-    ids = {got.best.request_id for got in ask(headers={"X-Request-ID": "mine"})[outside.website].gets}
+    ids = {got.best.request_id for got in ask(headers={"X-Request-ID": "mine"})[questions.website].gets}
     assert ids == {"mine"}
 
 
 def test_old_tls_is_refused_by_a_good_site(ask: Ask) -> None:
-    site = ask()[outside.website]
+    site = ask()[questions.website]
     assert [shake.old for shake in site.handshakes] == [{"TLSv1": "refused", "TLSv1_1": "refused"}] * 2
 
 
 def test_old_tls_is_seen_where_it_is_on(ask: Ask) -> None:
-    site = ask("old")[outside.website]
+    site = ask("old")[questions.website]
     assert [shake.old for shake in site.handshakes] == [{"TLSv1": "accepted", "TLSv1_1": "accepted"}] * 2
 
 
 def test_an_unknown_authority_is_untrusted_and_named(ask: Ask) -> None:
-    shake = ask(trusted=False)[outside.website].handshakes[0]
+    shake = ask(trusted=False)[questions.website].handshakes[0]
     assert shake.untrusted and shake.issuer == "Test Authority"
 
 
 def test_another_name_is_untrusted(ask: Ask) -> None:
-    shake = ask(domain="other.lab.example")[outside.website].handshakes[0]
+    shake = ask(domain="other.lab.example")[questions.website].handshakes[0]
     assert "not valid for" in shake.untrusted
 
 
 def test_an_open_door_is_told_from_a_closed_one(ask: Ask) -> None:
-    doors = {(door.address, door.name): door.state for door in ask()[outside.doors].doors}
+    doors = {(door.address, door.name): door.state for door in ask()[questions.doors].doors}
     assert {doors[address, "443/tcp"] for address in ADDRESSES} == {"open"}
     assert {doors[address, "8000/tcp"] for address in ADDRESSES} == {"closed"}
 
 
 def test_without_a_network_nothing_is_said_to_be_closed() -> None:
-    questions = Questions("app.lab.example", candidates=("198.51.100.10",), reference="ports.lab.example")
+    asked = Questions("app.lab.example", candidates=("198.51.100.10",), reference="ports.lab.example")
     done = subprocess.run(
         ["unshare", "--net", "--map-root-user", sys.executable, "-"],
-        input=outside.program(questions), capture_output=True, text=True, timeout=60,
+        input=probing.program(asked), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    answers = outside.read(Result(done.stdout, done.stderr, done.returncode))
-    for question in (outside.resolver, outside.authority, outside.owners, outside.website):
+    answers = probing.read(Result(done.stdout, done.stderr, done.returncode))
+    for question in (questions.resolver, questions.authority, questions.owners, questions.website):
         with pytest.raises(Unreadable):
             answers[question]
-    assert not answers[outside.doors].proven
+    assert not answers[questions.doors].proven
 
 
 # ---- what arrives ------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def test_the_server_sees_what_is_sent_to_each_of_its_addresses(shared: Connectio
     watched = {"problem": "", "lost": 0, "addresses": arrived}
     routes = {"value": {"4": True, "6": True}}
     answers = Answers({"sent": {"value": sent}, "watched": watched, "routes": routes, "reference": {}})
-    assert answers[outside.owners].lead_here(ADDRESSES) == ADDRESSES
+    assert answers[questions.owners].lead_here(ADDRESSES) == ADDRESSES
 
 
 def test_what_is_sent_elsewhere_does_not_arrive(shared: Connection) -> None:
@@ -166,11 +166,11 @@ def test_a_request_is_taken_where_port_80_is_open_and_nothing_else_is(ask: Ask) 
 
 
 def statuses(answers: Answers) -> list[int | None]:
-    return [answer.status for answer in answers[outside.limit]]
+    return [answer.status for answer in answers[questions.limit]]
 
 
 def test_a_look_asks_once_and_sees_what_is_allowed(ask: Ask) -> None:
-    (answer,) = ask(wanted=("limit",))[outside.limit]
+    (answer,) = ask(wanted=("limit",))[questions.limit]
     assert (answer.status, answer.quota, answer.forged) == (401, 10, False)
     assert set(answer.fields) == {"ratelimit", "ratelimit-policy"}
 
@@ -178,8 +178,8 @@ def test_a_look_asks_once_and_sees_what_is_allowed(ask: Ask) -> None:
 def test_an_exercise_asks_once_too_often_and_once_more_as_somebody_else(ask: Ask) -> None:
     answers = ask(wanted=("limit",), until_refused=True)
     assert statuses(answers) == [401] * 10 + [429] * 2
-    assert [answer.forged for answer in answers[outside.limit]] == [False] * 11 + [True]
-    assert "retry-after" in answers[outside.limit][-1].fields
+    assert [answer.forged for answer in answers[questions.limit]] == [False] * 11 + [True]
+    assert "retry-after" in answers[questions.limit][-1].fields
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from labcheck.ssh import Connection
 from labcheck.wait import wait_until
 from labkit import cell as module
 from labkit.cell import LINES, run_cell
-from tests.labkit.sshd import MAY_NOT, Sshd
+from tests.sshd import MAY_NOT, Sshd
 
 
 def test_output_and_errors_come_in_the_order_in_which_they_were_written(shared: Connection) -> None:

@@ -79,18 +79,21 @@ def fast(
     """
     python = str(environment.python)
     pytest = [python, "-m", "pytest", "-q", "-m", "not vm", "-p", "no:cacheprovider"]
-    own = ["tests/labkit", "tests/app"]
+    checker = [f"tests/{each}" for each in ("checks", "facts", "labcheck", "labkit", "remote")]
     nice = ["nice", "-n", "5"] if shutil.which("nice") else []
     lanes = (
-        [("tests of labkit", [*pytest, own[0]])],
-        [("tests of lab_app", [*pytest, own[1]])],
+        [("tests of labcheck and labkit", [*pytest, *checker])],
+        [("tests of lab_app", [*pytest, "tests/app"])],
         [
             ("ruff format", [python, "-m", "ruff", "format", "--check", "."]),
             ("ruff check", [python, "-m", "ruff", "check", "."]),
             ("mypy: labcheck, labkit and lab_app", [python, "-m", "mypy"]),
             ("mypy: vagrant/host", [python, "-m", "mypy", "vagrant/host"]),
             ("shellcheck", [str(environment.program("shellcheck")), "-x", *shell_scripts(checkout)]),
-            ("the other tests that need no machine", [*pytest, *(f"--ignore={path}" for path in own)]),
+            (
+                "the other tests that need no machine",
+                [*pytest, *(f"--ignore={path}" for path in (*checker, "tests/app"))],
+            ),
         ],
     )
     logs = [log, log.with_stem(f"{log.stem}-2"), log.with_stem(f"{log.stem}-3")]

@@ -18,7 +18,7 @@ from labcheck.facts.backups import parse_backups
 from labcheck.remote import backups as program
 from labcheck.result import Result
 from tests import needed
-from tests.labkit.sshd import MAY, Sshd, free_port, shell
+from tests.sshd import MAY, Sshd, free_port, shell
 
 SCRIPT = """\
 #!/bin/bash

@@ -1,8 +1,8 @@
 """Captures what the facts' commands print on a real host, as recordings for the parsers' tests.
 
-    python tests/labkit/record.py [-F ssh_config] HOST CASE
+    python tests/facts/record.py [-F ssh_config] HOST CASE
 
-writes tests/labkit/recordings/<fact>/<CASE>.txt. Each file begins with where it comes from; then come the
+writes tests/facts/recordings/<fact>/<CASE>.txt. Each file begins with where it comes from; then come the
 exit status, standard error, and standard output. What the parser must give stands in test_recordings.py.
 """
 

@@ -20,7 +20,7 @@ from labcheck.remote import probe
 from labcheck.result import Result
 from labcheck.ssh import Connection
 from tests import needed
-from tests.labkit.sshd import MAY, MAY_NOT, Sshd, free_port
+from tests.sshd import MAY, MAY_NOT, Sshd, free_port
 
 HERE = Path(__file__).parent
 ADDRESSES = ("127.0.0.1", "::1")

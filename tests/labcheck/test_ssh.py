@@ -19,7 +19,7 @@ from labcheck.errors import Unreachable
 from labcheck.result import CUT_SHORT, TIMED_OUT
 from labcheck.ssh import Connection
 from labcheck.wait import wait_until
-from tests.labkit.sshd import MAY, Sshd, free_port
+from tests.sshd import MAY, Sshd, free_port
 
 Running = Callable[[str], list[str]]
 

@@ -21,7 +21,7 @@ from labcheck.gather import gather
 from labcheck.remote import find_secrets
 from labcheck.result import Result
 from labcheck.ssh import Connection
-from tests.labkit.sshd import MAY, MAY_NOT
+from tests.sshd import MAY, MAY_NOT
 
 PROGRAM = "labkit-app"  # so that no other program of this computer takes part
 KEY = "sk-lab-0123456789abcdef"

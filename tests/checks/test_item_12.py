@@ -19,7 +19,7 @@ from labcheck.gather import gather
 from labcheck.remote import probe
 from labcheck.ssh import Connection
 from labcheck.verdict import Finding, overall
-from tests.labkit.sshd import MAY, Sshd
+from tests.sshd import MAY, Sshd
 
 TARGET = Target(host="server", domain="app.lab.example", vantage="the stand-in internet")
 IPV4, IPV6 = "198.51.100.10", "2001:db8:100::10"

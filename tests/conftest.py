@@ -14,7 +14,7 @@ import pytest
 from labcheck.ssh import Connection
 from labcheck.wait import wait_until
 from tests import needed
-from tests.labkit.sshd import MAY, MAY_NOT, SUDOERS, Sshd, free_port, shell
+from tests.sshd import MAY, MAY_NOT, SUDOERS, Sshd, free_port, shell
 
 
 def remove(account: str) -> None:
@@ -26,7 +26,7 @@ def remove(account: str) -> None:
 @pytest.fixture(scope="session")
 def accounts() -> Iterator[None]:
     """Two real accounts: one may use sudo without a password, the other may not use it at all."""
-    needed.root("make the accounts that labkit logs in to")
+    needed.root("make the accounts that labcheck logs in to")
     needed.program("sudo", "sshd", "ssh", "pkill")
     for name in (MAY, MAY_NOT):
         remove(name)  # of a run that was killed

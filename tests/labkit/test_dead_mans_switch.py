@@ -16,7 +16,7 @@ from labcheck.ssh import Connection
 from labcheck.wait import wait_until
 from labkit import dead_mans_switch
 from labkit.dead_mans_switch import Outcome, SwitchError, guarded
-from tests.labkit.sshd import MAY, MAY_NOT, Sshd, free_port
+from tests.sshd import MAY, MAY_NOT, Sshd, free_port
 
 # What shuts the door: without its keys, sshd lets nobody in who is not in already.
 SHUT, OPEN = "sudo mv {0}/authorized {0}/authorized.away", "mv {0}/authorized.away {0}/authorized"

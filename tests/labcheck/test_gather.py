@@ -12,7 +12,7 @@ from labcheck.facts import Fact
 from labcheck.gather import Look, gather
 from labcheck.result import Result
 from labcheck.ssh import Connection
-from tests.labkit.sshd import MAY, MAY_NOT, Sshd, free_port
+from tests.sshd import MAY, MAY_NOT, Sshd, free_port
 
 
 def fact(name: str, command: str, *, sudo: bool = False, timeout: float = 10) -> Fact[Result]:

@@ -18,7 +18,7 @@ from labcheck.gather import Look
 from labcheck.result import Result
 from labcheck.ssh import Connection
 from labcheck.verdict import Depth, Finding, Verdict, failed, passed, skipped, unknown
-from tests.labkit.sshd import MAY_NOT, Sshd, free_port
+from tests.sshd import MAY_NOT, Sshd, free_port
 
 OPEN = Fact("open", "echo open", lambda result: result.stdout.strip())
 ROOT = Fact("root", "echo $EUID", lambda result: result.stdout.strip(), sudo=True)

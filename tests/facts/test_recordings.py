@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,19 +10,9 @@ import pytest
 from labcheck.errors import Unreadable
 from labcheck.facts.rotation import Handled, gap_of_timer
 from labcheck.result import Result
+from tests.facts import record
 
 HERE = Path(__file__).parent
-
-
-def load_record() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("record", HERE / "record.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-record = load_record()
 FACTS = {fact.name: fact for fact in record.all_facts()}
 FILES = sorted((HERE / "recordings").glob("*/*.txt"))
 

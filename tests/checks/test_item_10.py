@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -19,18 +18,15 @@ from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
 from labcheck.result import Result
 from labcheck.verdict import Finding, overall
+from tests.facts import record
 
-HERE = Path(__file__).parent
+RECORDINGS = Path(__file__).parents[1] / "facts" / "recordings"
 # What was recorded is no server of the lab: its application is at these places.
 TARGET = Target(host="server", domain="127.0.0.1", app_port=28000, lab=True)
 
 
 def recorded(case: str) -> Monitoring:
-    spec = importlib.util.spec_from_file_location("record", HERE / "record.py")
-    assert spec and spec.loader
-    record = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(record)
-    path = HERE / "recordings" / "monitoring" / f"{case}.txt"
+    path = RECORDINGS / "monitoring" / f"{case}.txt"
     return monitoring.parse(record.from_text(path.read_text(encoding="utf-8")))
 
 

@@ -1,4 +1,4 @@
-"""A small server that logs its requests as JSON, in one of several ways. See test_under_load.py.
+"""A small server that logs its requests as JSON, in one of several ways. See test_rotate_under_load.py.
 
     python logging_server.py FOLDER follows|stays|sluggish
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import labcheck as package
 from labcheck.wait import wait_until
-from tests.labkit.sshd import Sshd, free_port
+from tests.sshd import Sshd, free_port
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "LABCHECK_CONFIG"} | {
     "PYTHONPATH": str(Path(package.__file__).parents[1])

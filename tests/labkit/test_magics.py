@@ -22,7 +22,7 @@ from labcheck.wait import wait_until
 from labkit import dead_mans_switch, load_ipython_extension, magics
 from labkit.cell import run_here
 from labkit.magics import CellFailed
-from tests.labkit.sshd import MAY, MAY_NOT, Sshd, free_port
+from tests.sshd import MAY, MAY_NOT, Sshd, free_port
 
 Cell = Callable[..., str]
 

@@ -21,7 +21,7 @@ from labcheck.gather import gather
 from labcheck.ssh import Connection
 from tests import needed
 
-HERE = Path(__file__).parent
+SERVER = Path(__file__).parents[1] / "remote" / "logging_server.py"
 
 # A log that it appends to, one that was rotated and that it leaves alone, one that it goes on writing to
 # although it was rotated, and one that it goes on writing to although it was deleted.
@@ -113,7 +113,7 @@ def logging_server(tmp_path: Path) -> Iterator[Callable[[str], int]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(way: str) -> int:
-        command = [sys.executable, str(HERE / "logging_server.py"), str(tmp_path), way]
+        command = [sys.executable, str(SERVER), str(tmp_path), way]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         assert started[0].stdout
         return int(started[0].stdout.readline())

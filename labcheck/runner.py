@@ -1,4 +1,4 @@
-"""Judging a target: look once from inside and once from outside, then let every aspect have its say."""
+"""Judging a target: look once from inside and once from outside, then let every criterion have its say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from labcheck.checks.model import Aspect, Context, Item, Target
+from labcheck.checks.model import Context, Criterion, Item, Target
 from labcheck.errors import Unreachable, Unreadable
 from labcheck.external import planning, probing, questions
 from labcheck.external.model import Answers
@@ -88,7 +88,7 @@ def run(
     step. Where nobody can log in, nothing else is asked. Raises nothing for what is wrong with the target.
     """
     started, clock = datetime.now(UTC), time.monotonic()
-    needs = [need for item in items for aspect in item.aspects for need in aspect.needs.values()]
+    needs = [need for item in items for criterion in item.criteria for need in criterion.needs.values()]
     asked = [need for need in needs if not isinstance(need, Fact)]
     facts = [need for need in needs if isinstance(need, Fact)]
     facts += [fact for question in asked for fact in (*questions.NEEDS, *question.needs)]
@@ -125,24 +125,24 @@ def run(
 
 
 def judge(item: Item, look: Look, answers: Answers, target: Target) -> tuple[Finding, ...]:
-    """The findings of each aspect by itself: a blind spot in one hides nothing that another one sees."""
-    findings = [finding for aspect in item.aspects for finding in _said(aspect, look, answers, target)]
+    """The findings of each criterion by itself: a blind spot in one hides nothing that another one sees."""
+    findings = [finding for criterion in item.criteria for finding in _said(criterion, look, answers, target)]
     return tuple(dict.fromkeys(findings))
 
 
-def _said(aspect: Aspect, look: Look, answers: Answers, target: Target) -> Iterator[Finding]:
+def _said(criterion: Criterion, look: Look, answers: Answers, target: Target) -> Iterator[Finding]:
     try:
         known: dict[str, object] = {
             name: look[need] if isinstance(need, Fact) else answers[need]
-            for name, need in aspect.needs.items()
+            for name, need in criterion.needs.items()
         }
-        if "target" in inspect.signature(aspect.judge).parameters:
+        if "target" in inspect.signature(criterion.judge).parameters:
             known["target"] = target
-        yield from aspect(**known)
+        yield from criterion(**known)
     except Unreadable as reason:
         yield unknown(str(reason))
     except Exception as fault:  # noqa: BLE001  a fault in one check must not take the other items along
-        yield unknown(f"a fault in labcheck itself, in {aspect.name}: {type(fault).__name__}: {fault}")
+        yield unknown(f"a fault in labcheck itself, in {criterion.name}: {type(fault).__name__}: {fault}")
 
 
 def _exercised(judged: Judged, context: Context, progress: Callable[[str], None]) -> Judged:

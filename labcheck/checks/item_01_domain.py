@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from labcheck.checks.model import Item, Target, aspect
+from labcheck.checks.model import Item, Target, criterion
 from labcheck.external import questions
 from labcheck.external.model import Owners, Records, Sent
 from labcheck.facts.network import interface_addresses
@@ -69,7 +69,7 @@ def _inside(address: str, network: str) -> bool:
     return ip.version == net.version and ip in net
 
 
-@aspect(authority=questions.authority)
+@criterion(authority=questions.authority)
 def the_zone_has_the_name(authority: tuple[Records, ...], target: Target) -> Iterator[Finding]:
     """Every server with authority over the zone gives the same addresses."""
     first = authority[0]
@@ -95,12 +95,12 @@ def the_zone_has_the_name(authority: tuple[Records, ...], target: Target) -> Ite
         yield passed(f"{_said(first)} at {first.server}, TTL {first.ttl} s")
 
 
-@aspect(authority=questions.authority, resolver=questions.resolver)
+@criterion(authority=questions.authority, resolver=questions.resolver)
 def the_world_has_heard(authority: tuple[Records, ...], resolver: Records) -> Iterator[Finding]:
     """The caching resolver gives what the authority gives."""
     first = authority[0]
     if not first.ipv4 and not first.ipv6 and not resolver.ipv4 and not resolver.ipv6:
-        return  # nothing to hear of: the zone's own aspect says so
+        return  # nothing to hear of: the zone's own criterion says so
     if (resolver.ipv4, resolver.ipv6) == (first.ipv4, first.ipv6):
         yield passed("the caching resolver gives the same", detail=f"{resolver.ttl} s left in its cache")
     else:
@@ -113,7 +113,7 @@ def the_world_has_heard(authority: tuple[Records, ...], resolver: Records) -> It
         )
 
 
-@aspect(
+@criterion(
     authority=questions.authority, resolver=questions.resolver, owners=questions.owners, edge=questions.edge,
     own_addresses=interface_addresses,
 )  # fmt: skip
@@ -170,5 +170,5 @@ ITEM = Item(
     short="Domain and DNS",
     chapter="02_https_caddy",
     section="A name",
-    aspects=(the_zone_has_the_name, the_world_has_heard, each_address_is_this_server),
+    criteria=(the_zone_has_the_name, the_world_has_heard, each_address_is_this_server),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from labcheck.checks.model import Item, Target, aspect
+from labcheck.checks.model import Item, Target, criterion
 from labcheck.external import questions
 from labcheck.external.model import Website
 from labcheck.verdict import Finding, failed, passed, unknown
@@ -15,7 +15,7 @@ from labcheck.verdict import Finding, failed, passed, unknown
 _PART_LEFT = 1 / 4
 
 
-@aspect(site=questions.website)
+@criterion(site=questions.website)
 def the_certificate_is_trusted(site: Website, target: Target) -> Iterator[Finding]:
     """A handshake at each address: the chain verifies, the name is in it, it lives long enough."""
     if not site.handshakes:
@@ -67,7 +67,7 @@ def the_certificate_is_trusted(site: Website, target: Target) -> Iterator[Findin
                 )
 
 
-@aspect(site=questions.website)
+@criterion(site=questions.website)
 def old_versions_are_refused(site: Website) -> Iterator[Finding]:
     """A client that was proved able to speak TLS 1.0 and 1.1 is turned away."""
     for shake in site.handshakes:
@@ -87,7 +87,7 @@ def old_versions_are_refused(site: Website) -> Iterator[Finding]:
         yield passed("TLS 1.0 and 1.1 are refused")
 
 
-@aspect(site=questions.website)
+@criterion(site=questions.website)
 def http_leads_to_https(site: Website, target: Target) -> Iterator[Finding]:
     """Port 80 answers with a redirect to the same name over https, at every address."""
     bad = False
@@ -112,7 +112,7 @@ def _is_https(location: str, domain: str) -> bool:
     return location.lower() == start or location.lower().startswith((f"{start}/", f"{start}:443/"))
 
 
-@aspect(site=questions.website)
+@criterion(site=questions.website)
 def hsts_is_noted(site: Website) -> Iterator[Finding]:
     """Strict-Transport-Security is a choice: it is told, not judged."""
     answers = [got.best for got in site.gets if got.best.status is not None]
@@ -128,5 +128,5 @@ ITEM = Item(
     short="HTTPS",
     chapter="02_https_caddy",
     section="A certificate",
-    aspects=(the_certificate_is_trusted, old_versions_are_refused, http_leads_to_https, hsts_is_noted),
+    criteria=(the_certificate_is_trusted, old_versions_are_refused, http_leads_to_https, hsts_is_noted),
 )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Set
 from dataclasses import replace
 from typing import Any
 
-from labcheck.checks.model import Context, Item, aspect
+from labcheck.checks.model import Context, Item, criterion
 from labcheck.errors import Unreadable
 from labcheck.external import planning, probing, questions
 from labcheck.external.model import HEALTH_PATHS, Got, Website
@@ -60,7 +60,7 @@ def contradiction(status: int, body: dict[str, Any]) -> str:
     return ""
 
 
-@aspect(site=questions.website)
+@criterion(site=questions.website)
 def the_endpoints_answer(site: Website) -> Iterator[Finding]:
     """/health/live, /health/ready and /health: 200 within 1 s, best of three, through the proxy."""
     if not site.gets:
@@ -127,7 +127,7 @@ def _one(got: Got) -> Iterator[Finding]:
         yield passed(f"{asked}: 200, {body['status']}{names}", detail=f"{best.seconds * 1000:.0f} ms")
 
 
-@aspect(site=questions.website)
+@criterion(site=questions.website)
 def the_application_itself_answers(site: Website) -> Iterator[Finding]:
     """Each path has its own answer: one fixed text for all of them comes from the proxy."""
     for address in dict.fromkeys(got.address for got in site.gets):
@@ -321,6 +321,6 @@ ITEM = Item(
     short="Health checks",
     chapter="02_https_caddy",
     section="Healthy, seen from outside",
-    aspects=(the_endpoints_answer, the_application_itself_answers),
+    criteria=(the_endpoints_answer, the_application_itself_answers),
     exercise=a_paused_dependency_shows,
 )

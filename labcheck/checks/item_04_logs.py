@@ -22,7 +22,7 @@ from labcheck.checks.logs import (
     Log,
     Written,
     it_writes_to_files,
-    log_aspect,
+    log_criterion,
     may_write,
     record,
     seen_in,
@@ -100,7 +100,7 @@ def is_busy(found: Written, kind: str) -> bool:
 # ---- look --------------------------------------------------------------------------------------
 
 
-@log_aspect()
+@log_criterion()
 def every_process_writes_them(found: Written) -> Iterator[Finding]:
     """Whatever answers for the application holds a log of each kind open, in a folder that lasts."""
     good = True
@@ -135,7 +135,7 @@ def every_process_writes_them(found: Written) -> Iterator[Finding]:
         yield passed(f"{found.names()}, in every process")
 
 
-@log_aspect(site=questions.website)
+@log_criterion(site=questions.website)
 def what_is_asked_now_is_in_them(found: Written, site: Website) -> Iterator[Finding]:
     """The requests that this look has made from outside are in the access log."""
     names = found.names("access")
@@ -175,7 +175,7 @@ def lacking(one: Record, kind: str) -> list[str]:
     return fields + [f"{name} as a number" for name in wrong]
 
 
-@log_aspect()
+@log_criterion()
 def every_line_can_be_searched(found: Written) -> Iterator[Finding]:
     """Every line at the end of each log is a JSON object, with the fields of its kind."""
     good = True
@@ -223,7 +223,7 @@ def _whole_since(log: Log, found: Written) -> float | None:
     return max([file.born + 1.0, *(moments(first) if file.size > TAIL else [])])
 
 
-@log_aspect()
+@log_criterion()
 def each_copy_has_its_records(found: Written) -> Iterator[Finding]:
     """A request, an error or a model's call that the log of everything has is in its own log as well."""
     for kind, belongs in _BELONGS.items():
@@ -248,7 +248,7 @@ def each_copy_has_its_records(found: Written) -> Iterator[Finding]:
             )
 
 
-@log_aspect(site=questions.website)
+@log_criterion(site=questions.website)
 def their_times_can_be_compared(found: Written, site: Website) -> Iterator[Finding]:
     """Timestamps have one form, in UTC, and agree with the server's clock."""
     all_of_them = records(found)
@@ -277,7 +277,7 @@ def their_times_can_be_compared(found: Written, site: Website) -> Iterator[Findi
         yield passed("timestamps have one form, in UTC, and agree with the server's clock")
 
 
-@log_aspect(site=questions.website, own=interface_addresses, ssh=ssh_connection)
+@log_criterion(site=questions.website, own=interface_addresses, ssh=ssh_connection)
 def clients_can_be_told_apart(
     found: Written, site: Website, own: tuple[str, ...], ssh: SshConnection
 ) -> Iterator[Finding]:
@@ -313,7 +313,7 @@ def _is_loopback(text: str) -> bool:
     return (mapped or address).is_loopback
 
 
-@log_aspect()
+@log_criterion()
 def they_are_not_for_everyone(found: Written) -> Iterator[Finding]:
     """No account without a right of its own can read them, and the application can open them again."""
     files, good = found.files, True
@@ -450,7 +450,7 @@ ITEM = Item(
     short="Logs",
     chapter="04_logging",
     section="Logs in files",
-    aspects=(
+    criteria=(
         it_writes_to_files,
         every_process_writes_them,
         what_is_asked_now_is_in_them,

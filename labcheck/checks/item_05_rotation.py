@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from labcheck.checks.application import called
-from labcheck.checks.logs import NEEDS, Written, it_writes_to_files, log_aspect, may_write, seen_in
+from labcheck.checks.logs import NEEDS, Written, it_writes_to_files, log_criterion, may_write, seen_in
 from labcheck.checks.model import Context, Item
 from labcheck.errors import Unreadable
 from labcheck.facts.logs import File
@@ -54,7 +54,7 @@ def rules_for(found: Written, loaded: Rotation) -> dict[str, Rule]:
 # ---- look --------------------------------------------------------------------------------------
 
 
-@log_aspect(loaded=rotation)
+@log_criterion(loaded=rotation)
 def a_rule_is_loaded(found: Written, loaded: Rotation) -> Iterator[Finding]:
     """logrotate itself names each of the logs among those that it would rotate."""
     expected = "logrotate has a rule for each log of the application"
@@ -105,7 +105,7 @@ def _help(reason: str) -> str:
     return f"sudo logrotate --debug {CONFIGURATION}"
 
 
-@log_aspect(loaded=rotation, ages=ages)
+@log_criterion(loaded=rotation, ages=ages)
 def its_limits_are_set(found: Written, loaded: Rotation, ages: dict[str, int | None]) -> Iterator[Finding]:
     """A log is put aside after a day or at 100 MB, is kept for thirty days, not longer, and is packed."""
     for rule in rules_for(found, loaded).values():
@@ -148,7 +148,7 @@ def its_limits_are_set(found: Written, loaded: Rotation, ages: dict[str, int | N
             yield passed(f"{age} and at {rule.size // 1024 // 1024} MB, kept for {days} days, packed")
 
 
-@log_aspect(loaded=rotation)
+@log_criterion(loaded=rotation)
 def its_way_loses_no_line(found: Written, loaded: Rotation) -> Iterator[Finding]:
     """The log is renamed, not copied and cut; and the application may write to what comes after it."""
     good = False
@@ -171,7 +171,7 @@ def its_way_loses_no_line(found: Written, loaded: Rotation) -> Iterator[Finding]
         if handled.made:
             new, what = File(stat.S_IFREG | handled.made[0], *handled.made[1:], 0, None), f"a new {log.name}"
         else:
-            # A folder that is gone is not this aspect's subject.
+            # A folder that is gone is not this criterion's subject.
             new = found.files.files.get(log.folder, File(stat.S_IFDIR | 0o777, 0, 0, 0, None))
             what = f"{log.folder}, where it has to make a new {log.name},"
         if not all(may_write(process, new) for process in log.writers):
@@ -211,7 +211,7 @@ def soonest(runs: tuple[Starter, ...]) -> Starter | None:
     return min(usual, key=lambda run: run.gap or 0, default=None)
 
 
-@log_aspect(loaded=rotation, runs=starters)
+@log_criterion(loaded=rotation, runs=starters)
 def it_is_started_often_enough(
     found: Written, loaded: Rotation, runs: tuple[Starter, ...]
 ) -> Iterator[Finding]:
@@ -240,7 +240,7 @@ def it_is_started_often_enough(
     )
 
 
-@log_aspect(loaded=rotation, runs=starters)
+@log_criterion(loaded=rotation, runs=starters)
 def it_goes_on_being_started(
     found: Written, loaded: Rotation, runs: tuple[Starter, ...]
 ) -> Iterator[Finding]:
@@ -272,7 +272,7 @@ def it_goes_on_being_started(
         )
 
 
-@log_aspect(loaded=rotation)
+@log_criterion(loaded=rotation)
 def it_has_seen_them(found: Written, loaded: Rotation) -> Iterator[Finding]:
     """logrotate's state has an entry for each log: a run has met them, and not only we, by asking."""
     pairs = [(log, pair[1]) for log in found.logs if (pair := loaded.find(log.path))]
@@ -288,7 +288,7 @@ def it_has_seen_them(found: Written, loaded: Rotation) -> Iterator[Finding]:
         yield passed("logrotate's state has an entry for each")
 
 
-@log_aspect(loaded=rotation)
+@log_criterion(loaded=rotation)
 def predecessors_are_packed(found: Written, loaded: Rotation) -> Iterator[Finding]:
     """Of the logs that were put aside, all but the newest are compressed."""
     seen, plain = False, []
@@ -313,7 +313,7 @@ def _is_predecessor(name: str, log: str) -> bool:
     return re.fullmatch(r"[.-][\d.-]+(\.\w+)?", name.removeprefix(log)) is not None
 
 
-@log_aspect()
+@log_criterion()
 def nobody_writes_to_what_was_put_aside(found: Written) -> Iterator[Finding]:
     """No process, of the application or not, goes on writing to a rotated log."""
     paths = {log.path for log in found.logs}
@@ -412,7 +412,7 @@ ITEM = Item(
     short="Log rotation",
     chapter="04_logging",
     section="Rotation",
-    aspects=(
+    criteria=(
         it_writes_to_files,
         a_rule_is_loaded,
         its_limits_are_set,

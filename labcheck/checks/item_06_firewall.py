@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from labcheck.checks.model import Context, Item, Target, aspect
+from labcheck.checks.model import Context, Item, Target, criterion
 from labcheck.errors import Unreachable, Unreadable
 from labcheck.external import planning, probing, questions
 from labcheck.external.model import Door, Doors
@@ -44,7 +44,7 @@ def _behind(door: Door, sockets: tuple[Socket, ...]) -> str:
     return "not one of this server's own sockets"
 
 
-@aspect(doors=questions.doors, sockets=listening_sockets, ssh=ssh_connection)
+@criterion(doors=questions.doors, sockets=listening_sockets, ssh=ssh_connection)
 def only_the_three_answer(
     doors: Doors, sockets: tuple[Socket, ...], ssh: SshConnection, target: Target
 ) -> Iterator[Finding]:
@@ -80,7 +80,7 @@ def only_the_three_answer(
         )
 
 
-@aspect(filter=packet_filter, doors=questions.doors, ssh=ssh_connection)
+@criterion(filter=packet_filter, doors=questions.doors, ssh=ssh_connection)
 def nothing_else_is_let_through(filter: PacketFilter, doors: Doors, ssh: SshConnection) -> Iterator[Finding]:
     """A door that refuses where all others are silent is open in the filter, and waits for a program."""
     for door in doors.doors:
@@ -96,7 +96,7 @@ def nothing_else_is_let_through(filter: PacketFilter, doors: Doors, ssh: SshConn
             )
 
 
-@aspect(filter=packet_filter)
+@criterion(filter=packet_filter)
 def the_filter_is_loaded(filter: PacketFilter) -> Iterator[Finding]:
     """The kernel holds rules that keep out what nothing allows, for both families."""
     without = [ipv for ipv in (4, 6) if not filter.is_loaded(ipv)]
@@ -112,7 +112,7 @@ def the_filter_is_loaded(filter: PacketFilter) -> Iterator[Finding]:
         yield passed("the loaded packet filter drops the rest, over IPv4 and IPv6")
 
 
-@aspect(filter=packet_filter, files=firewall_files, units=units)
+@criterion(filter=packet_filter, files=firewall_files, units=units)
 def it_comes_back_at_boot(
     filter: PacketFilter, files: FirewallFiles, units: dict[str, Unit]
 ) -> Iterator[Finding]:
@@ -163,7 +163,7 @@ _IS_UP = "[ ! -d /run/systemd/system ] && echo running || systemctl is-system-ru
 
 
 def a_reboot_keeps_it(server: Connection, ctx: Context) -> Iterator[Finding]:
-    """The server is rebooted, and every aspect is judged again."""
+    """The server is rebooted, and every criterion is judged again."""
     if not ctx.reboot:
         yield skipped("a reboot was not allowed (labcheck --exercise --reboot)")
         return
@@ -215,7 +215,7 @@ def _answers(server: Connection) -> bool:
 
 
 def _judged(server: Connection, ctx: Context) -> list[Finding]:
-    """All aspects again, after the reboot; NotYet while the place to look from is not back."""
+    """All criteria again, after the reboot; NotYet while the place to look from is not back."""
     needs = (*questions.NEEDS, packet_filter, firewall_files, units)
     look = gather(server, needs)
     answers = probing.look(planning.plan(look, domain=ctx.domain, reference=ctx.reference), ctx.vantage)
@@ -242,6 +242,11 @@ ITEM = Item(
     short="Firewall",
     chapter="01_vm_setup",
     section="Firewall",
-    aspects=(only_the_three_answer, nothing_else_is_let_through, the_filter_is_loaded, it_comes_back_at_boot),
+    criteria=(
+        only_the_three_answer,
+        nothing_else_is_let_through,
+        the_filter_is_loaded,
+        it_comes_back_at_boot,
+    ),
     exercise=a_reboot_keeps_it,
 )

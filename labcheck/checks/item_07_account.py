@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from labcheck.checks.application import called, processes_of_app
-from labcheck.checks.model import Item, Target, aspect
+from labcheck.checks.model import Item, Target, criterion
 from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Accounts, accounts, passwords, sudo_rules
 from labcheck.facts.network import Socket, listening_sockets
@@ -46,7 +46,7 @@ def _accounts(found: tuple[Process, ...], known: Accounts, target: Target) -> li
     return sorted(names)
 
 
-@aspect(running=processes, sockets=listening_sockets, known=accounts)
+@criterion(running=processes, sockets=listening_sockets, known=accounts)
 def it_runs_under_its_own_account(
     running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
@@ -87,7 +87,7 @@ def it_runs_under_its_own_account(
         yield passed(f"every process of the application runs under {', '.join(accounts_seen)}")
 
 
-@aspect(running=processes, sockets=listening_sockets, known=accounts, rules=sudo_rules)
+@criterion(running=processes, sockets=listening_sockets, known=accounts, rules=sudo_rules)
 def it_may_not_use_sudo(
     running: Processes,
     sockets: tuple[Socket, ...],
@@ -111,7 +111,7 @@ def it_may_not_use_sudo(
         yield passed(f"no sudo for {', '.join(names)}")
 
 
-@aspect(running=processes, sockets=listening_sockets, known=accounts)
+@criterion(running=processes, sockets=listening_sockets, known=accounts)
 def it_is_in_no_group_that_is_root(
     running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
@@ -138,7 +138,7 @@ def it_is_in_no_group_that_is_root(
         yield passed("in no group that amounts to root")
 
 
-@aspect(running=processes, sockets=listening_sockets, known=accounts)
+@criterion(running=processes, sockets=listening_sockets, known=accounts)
 def it_has_no_capabilities(
     running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
@@ -156,7 +156,7 @@ def it_has_no_capabilities(
         yield passed("no capabilities")
 
 
-@aspect(running=processes, sockets=listening_sockets, known=accounts, states=passwords)
+@criterion(running=processes, sockets=listening_sockets, known=accounts, states=passwords)
 def nobody_logs_in_by_password(
     running: Processes, sockets: tuple[Socket, ...], known: Accounts, states: dict[str, str], target: Target
 ) -> Iterator[Finding]:
@@ -183,7 +183,7 @@ ITEM = Item(
     short="Own account",
     chapter="01_vm_setup",
     section="An account for the application",
-    aspects=(
+    criteria=(
         it_runs_under_its_own_account,
         it_may_not_use_sudo,
         it_is_in_no_group_that_is_root,

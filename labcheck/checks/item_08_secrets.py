@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from labcheck.checks.application import called, processes_of_app, serving
-from labcheck.checks.model import Item, Target, aspect
+from labcheck.checks.model import Item, Target, criterion
 from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.network import Socket, listening_sockets
@@ -72,7 +72,7 @@ def application(
     return _Application(serving(its, sockets), holders, tuple(it for it in found.files if it.path in paths))
 
 
-@aspect(found=secrets, running=processes, sockets=listening_sockets, known=accounts)
+@criterion(found=secrets, running=processes, sockets=listening_sockets, known=accounts)
 def they_come_from_the_environment(
     found: Secrets, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
@@ -121,7 +121,7 @@ def _problems(holder: Holder | None, files: tuple[SecretFile, ...]) -> Iterator[
             )
 
 
-@aspect(found=secrets, running=processes, sockets=listening_sockets, known=accounts)
+@criterion(found=secrets, running=processes, sockets=listening_sockets, known=accounts)
 def their_file_is_the_account_s_alone(
     found: Secrets, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
@@ -157,7 +157,7 @@ def _open(file: SecretFile, allowed: frozenset[str]) -> Iterator[str]:
             yield f"can be replaced: {', '.join(sorted(others))} may change what is in {folder}"
 
 
-@aspect(found=secrets, running=processes, sockets=listening_sockets, known=accounts)
+@criterion(found=secrets, running=processes, sockets=listening_sockets, known=accounts)
 def they_are_nowhere_else(
     found: Secrets, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
@@ -165,7 +165,7 @@ def they_are_nowhere_else(
     app = application(found, running, sockets, known, target)
     names = app.names
     if not names:
-        return  # nothing to search for: the first aspect says so
+        return  # nothing to search for: the first criterion says so
     problems: dict[str, list[Finding]] = {}
     for place in (*found.places, *_strangers(found, app)):
         named = sorted({names[number] for number in place.secrets if number in names})
@@ -239,7 +239,7 @@ ITEM = Item(
     short="Secrets",
     chapter="06_security",
     section="Secrets",
-    aspects=(
+    criteria=(
         they_come_from_the_environment,
         their_file_is_the_account_s_alone,
         they_are_nowhere_else,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from labcheck.checks.application import called, processes_of_app
-from labcheck.checks.model import Context, Item, Target, aspect
+from labcheck.checks.model import Context, Item, Target, criterion
 from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.processes import Process, Processes, Unit, processes, units
@@ -35,7 +35,7 @@ def unit_of(process: Process) -> str:
     return "" if own else process.unit
 
 
-@aspect(loaded=supervisor, running=processes, sockets=listening_sockets, known=accounts)
+@criterion(loaded=supervisor, running=processes, sockets=listening_sockets, known=accounts)
 def its_programs_run(
     loaded: Supervisor, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
@@ -73,7 +73,7 @@ def its_programs_run(
         yield passed(f"{', '.join(program.full_name for program in programs)} RUNNING")
 
 
-@aspect(loaded=supervisor, running=processes, sockets=listening_sockets, known=accounts)
+@criterion(loaded=supervisor, running=processes, sockets=listening_sockets, known=accounts)
 def nothing_runs_beside_it(
     loaded: Supervisor, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
@@ -99,7 +99,7 @@ def nothing_runs_beside_it(
         yield passed("every process of the application is its child")
 
 
-@aspect(loaded=supervisor, files=supervisor_files)
+@criterion(loaded=supervisor, files=supervisor_files)
 def it_restarts_and_stops_whole(
     loaded: Supervisor, files: dict[str, ProgramFile], target: Target
 ) -> Iterator[Finding]:
@@ -156,7 +156,7 @@ def it_restarts_and_stops_whole(
         yield passed("restarts what falls, and stops it as a group")
 
 
-@aspect(units=units)
+@criterion(units=units)
 def it_starts_at_boot(units: dict[str, Unit]) -> Iterator[Finding]:
     """systemd starts supervisord at boot."""
     present = [unit for name in _SUPERVISORS if (unit := units.get(name)) and unit.present]
@@ -305,6 +305,6 @@ ITEM = Item(
     short="Supervisor",
     chapter="01_vm_setup",
     section="Supervisor, who watches over it",
-    aspects=(its_programs_run, nothing_runs_beside_it, it_restarts_and_stops_whole, it_starts_at_boot),
+    criteria=(its_programs_run, nothing_runs_beside_it, it_restarts_and_stops_whole, it_starts_at_boot),
     exercise=it_is_looked_after,
 )

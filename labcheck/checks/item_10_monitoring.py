@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from labcheck.checks.application import servers
-from labcheck.checks.model import Context, Item, Target, aspect
+from labcheck.checks.model import Context, Item, Target, criterion
 from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.monitoring import Alertmanager, Monitoring, Prometheus, Rule, Silence, monitoring
@@ -53,7 +53,7 @@ def _watching(seen: Monitoring) -> Iterator[Finding]:
         )
 
 
-@aspect(seen=monitoring, running=processes, sockets=listening_sockets, known=accounts)
+@criterion(seen=monitoring, running=processes, sockets=listening_sockets, known=accounts)
 def the_targets_answer(
     seen: Monitoring, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
@@ -116,7 +116,7 @@ def kind(rule: Rule) -> str:
     return ""
 
 
-@aspect(seen=monitoring)
+@criterion(seen=monitoring)
 def the_alerts_are_in_effect(seen: Monitoring, target: Target) -> Iterator[Finding]:
     """The module's alerts are loaded and evaluated, and would fire for what they are meant for."""
     if not seen.prometheus:
@@ -308,7 +308,7 @@ def _health(rule: Rule, prometheus: Prometheus, target: Target, fault: Fault) ->
 # ---- who is told -------------------------------------------------------------------------------
 
 
-@aspect(seen=monitoring)
+@criterion(seen=monitoring)
 def somebody_is_told(seen: Monitoring) -> Iterator[Finding]:
     """Prometheus hands its alerts to an Alertmanager that has somebody to send a critical one to."""
     if not seen.prometheus:
@@ -391,7 +391,7 @@ def _covers(silence: Silence, labels: dict[str, str]) -> bool:
     return True
 
 
-@aspect(seen=monitoring)
+@criterion(seen=monitoring)
 def the_watcher_is_watched(seen: Monitoring) -> Iterator[Finding]:
     """An alert that always fires goes out all the time: who does not get it knows that nobody watches."""
     if not seen.prometheus or not seen.alertmanagers:
@@ -505,6 +505,6 @@ ITEM = Item(
     short="Monitoring",
     chapter="07_monitoring",
     section="Alerts",
-    aspects=(the_targets_answer, the_alerts_are_in_effect, somebody_is_told, the_watcher_is_watched),
+    criteria=(the_targets_answer, the_alerts_are_in_effect, somebody_is_told, the_watcher_is_watched),
     exercise=a_test_alert_arrives,
 )

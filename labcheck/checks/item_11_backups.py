@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import wraps
 
 from labcheck.checks.application import processes_of_app
-from labcheck.checks.model import Aspect, Context, Item, Target, aspect
+from labcheck.checks.model import Context, Criterion, Item, Target, criterion
 from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.backups import Backups, Job, Rule, Store, backups, parse_backups, program
@@ -36,18 +36,18 @@ TIME_LIMIT = 900
 _WHY = "disks die, accounts are closed, and whoever breaks in deletes what is within reach"
 
 
-def backup_aspect(judge: Callable[[Backups], Iterator[Finding]]) -> Aspect:
-    """An aspect of backups that there are: where none is made, the first aspect has said so."""
+def backup_criterion(judge: Callable[[Backups], Iterator[Finding]]) -> Criterion:
+    """A criterion of backups that there are: where none is made, the first criterion has said so."""
 
     @wraps(judge)
     def whole(found: Backups) -> Iterator[Finding]:
         if found.of("backup"):
             yield from judge(found)
 
-    return aspect(found=backups)(whole)
+    return criterion(found=backups)(whole)
 
 
-@aspect(found=backups, running=processes, sockets=listening_sockets, known=accounts)
+@criterion(found=backups, running=processes, sockets=listening_sockets, known=accounts)
 def they_are_made(
     found: Backups, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
@@ -102,7 +102,7 @@ def _idle(job: Job) -> Iterator[Finding]:
         )
 
 
-@backup_aspect
+@backup_criterion
 def they_are_elsewhere(found: Backups) -> Iterator[Finding]:
     """They are on another machine, and nobody there can read them."""
     if not found.stores:
@@ -130,7 +130,7 @@ def they_are_elsewhere(found: Backups) -> Iterator[Finding]:
             yield passed(f"they are on {store.host}, encrypted by restic")
 
 
-@backup_aspect
+@backup_criterion
 def the_newest_is_fresh_and_full(found: Backups) -> Iterator[Finding]:
     """The store has one of the last day, with dumps in it that are not empty."""
     for store in found.stores:
@@ -184,7 +184,7 @@ def _fresh_and_full(found: Backups, store: Store, newest: float) -> Iterator[Fin
         )
 
 
-@backup_aspect
+@backup_criterion
 def the_server_cannot_delete_them(found: Backups) -> Iterator[Finding]:
     """The server's key lets it add copies, and neither delete them nor get a shell at the store."""
     for store in found.stores:
@@ -208,7 +208,7 @@ def the_server_cannot_delete_them(found: Backups) -> Iterator[Finding]:
             yield unknown("whether the server could delete the copies cannot be seen")
 
 
-@backup_aspect
+@backup_criterion
 def they_can_be_opened_without_the_server(found: Backups) -> Iterator[Finding]:
     """A second password opens the store, made on another machine; and here nobody but root has the first."""
     for store in found.stores:
@@ -231,7 +231,7 @@ def they_can_be_opened_without_the_server(found: Backups) -> Iterator[Finding]:
             )
 
 
-@aspect(found=backups)
+@criterion(found=backups)
 def no_dump_lies_open(found: Backups) -> Iterator[Finding]:
     """No dump of a database on this server can be read by every account."""
     for path in found.dumps[:5]:
@@ -243,7 +243,7 @@ def no_dump_lies_open(found: Backups) -> Iterator[Finding]:
         )
 
 
-@backup_aspect
+@backup_criterion
 def somebody_is_told(found: Backups) -> Iterator[Finding]:
     """Prometheus has a rule about the age of the last good one, and the number for it."""
     told = found.told
@@ -296,7 +296,7 @@ def _of_backups(rule: Rule) -> bool:
     return rest == rule.query or re.search("backup|restic|borg", rest) is not None
 
 
-@backup_aspect
+@backup_criterion
 def one_was_brought_back(found: Backups) -> Iterator[Finding]:
     """A drill of restoring ran within a month, by itself, and ended well."""
     jobs = found.of("drill")
@@ -455,7 +455,7 @@ ITEM = Item(
     short="Backups",
     chapter="09_backups",
     section="Backups",
-    aspects=(
+    criteria=(
         they_are_made,
         they_are_elsewhere,
         they_can_be_opened_without_the_server,

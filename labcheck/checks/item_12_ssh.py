@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from labcheck.checks.model import Context, Item, Target, aspect
+from labcheck.checks.model import Context, Item, Target, criterion
 from labcheck.errors import Unreadable
 from labcheck.external import planning, probing, questions
 from labcheck.external.model import Knock
@@ -134,7 +134,7 @@ def _takes(one: Asked) -> str:
     return ", ".join(words)
 
 
-@aspect(found=sshds, sockets=listening_sockets, known=accounts)
+@criterion(found=sshds, sockets=listening_sockets, known=accounts)
 def no_file_lets_a_password_in(
     found: Sshds, sockets: tuple[Socket, ...], known: Accounts
 ) -> Iterator[Finding]:
@@ -157,7 +157,7 @@ def _root_may(one: Asked) -> str:
     return "" if value == "no" else f"PermitRootLogin {value}"
 
 
-@aspect(found=sshds, sockets=listening_sockets, known=accounts)
+@criterion(found=sshds, sockets=listening_sockets, known=accounts)
 def root_does_not_log_in(found: Sshds, sockets: tuple[Socket, ...], known: Accounts) -> Iterator[Finding]:
     """PermitRootLogin is no, for root from every address: not even with a key."""
     wrong = list(judged(found, sockets, known, _root_may))
@@ -172,7 +172,7 @@ def root_does_not_log_in(found: Sshds, sockets: tuple[Socket, ...], known: Accou
         yield passed("root does not log in")
 
 
-@aspect(found=sshds, sockets=listening_sockets)
+@criterion(found=sshds, sockets=listening_sockets)
 def it_has_read_its_files(found: Sshds, sockets: tuple[Socket, ...]) -> Iterator[Finding]:
     """None of its files has changed since it read them."""
     for ports, sshd in listening(found, sockets):
@@ -239,7 +239,7 @@ ITEM = Item(
     short="SSH passwords",
     chapter="06_security",
     section="SSH",
-    aspects=(
+    criteria=(
         no_file_lets_a_password_in,
         root_does_not_log_in,
         it_has_read_its_files,

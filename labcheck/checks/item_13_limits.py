@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from labcheck.checks.application import called, processes_of_app, serving
-from labcheck.checks.model import Context, Item, Target, aspect
+from labcheck.checks.model import Context, Item, Target, criterion
 from labcheck.errors import Unreadable
 from labcheck.external import planning, probing, questions
 from labcheck.external.model import Counted
@@ -41,7 +41,7 @@ def _as_whom(target: Target) -> str:
     return "with the key from labcheck.toml" if target.chat_key else "without a key"
 
 
-@aspect(told=refusals)
+@criterion(told=refusals)
 def somebody_was_refused(told: dict[str, int], target: Target) -> Iterator[Finding]:
     """The access logs have a request to the path that was one too many. Nobody is asked for it."""
     if count := told.get(target.chat_path):
@@ -63,7 +63,7 @@ def no_time_to_come_back(path: str) -> Finding:
     )
 
 
-@aspect(stores=shared_stores, running=processes, sockets=listening_sockets, known=accounts)
+@criterion(stores=shared_stores, running=processes, sockets=listening_sockets, known=accounts)
 def the_processes_count_together(
     stores: tuple[Store, ...],
     running: Processes,
@@ -241,6 +241,6 @@ ITEM = Item(
     short="Rate limit",
     chapter="06_security",
     section="Rate limit",
-    aspects=(somebody_was_refused, the_processes_count_together),
+    criteria=(somebody_was_refused, the_processes_count_together),
     exercise=one_too_many_is_refused,
 )

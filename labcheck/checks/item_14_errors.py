@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from labcheck.checks.application import called, processes_of_app, serving
-from labcheck.checks.model import Context, Item, Target, aspect
+from labcheck.checks.model import Context, Item, Target, criterion
 from labcheck.errors import Unreadable
 from labcheck.facts import app_processes as inside
 from labcheck.facts.accounts import Accounts, accounts
@@ -34,7 +34,7 @@ _PRIVATE = (
 )
 
 
-@aspect(told=tracking, running=processes, sockets=listening_sockets, known=accounts)
+@criterion(told=tracking, running=processes, sockets=listening_sockets, known=accounts)
 def each_process_was_told_where(
     told: tuple[Tracked, ...],
     running: Processes,
@@ -76,7 +76,7 @@ def _all(number: int) -> str:
     return "the process was" if number == 1 else f"all {number} processes were"
 
 
-@aspect(told=tracking)
+@criterion(told=tracking)
 def each_address_is_a_collectors(told: tuple[Tracked, ...]) -> Iterator[Finding]:
     """What the processes were told is an address of a collector at all."""
     for error in sorted({place.error for place in told} - {""}):
@@ -256,6 +256,6 @@ ITEM = Item(
     short="Error tracking",
     chapter="08_errors_and_cost",
     section="Errors",
-    aspects=(each_process_was_told_where, each_address_is_a_collectors),
+    criteria=(each_process_was_told_where, each_address_is_a_collectors),
     exercise=a_test_error_arrives,
 )

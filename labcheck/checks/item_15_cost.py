@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from labcheck.checks.model import Context, Item, Target, aspect
+from labcheck.checks.model import Context, Item, Target, criterion
 from labcheck.errors import Unreadable
 from labcheck.facts import app_processes as inside
 from labcheck.facts.app_processes import Spent, spending
@@ -29,7 +29,7 @@ _EXACT = 1e-9  # share by which a sum of floats may be off
 _WHY = "a wrong sum looks like a right one, and the bill comes at the end of the month"
 
 
-@aspect(spent=spending)
+@criterion(spent=spending)
 def calls_have_a_price(spent: Spent) -> Iterator[Finding]:
     """Every call that used tokens since the processes were started, or the newest one, has its price."""
     if not spent.calls:
@@ -46,7 +46,7 @@ def calls_have_a_price(spent: Spent) -> Iterator[Finding]:
         yield passed("every call has its price in the ledger", detail=f"{spent.calls} calls")
 
 
-@aspect(spent=spending)
+@criterion(spent=spending)
 def the_processes_count_what_the_ledger_holds(spent: Spent) -> Iterator[Finding]:
     """The sum of the processes' metrics is the ledger's, since they were started."""
     if any(_METRIC not in process.before for process in spent.processes):
@@ -81,7 +81,7 @@ def the_processes_count_what_the_ledger_holds(spent: Spent) -> Iterator[Finding]
         yield passed("the processes count what the ledger holds", detail=said)
 
 
-@aspect(spent=spending)
+@criterion(spent=spending)
 def the_log_says_the_same(spent: Spent) -> Iterator[Finding]:
     """For each request at the end of the log: the ledger has the same cost, to the last digit."""
     known = {number: cost for number, cost in spent.log.items() if cost or number in spent.costs}
@@ -102,7 +102,7 @@ def the_log_says_the_same(spent: Spent) -> Iterator[Finding]:
         yield passed("the log says the same, to the last digit", detail=f"{len(known)} requests")
 
 
-@aspect(alerts=cost_alerts)
+@criterion(alerts=cost_alerts)
 def an_alert_is_evaluated(alerts: CostAlerts, target: Target) -> Iterator[Finding]:
     """Prometheus is there, has alerts about cost, and can evaluate each."""
     if not alerts.prometheus:
@@ -129,7 +129,7 @@ def an_alert_is_evaluated(alerts: CostAlerts, target: Target) -> Iterator[Findin
             )
 
 
-@aspect(alerts=cost_alerts, spent=spending)
+@criterion(alerts=cost_alerts, spent=spending)
 def a_rule_knows_the_budget(alerts: CostAlerts, spent: Spent, target: Target) -> Iterator[Finding]:
     """An alert fires when a day costs more than a budget that makes sense, and one before that."""
     if not alerts.rules:
@@ -175,7 +175,7 @@ def _limit(rule: CostRule, budgets: set[float]) -> float | None:
     return rule.factor * max(budgets) if rule.budget else rule.factor
 
 
-@aspect(alerts=cost_alerts)
+@criterion(alerts=cost_alerts)
 def it_would_reach_somebody(alerts: CostAlerts) -> Iterator[Finding]:
     """Prometheus knows an Alertmanager, and that one has somebody to tell and does not keep it to itself."""
     if not alerts.rules:
@@ -249,7 +249,7 @@ ITEM = Item(
     short="Cost alerts",
     chapter="08_errors_and_cost",
     section="Cost",
-    aspects=(
+    criteria=(
         calls_have_a_price,
         the_processes_count_what_the_ledger_holds,
         the_log_says_the_same,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labcheck.checks.application import listeners, servers
-from labcheck.checks.model import Aspect, Need, Target, aspect
+from labcheck.checks.model import Criterion, Need, Target, criterion
 from labcheck.errors import Unreadable
 from labcheck.facts import Fact
 from labcheck.facts.accounts import Accounts, accounts
@@ -96,10 +96,10 @@ def seen_in(look: Look, target: Target) -> Written:
     return written(look[processes], look[listening_sockets], look[accounts], look[log_files], target=target)
 
 
-def log_aspect(**needs: Need) -> Callable[[Callable[..., Iterator[Finding]]], Aspect]:
-    """As `aspect`, for a function whose first parameter is what is `Written`: called where anything is."""
+def log_criterion(**needs: Need) -> Callable[[Callable[..., Iterator[Finding]]], Criterion]:
+    """As `criterion`, for a function whose first parameter is what is `Written`: called where anything is."""
 
-    def make(judge: Callable[..., Iterator[Finding]]) -> Aspect:
+    def make(judge: Callable[..., Iterator[Finding]]) -> Criterion:
         def with_logs(
             running: Processes,
             sockets: tuple[Socket, ...],
@@ -118,12 +118,12 @@ def log_aspect(**needs: Need) -> Callable[[Callable[..., Iterator[Finding]]], As
         *common, _ = inspect.signature(with_logs).parameters.values()
         whole = [*common, *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own)]
         with_logs.__signature__ = inspect.Signature(whole)  # type: ignore[attr-defined]
-        return Aspect({**NEEDS, **needs}, with_logs)
+        return Criterion({**NEEDS, **needs}, with_logs)
 
     return make
 
 
-@aspect(**NEEDS)
+@criterion(**NEEDS)
 def it_writes_to_files(
     running: Processes, sockets: tuple[Socket, ...], known: Accounts, files: LogFiles, target: Target
 ) -> Iterator[Finding]:

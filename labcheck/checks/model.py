@@ -1,6 +1,6 @@
-"""What a check is made of: items, their aspects, and what both get to know of the target.
+"""What a check is made of: items, their criteria, and what both get to know of the target.
 
-One module per checklist item: facts in, findings out. See `aspect`.
+One module per checklist item: facts in, findings out. See `criterion`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Aspect:
+class Criterion:
     """One thing to be judged, and what must be known for it: parameter name to fact or outside question."""
 
     needs: Mapping[str, Need]
@@ -86,14 +86,14 @@ class Aspect:
         return self.judge(*args, **known)
 
 
-def aspect(**needs: Need) -> Callable[[Callable[..., Iterator[Finding]]], Aspect]:
-    """Make an aspect of a generator function: `@aspect(ufw=facts.ufw_status, doors=questions.doors)`.
+def criterion(**needs: Need) -> Callable[[Callable[..., Iterator[Finding]]], Criterion]:
+    """Make a criterion of a generator function: `@criterion(ufw=facts.ufw_status, doors=questions.doors)`.
 
     The function gets the value of each need under that name, and `target: Target` if it has a parameter of
-    that name. It is pure. If one of its needs is Unreadable, the aspect is UNKNOWN with that reason, and the
-    other aspects of the item are judged all the same. It may raise Unreadable itself.
+    that name. It is pure. If one of its needs is Unreadable, the criterion is UNKNOWN with that reason, and
+    the other criteria of the item are judged all the same. It may raise Unreadable itself.
     """
-    return lambda judge: Aspect(needs, judge)
+    return lambda judge: Criterion(needs, judge)
 
 
 Exercise: TypeAlias = Callable[[Connection, Context], Iterator[Finding]]
@@ -114,6 +114,6 @@ class Item:
     short: str
     chapter: str
     section: str
-    aspects: tuple[Aspect, ...]
+    criteria: tuple[Criterion, ...]
     exercise: Exercise | None = None
     leaves: str = ""

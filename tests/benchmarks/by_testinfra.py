@@ -1,7 +1,7 @@
 """The six items judged with pytest-testinfra: by its modules where it has some, else by commands.
 
-`Looks` is what a session's fixtures would be: each look is made once in a run, whoever asks for it. An aspect
-gives what it finds wrong, a line each; the aspects have the names and the meaning of labcheck's.
+`Looks` is what a session's fixtures would be: each look is made once in a run, whoever asks for it. A
+criterion gives what it finds wrong, a line each; the criteria have the names and the meaning of labcheck's.
 """
 
 from __future__ import annotations
@@ -607,9 +607,9 @@ def it_starts_at_boot(see: Looks) -> Iterator[str]:
         yield "Supervisor does not start at boot"
 
 
-Aspect = Callable[[Looks], Iterator[str]]
+Criterion = Callable[[Looks], Iterator[str]]
 
-ITEMS: dict[int, tuple[Aspect, ...]] = {
+ITEMS: dict[int, tuple[Criterion, ...]] = {
     1: (the_zone_has_the_name, the_world_has_heard, each_address_is_this_server),
     2: (the_certificate_is_trusted, old_versions_are_refused, http_leads_to_https, hsts_is_noted),
     3: (the_endpoints_answer, the_application_itself_answers),
@@ -626,5 +626,5 @@ ITEMS: dict[int, tuple[Aspect, ...]] = {
 
 
 def judge(see: Looks) -> dict[int, dict[str, list[str]]]:
-    """What is wrong, by item and aspect. Every aspect is looked at, also where another one has failed."""
-    return {number: {one.__name__: list(one(see)) for one in aspects} for number, aspects in ITEMS.items()}
+    """What is wrong, by item and criterion. Every criterion is looked at, also where another has failed."""
+    return {number: {one.__name__: list(one(see)) for one in criteria} for number, criteria in ITEMS.items()}

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.labcheck_and_testinfra [--rounds 5] [--config .lab/test/labcheck.toml]
 
 Both go over the same ssh_config, whose connections are shared and already open. Before anything is timed,
-both must say the same of every aspect of every item. Looks only: nothing on the server is changed.
+both must say the same of every criterion of every item. Looks only: nothing on the server is changed.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from tests.benchmarks import by_testinfra
 from tests.benchmarks.measure import in_turn, show, spread
 
 Answers = dict[int, dict[str, str]]
-"""By item and aspect: ok, FAIL or UNKNOWN."""
+"""By item and criterion: ok, FAIL or UNKNOWN."""
 
 
 def by_labcheck(target: config.Config) -> Answers:
-    """One look of labcheck, an aspect at a time, so that two wrongs cannot hide behind one verdict."""
+    """One look of labcheck, a criterion at a time, so that two wrongs cannot hide behind one verdict."""
     whole = items(sorted(by_testinfra.ITEMS))
-    single = [replace(item, aspects=(aspect,)) for item in whole for aspect in item.aspects]
+    single = [replace(item, criteria=(criterion,)) for item in whole for criterion in item.criteria]
     answers: Answers = {item.number: {} for item in whole}
     for judged in runner.run(single, target.context()).items:
-        # An aspect with nothing to object to may say nothing.
+        # A criterion with nothing to object to may say nothing.
         word = judged.verdict.value if judged.findings else "ok"
-        answers[judged.item.number][judged.item.aspects[0].name] = "ok" if word == "PASS" else word
+        answers[judged.item.number][judged.item.criteria[0].name] = "ok" if word == "PASS" else word
     return answers
 
 
@@ -60,8 +60,8 @@ def looks(target: config.Config) -> by_testinfra.Looks:
 
 def words(found: Mapping[int, Mapping[str, list[str]]]) -> Answers:
     return {
-        number: {name: "FAIL" if wrong else "ok" for name, wrong in aspects.items()}
-        for number, aspects in found.items()
+        number: {name: "FAIL" if wrong else "ok" for name, wrong in criteria.items()}
+        for number, criteria in found.items()
     }
 
 
@@ -90,20 +90,20 @@ def commands_of(see: by_testinfra.Looks) -> tuple[Answers, int]:
 
 
 def compare(one: Answers, other: Answers) -> list[str]:
-    """The aspects of which the two do not say the same."""
-    assert {n: set(aspects) for n, aspects in one.items()} == {
-        n: set(aspects) for n, aspects in other.items()
+    """The criteria of which the two do not say the same."""
+    assert {n: set(criteria) for n, criteria in one.items()} == {
+        n: set(criteria) for n, criteria in other.items()
     }
     return [
         f"item {number}, {name}: labcheck says {said}, testinfra says {other[number][name]}"
-        for number, aspects in one.items()
-        for name, said in aspects.items()
+        for number, criteria in one.items()
+        for name, said in criteria.items()
         if said != other[number][name]
     ]
 
 
 def overall(answers: Answers) -> dict[int, str]:
-    return {number: "FAIL" if "FAIL" in aspects.values() else "PASS" for number, aspects in answers.items()}
+    return {number: "FAIL" if "FAIL" in criteria.values() else "PASS" for number, criteria in answers.items()}
 
 
 def main() -> int:
@@ -126,7 +126,7 @@ def compare_and_time(target: config.Config, rounds: int) -> int:
     """Both must say the same; then each is timed, in turn."""
     labcheck = by_labcheck(target)
     if blind := [
-        name for aspects in labcheck.values() for name, word in aspects.items() if word == "UNKNOWN"
+        name for criteria in labcheck.values() for name, word in criteria.items() if word == "UNKNOWN"
     ]:
         print("labcheck cannot see everything now, so there is nothing to compare:", *blind, sep="\n  ")
         return 1
@@ -135,12 +135,12 @@ def compare_and_time(target: config.Config, rounds: int) -> int:
         print("the two do not say the same, so there is nothing to compare:", *differences, sep="\n  ")
         return 1
     verdicts = overall(labcheck)
-    aspects = sum(map(len, labcheck.values()))
+    criteria = sum(map(len, labcheck.values()))
     state = {frozenset({"FAIL"}): "a bare server", frozenset({"PASS"}): "a finished server"}.get(
         frozenset(verdicts.values()), "a server half done"
     )
     print(f"{state}: " + ", ".join(f"item {number} {verdict}" for number, verdict in verdicts.items()))
-    print(f"both say the same of all {aspects} aspects")
+    print(f"both say the same of all {criteria} criteria")
 
     built = items(sorted(by_testinfra.ITEMS))
 

@@ -21,7 +21,7 @@ from labcheck.checks import item_08_secrets as secrets
 from labcheck.checks import item_09_supervisor as watch
 from labcheck.checks import item_12_ssh as ssh
 from labcheck.checks import item_13_limits as limits
-from labcheck.checks.model import Aspect, Target
+from labcheck.checks.model import Criterion, Target
 from labcheck.external.model import Door, Doors, Got, Handshake, Owners, Records, Redirect, Sent, Try, Website
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.network import FirewallFiles, PacketFilter, Socket, SshConnection
@@ -43,11 +43,13 @@ ITEMS = {item.number: item for item in (*checklist.ITEMS, secrets.ITEM, ssh.ITEM
 
 
 @pytest.mark.parametrize(
-    "aspect", [aspect for item in ITEMS.values() for aspect in item.aspects], ids=lambda aspect: aspect.name
+    "criterion",
+    [criterion for item in ITEMS.values() for criterion in item.criteria],
+    ids=lambda criterion: criterion.name,
 )
-def test_an_aspect_asks_for_what_it_judges_by(aspect: Aspect) -> None:
-    wanted = set(inspect.signature(aspect.judge).parameters) - {"target"}
-    assert set(aspect.needs) == wanted
+def test_a_criterion_asks_for_what_it_judges_by(criterion: Criterion) -> None:
+    wanted = set(inspect.signature(criterion.judge).parameters) - {"target"}
+    assert set(criterion.needs) == wanted
 
 
 def test_an_item_has_the_place_on_the_checklist_that_was_kept_for_it() -> None:

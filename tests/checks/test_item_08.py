@@ -29,9 +29,9 @@ RUNNING = Processes((Process(800, 700, "uvicorn", frozenset({1001}), frozenset({
 SOCKETS = (Socket("tcp", "127.0.0.1", 8000, "uvicorn", (800,)),)
 
 
-def judge(aspect: object, found: Secrets, running: Processes = RUNNING) -> list[Finding]:
-    assert callable(aspect)
-    return list(aspect(found, running, SOCKETS, KNOWN, target=TARGET))
+def judge(criterion: object, found: Secrets, running: Processes = RUNNING) -> list[Finding]:
+    assert callable(criterion)
+    return list(criterion(found, running, SOCKETS, KNOWN, target=TARGET))
 
 
 def environment(found: Secrets, running: Processes = RUNNING) -> list[Finding]:

@@ -84,11 +84,11 @@ def with_told(**changes: object) -> Backups:
     return replace(FOUND, told=replace(FOUND.told, **changes))  # type: ignore[arg-type]
 
 
-def test_a_server_as_it_should_be_passes_in_every_aspect() -> None:
+def test_a_server_as_it_should_be_passes_in_every_criterion() -> None:
     assert verdict(made(FOUND)) == "PASS"
-    for aspect in item.ITEM.aspects[1:]:
-        findings = list(aspect(FOUND))
-        assert all(finding.verdict.value == "PASS" for finding in findings), (aspect.name, said(findings))
+    for criterion in item.ITEM.criteria[1:]:
+        findings = list(criterion(FOUND))
+        assert all(finding.verdict.value == "PASS" for finding in findings), (criterion.name, said(findings))
 
 
 # ---- made --------------------------------------------------------------------------------------
@@ -100,9 +100,9 @@ def test_without_any_job_it_fails_once_and_names_what_would_be_lost() -> None:
     assert finding.verdict.value == "FAIL" and finding.saw.endswith("and there is Chroma, PostgreSQL")
     assert not [
         finding
-        for aspect in item.ITEM.aspects[1:7]
-        if aspect is not item.somebody_is_told
-        for finding in aspect(bare)
+        for criterion in item.ITEM.criteria[1:7]
+        if criterion is not item.somebody_is_told
+        for finding in criterion(bare)
     ]
 
 

@@ -15,7 +15,7 @@ from labcheck.checks import application
 from labcheck.checks import item_04_logs as logs
 from labcheck.checks import item_05_rotation as turns
 from labcheck.checks.logs import Written, it_writes_to_files, written
-from labcheck.checks.model import Aspect, Target
+from labcheck.checks.model import Criterion, Target
 from labcheck.errors import Unreadable
 from labcheck.external.model import Got, Try, Website
 from labcheck.facts.accounts import Account, Accounts
@@ -109,7 +109,7 @@ def files(
 
 
 def seen(found: LogFiles | None = None, **others: object) -> dict[str, Any]:
-    """What every aspect about logs gets."""
+    """What every criterion about logs gets."""
     here = {"running": RUNNING, "sockets": SOCKETS, "known": KNOWN, "files": found or files()}
     return {**here, "target": TARGET, **others}
 
@@ -135,7 +135,7 @@ def site(*tries: Try) -> Website:
 
 
 SSH = SshConnection("198.51.100.7", "198.51.100.10", 22)
-LOOKS: list[tuple[Aspect, dict[str, Any]]] = [
+LOOKS: list[tuple[Criterion, dict[str, Any]]] = [
     (logs.every_process_writes_them, {}),
     (logs.what_is_asked_now_is_in_them, {"site": site()}),
     (logs.every_line_can_be_searched, {}),
@@ -194,7 +194,7 @@ def test_without_a_log_file_it_depends_on_where_the_output_goes(
             list(it_writes_to_files(**here))
     else:
         assert says in only(it_writes_to_files(**here)).saw
-    assert all(not list(aspect(**here, **more)) for aspect, more in LOOKS)
+    assert all(not list(criterion(**here, **more)) for criterion, more in LOOKS)
 
 
 def test_an_application_in_a_container_keeps_its_log_elsewhere() -> None:
@@ -214,9 +214,9 @@ def test_without_the_application_nothing_is_logged() -> None:
 
 
 def test_a_server_that_writes_its_logs_passes_every_look() -> None:
-    for aspect, more in LOOKS:
-        findings = list(aspect(**seen(), **more))
-        assert verdict(findings) == "PASS", (aspect.name, findings)
+    for criterion, more in LOOKS:
+        findings = list(criterion(**seen(), **more))
+        assert verdict(findings) == "PASS", (criterion.name, findings)
     assert not list(logs.each_copy_has_its_records(**seen()))
 
 
@@ -506,7 +506,7 @@ AGES = {f"{FOLDER}/*.log": 30}
 
 TIMER = Starter("logrotate.timer", False, "", True, 2 * HOUR, idle=600.0)
 IDLE_CRON = Starter("/etc/cron.hourly/logrotate", True, "it does nothing where systemd runs", True, HOUR)
-TURNS: list[tuple[Aspect, dict[str, Any]]] = [
+TURNS: list[tuple[Criterion, dict[str, Any]]] = [
     (turns.a_rule_is_loaded, {"loaded": rule()}),
     (turns.its_limits_are_set, {"loaded": rule(), "ages": AGES}),
     (turns.its_way_loses_no_line, {"loaded": rule()}),
@@ -517,9 +517,9 @@ TURNS: list[tuple[Aspect, dict[str, Any]]] = [
 
 
 def test_a_server_that_rotates_passes_every_look() -> None:
-    for aspect, more in TURNS:
-        findings = list(aspect(**seen(), **more))
-        assert verdict(findings) == "PASS", (aspect.name, findings)
+    for criterion, more in TURNS:
+        findings = list(criterion(**seen(), **more))
+        assert verdict(findings) == "PASS", (criterion.name, findings)
 
 
 @pytest.mark.parametrize(
@@ -772,7 +772,7 @@ def test_a_rotation_that_could_not_be_watched_is_not_judged(outcome: Outcome) ->
 
 def test_what_is_said_does_not_change_with_time() -> None:
     """Notebooks print what was seen and expected, and compare it with the next run."""
-    for aspect, more in (*LOOKS, *TURNS):
+    for criterion, more in (*LOOKS, *TURNS):
         later = replace(files(), now=NOW + 1)
-        first, second = (list(aspect(**seen(found), **more)) for found in (files(), later))
+        first, second = (list(criterion(**seen(found), **more)) for found in (files(), later))
         assert [(one.saw, one.expected) for one in first] == [(one.saw, one.expected) for one in second]

@@ -1,4 +1,4 @@
-"""Judging: aspects apart from each other, verdicts added up, exercises only where they may be done."""
+"""Judging: criteria apart from each other, verdicts added up, exercises only where they may be done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from labcheck import checklist, runner
-from labcheck.checks.model import Aspect, Context, Item, Target, aspect
+from labcheck.checks.model import Context, Criterion, Item, Target, criterion
 from labcheck.errors import Unreachable, Unreadable
 from labcheck.external import probing, questions
 from labcheck.external.model import Answers, Questions
@@ -25,42 +25,42 @@ ROOT = Fact("root", "echo $EUID", lambda result: result.stdout.strip(), sudo=Tru
 TARGET = Target("server", "app.example")
 
 
-@aspect(value=OPEN)
+@criterion(value=OPEN)
 def is_open(value: str) -> Iterator[Finding]:
     yield passed(f"it is {value}") if value == "open" else failed(value, expected="open", why="so")
 
 
-@aspect(value=ROOT)
+@criterion(value=ROOT)
 def is_root(value: str) -> Iterator[Finding]:
     yield passed("root") if value == "0" else failed(value, expected="0", why="so")
 
 
-@aspect()
+@criterion()
 def names_its_target(target: Target) -> Iterator[Finding]:
     yield passed(target.domain)
 
 
-@aspect(value=OPEN)
+@criterion(value=OPEN)
 def has_a_fault(value: str) -> Iterator[Finding]:
     yield passed(str(1 // (len(value) - len(value))))
 
 
-def item(*aspects: Aspect, number: int = 1) -> Item:
-    return Item(number, "A title", "Short", "01_vm_setup", "A section", aspects)
+def item(*criteria: Criterion, number: int = 1) -> Item:
+    return Item(number, "A title", "Short", "01_vm_setup", "A section", criteria)
 
 
 def judge(one: Item, look: Look) -> tuple[Finding, ...]:
     return runner.judge(one, look, Answers({}, "nobody looked"), TARGET)
 
 
-def test_an_aspect_that_cannot_be_seen_hides_no_other() -> None:
+def test_a_criterion_that_cannot_be_seen_hides_no_other() -> None:
     look = Look({"open": Result("shut\n", "", 0)}, {"root": "sudo asks for a password"})
     findings = judge(item(is_root, is_open), look)
     assert [f.verdict for f in findings] == [Verdict.UNKNOWN, Verdict.FAIL]
     assert findings[0].saw == "sudo asks for a password"
 
 
-def test_an_aspect_gets_the_target_where_it_asks_for_it() -> None:
+def test_a_criterion_gets_the_target_where_it_asks_for_it() -> None:
     assert judge(item(names_its_target), Look())[0].saw == "app.example"
 
 
@@ -97,7 +97,7 @@ def test_a_late_fact_sees_what_the_look_from_outside_left_behind(
         left.touch()
         return Answers({})
 
-    @aspect(before=early, after=late, edge=questions.edge)
+    @criterion(before=early, after=late, edge=questions.edge)
     def saw(before: str, after: str, edge: dict[str, str]) -> Iterator[Finding]:
         yield passed(f"{before or 'nothing'}, then {after or 'nothing'}")
 
@@ -111,7 +111,7 @@ def test_what_comes_first_is_read_as_root_where_a_late_fact_is(
     early = Fact("early", "echo $EUID", lambda result: result.stdout.strip())
     late = replace(ROOT, late=True)
 
-    @aspect(before=early, after=late, edge=questions.edge)
+    @criterion(before=early, after=late, edge=questions.edge)
     def saw(before: str, after: str, edge: dict[str, str]) -> Iterator[Finding]:
         yield passed(f"{before}, then {after}")
 
@@ -136,14 +136,14 @@ def test_a_host_that_lets_nobody_in_makes_everything_unknown(
     words = {"closed": str(free_port()), "other": str(sshd.folder / "other")}
     connection = sshd.connection(**{key: words[value] for key, value in changes.items()})
     late = Fact("late", "echo late", lambda result: result.stdout, late=True)
-    look_late = Aspect({"value": late, "edge": questions.edge}, is_open.judge)
+    look_late = Criterion({"value": late, "edge": questions.edge}, is_open.judge)
     items = [*checklist.items([7, 9]), item(look_late, number=4)]
     report = runner.run(items, Context(TARGET, connection))
     assert {judged.verdict for judged in report.items} == {Verdict.UNKNOWN}
     assert all(any(reason in f.saw for f in judged.findings) for judged in report.items)
 
 
-def exercised(look: Aspect, server: Connection, *said: Finding | Exception) -> runner.Judged:
+def exercised(look: Criterion, server: Connection, *said: Finding | Exception) -> runner.Judged:
     def exercise(server: Connection, context: Context) -> Iterator[Finding]:
         for one in said:
             if isinstance(one, Exception):
@@ -168,7 +168,7 @@ def test_an_exercise_that_loses_the_host_is_unknown_and_keeps_what_it_found(shar
 
 
 def test_nothing_is_exercised_where_the_look_found_a_fault(shared: Connection) -> None:
-    shut = Aspect({"value": Fact("shut", "echo shut", lambda r: r.stdout.strip())}, is_open.judge)
+    shut = Criterion({"value": Fact("shut", "echo shut", lambda r: r.stdout.strip())}, is_open.judge)
     judged = exercised(shut, shared, passed("never"))
     assert [f.saw for f in judged.findings] == ["shut"]
 
@@ -181,7 +181,7 @@ def test_an_item_with_an_exercise_that_was_not_done_was_only_looked_at(shared: C
     assert judged.only_looked
 
 
-@aspect(value=OPEN)
+@criterion(value=OPEN)
 def cannot_tell(value: str) -> Iterator[Finding]:
     yield unknown("only an exercise tells", until_exercised=True)
 

@@ -360,7 +360,7 @@ def test_every_item_of_the_checklist_names_a_section_that_is_there(chapter: Chap
         [
             f"item {item.number} is taught in {item.section!r}"
             for item in ITEMS
-            if item.chapter == chapter.path.stem and item.aspects and item.section not in names
+            if item.chapter == chapter.path.stem and item.criteria and item.section not in names
         ]
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from labcheck.checks.model import Context, Item, Target, criterion
 from labcheck.errors import Unreachable, Unreadable
 from labcheck.external import planning, probing, questions
-from labcheck.external.model import Door, Doors
+from labcheck.external.model import Port, PortScan
 from labcheck.facts.boot import boot
 from labcheck.facts.network import (
     FirewallFiles,
@@ -33,66 +33,68 @@ def _expected(ssh_port: int) -> str:
     return f"nothing but {ssh_port}/tcp, 80/tcp, 443/tcp and 443/udp"
 
 
-def is_allowed(door: Door, ssh_port: int) -> bool:
-    return (door.protocol, door.port) in {("tcp", ssh_port), ("tcp", 80), ("tcp", 443), ("udp", 443)}
+def is_allowed(port: Port, ssh_port: int) -> bool:
+    return (port.protocol, port.number) in {("tcp", ssh_port), ("tcp", 80), ("tcp", 443), ("udp", 443)}
 
 
-def _behind(door: Door, sockets: tuple[Socket, ...]) -> str:
+def _behind(port: Port, sockets: tuple[Socket, ...]) -> str:
     for item in sockets:
-        if (item.protocol, item.port) == (door.protocol, door.port) and not item.loopback:
+        if (item.protocol, item.port) == (port.protocol, port.number) and not item.loopback:
             return f"{item.program or 'something'} on {item.address}"
     return "not one of this server's own sockets"
 
 
-@criterion(doors=questions.doors, sockets=listening_sockets, ssh=ssh_connection)
+@criterion(scan=questions.port_scan, sockets=listening_sockets, ssh=ssh_connection)
 def only_the_three_answer(
-    doors: Doors, sockets: tuple[Socket, ...], ssh: SshConnection, target: Target
+    scan: PortScan, sockets: tuple[Socket, ...], ssh: SshConnection, target: Target
 ) -> Iterator[Finding]:
-    """Of the server's own sockets and ten control ports, no other door opens from outside."""
-    if not doors.doors:
+    """Of the server's own sockets and ten control ports, no other answers from outside."""
+    if not scan.ports:
         yield unknown("no public address of this server is known, so nothing could be tried from outside")
         return
-    others = [door for door in doors.doors if not is_allowed(door, ssh.port)]
-    opened: dict[tuple[str, int], list[Door]] = {}
-    for door in others:
-        if door.state == "open":
-            opened.setdefault((door.protocol, door.port), []).append(door)
+    others = [port for port in scan.ports if not is_allowed(port, ssh.port)]
+    opened: dict[tuple[str, int], list[Port]] = {}
+    for port in others:
+        if port.state == "open":
+            opened.setdefault((port.protocol, port.number), []).append(port)
     for _, same in sorted(opened.items()):
-        families = " and ".join(f"IPv{ipv}" for ipv in sorted({door.ipv for door in same}))
+        families = " and ".join(f"IPv{ipv}" for ipv in sorted({port.ipv for port in same}))
         yield failed(
             f"{same[0].name} answers from outside over {families}: {_behind(same[0], sockets)}",
             expected=_expected(ssh.port),
             why=_WHY,
             next=f"bind it to 127.0.0.1, and close the door: sudo ufw delete allow {same[0].name}",
         )
-    unproven = [door for door in others if door.state != "open" and not doors.is_proven(door)]
+    unproven = [port for port in others if port.state != "open" and not scan.is_proven(port)]
     if unproven:
-        names = ", ".join(dict.fromkeys(f"{door.name} over IPv{door.ipv}" for door in unproven[:3]))
+        names = ", ".join(dict.fromkeys(f"{port.name} over IPv{port.ipv}" for port in unproven[:3]))
         yield unknown(
-            f"{names}: {doors.unproven_because}",
+            f"{names}: {scan.unproven_because}",
             next="name a host that answers on every port as `reference` under [vantage] in labcheck.toml",
         )
     elif not opened:
-        families = " and ".join(f"IPv{ipv}" for ipv in sorted({door.ipv for door in doors.doors}))
+        families = " and ".join(f"IPv{ipv}" for ipv in sorted({port.ipv for port in scan.ports}))
         yield passed(
             f"nothing but {ssh.port}/tcp, 80/tcp and 443 answers over {families}",
             detail=f"{len(others)} doors tried",
         )
 
 
-@criterion(filter=packet_filter, doors=questions.doors, ssh=ssh_connection)
-def nothing_else_is_let_through(filter: PacketFilter, doors: Doors, ssh: SshConnection) -> Iterator[Finding]:
-    """A door that refuses where all others are silent is open in the filter, and waits for a program."""
-    for door in doors.doors:
-        if is_allowed(door, ssh.port) or not filter.is_loaded(door.ipv) or filter.rejects[door.ipv]:
+@criterion(filter=packet_filter, scan=questions.port_scan, ssh=ssh_connection)
+def nothing_else_is_let_through(
+    filter: PacketFilter, scan: PortScan, ssh: SshConnection
+) -> Iterator[Finding]:
+    """A port that refuses where all others are silent is open in the filter, and waits for a program."""
+    for port in scan.ports:
+        if is_allowed(port, ssh.port) or not filter.is_loaded(port.ipv) or filter.rejects[port.ipv]:
             continue
-        named = (door.ipv, door.protocol, door.port) in filter.rejected
-        if door.state == "closed" and not named:
+        named = (port.ipv, port.protocol, port.number) in filter.rejected
+        if port.state == "closed" and not named:
             yield failed(
-                f"the firewall lets {door.name} through over IPv{door.ipv}, to nobody yet",
+                f"the firewall lets {port.name} through over IPv{port.ipv}, to nobody yet",
                 expected=_expected(ssh.port),
                 why="whatever starts listening there tomorrow is on the internet at once",
-                next=f"sudo ufw delete allow {door.port}",
+                next=f"sudo ufw delete allow {port.number}",
             )
 
 
@@ -222,10 +224,10 @@ def _judged(server: Connection, ctx: Context) -> list[Finding]:
     seen, ssh, rules = look[listening_sockets], look[ssh_connection], look[packet_filter]
     if answers.unreadable:
         raise NotYet(answers.unreadable)
-    doors = answers[questions.doors]
+    scan = answers[questions.port_scan]
     findings = [
-        *only_the_three_answer(doors, seen, ssh, ctx.target),
-        *nothing_else_is_let_through(rules, doors, ssh),
+        *only_the_three_answer(scan, seen, ssh, ctx.target),
+        *nothing_else_is_let_through(rules, scan, ssh),
         *the_filter_is_loaded(rules),
         *it_comes_back_at_boot(rules, look[firewall_files], look[units]),
     ]

@@ -87,7 +87,7 @@ class Criterion:
 
 
 def criterion(**needs: Need) -> Callable[[Callable[..., Iterator[Finding]]], Criterion]:
-    """Make a criterion of a generator function: `@criterion(ufw=facts.ufw_status, doors=questions.doors)`.
+    """Make a criterion of a generator function: `@criterion(ufw=facts.ufw_status, scan=questions.port_scan)`.
 
     The function gets the value of each need under that name, and `target: Target` if it has a parameter of
     that name. It is pure. If one of its needs is Unreadable, the criterion is UNKNOWN with that reason, and

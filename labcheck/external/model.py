@@ -13,7 +13,7 @@ from labcheck.remote import probe
 T = TypeVar("T")
 
 HEALTH_PATHS = ("/health/live", "/health/ready", "/health")
-# Ten doors that are left open by mistake on many servers, whether or not anything listens there now.
+# Ten ports that are left open by mistake on many servers, whether or not anything listens there now.
 CONTROL_PORTS = (23, 2375, 3000, 3306, 5432, 6379, 8000, 8080, 9090, 27017)
 NOBODY = "no-such-account"
 
@@ -51,7 +51,7 @@ class Questions:
     headers: dict[str, str] = field(default_factory=dict)  # to be sent with the paths
     mark: str = ""  # what is sent to each address, for the server to see arrive
     own: tuple[str, ...] = ()  # addresses that are known to lead to the server
-    wanted: tuple[str, ...] = ("sent", "doors", "web")
+    wanted: tuple[str, ...] = ("sent", "ports", "web")
 
 
 @dataclass(frozen=True)
@@ -107,15 +107,15 @@ class Owners:
 
 
 @dataclass(frozen=True)
-class Door:
+class Port:
     address: str
     protocol: str
-    port: int
+    number: int
     state: str  # tcp: open, closed, filtered, unreachable; udp: open, closed, silent, unreachable
 
     @property
     def name(self) -> str:
-        return f"{self.port}/{self.protocol}"
+        return f"{self.number}/{self.protocol}"
 
     @property
     def ipv(self) -> int:
@@ -123,15 +123,15 @@ class Door:
 
 
 @dataclass(frozen=True)
-class Doors:
-    """The server's doors, and which of the same doors the vantage could open on the reference host."""
+class PortScan:
+    """The server's ports, and which of the same ports the vantage could open on the reference host."""
 
-    doors: tuple[Door, ...]
+    ports: tuple[Port, ...]
     proven: frozenset[tuple[int, str, int]]  # (4 or 6, protocol, port)
     unproven_because: str
 
-    def is_proven(self, door: Door) -> bool:
-        return (door.ipv, door.protocol, door.port) in self.proven
+    def is_proven(self, port: Port) -> bool:
+        return (port.ipv, port.protocol, port.number) in self.proven
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Any
 from labcheck.errors import Unreadable
 from labcheck.external.model import (
     Counted,
-    Door,
-    Doors,
     Got,
     Handshake,
     Knock,
     Owners,
+    Port,
+    PortScan,
     Records,
     Redirect,
     Sent,
@@ -97,14 +97,16 @@ def parse_owners(answer: dict[str, Any]) -> Owners:
     return Owners(found, watched["problem"], watched["lost"])
 
 
-def parse_doors(answer: dict[str, Any]) -> Doors:
-    doors = tuple(Door(i["address"], i["protocol"], i["port"], i["state"]) for i in _value(answer, "doors"))
+def parse_port_scan(answer: dict[str, Any]) -> PortScan:
+    ports = tuple(Port(i["address"], i["protocol"], i["port"], i["state"]) for i in _value(answer, "ports"))
     reference = answer["reference"]
     if "unreadable" in reference:
-        return Doors(doors, frozenset(), str(reference["unreadable"]))
-    seen = [Door(i["address"], i["protocol"], i["port"], i["state"]) for i in reference["value"]]
-    proven = frozenset((door.ipv, door.protocol, door.port) for door in seen if door.state == "open")
-    return Doors(doors, proven, "the place to look from cannot open this port on the reference host either")
+        return PortScan(ports, frozenset(), str(reference["unreadable"]))
+    seen = [Port(i["address"], i["protocol"], i["port"], i["state"]) for i in reference["value"]]
+    proven = frozenset((port.ipv, port.protocol, port.number) for port in seen if port.state == "open")
+    return PortScan(
+        ports, proven, "the place to look from cannot open this port on the reference host either"
+    )
 
 
 def parse_logins(answer: dict[str, Any]) -> tuple[Knock, ...]:

@@ -42,7 +42,7 @@ def look_and_watch(
     `own` are the addresses that the server has. Never raises.
     """
     rest = tuple(part for part in questions.wanted if part != "sent")
-    if not {"sent", "doors"} & set(questions.wanted):
+    if not {"sent", "ports"} & set(questions.wanted):
         return look(questions, vantage)
     with Watch(server) as watch:
         first = look(replace(questions, wanted=("sent",), mark=watch.mark), vantage)

@@ -7,11 +7,11 @@ from typing import Any
 from labcheck.external.model import Question
 from labcheck.external.parsing import (
     parse_authority,
-    parse_doors,
     parse_edge,
     parse_limit,
     parse_logins,
     parse_owners,
+    parse_port_scan,
     parse_resolver,
     parse_website,
 )
@@ -22,7 +22,7 @@ from labcheck.facts.network import host_keys, interface_addresses, listening_soc
 resolver = Question("resolver", parse_resolver)
 authority = Question("authority", parse_authority)
 owners = Question("owners", parse_owners, "sent")
-doors = Question("doors", parse_doors, "doors")
+port_scan = Question("port_scan", parse_port_scan, "ports")
 logins = Question("logins", parse_logins, "logins", (accounts,))
 limit = Question("limit", parse_limit, "limit")
 website = Question("website", parse_website, "web")

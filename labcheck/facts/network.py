@@ -187,8 +187,8 @@ def parse_packet_filter(result: Result) -> PacketFilter:
         {ipv: _iptables_drop(tables[ipv]) or _nft_drops(nft, ipv) for ipv in (4, 6)},
         {ipv: _iptables_reject(tables[ipv]) or _nft_rejects(nft, status) for ipv in (4, 6)},
         any("ufw-" in line or "ufw6-" in line for lines in tables.values() for line in lines),
-        frozenset((ipv, *door) for ipv in (4, 6) for door in _named(tables[ipv], "ACCEPT")),
-        frozenset((ipv, *door) for ipv in (4, 6) for door in _named(tables[ipv], "REJECT")),
+        frozenset((ipv, *port) for ipv in (4, 6) for port in _named(tables[ipv], "ACCEPT")),
+        frozenset((ipv, *port) for ipv in (4, 6) for port in _named(tables[ipv], "REJECT")),
     )
 
 

@@ -6,7 +6,7 @@ over within about eight seconds even where nothing answers at all, and within fi
 answer is not well, or where logins are asked about, which begins when the host keys are there.
 
 An answer is {"value": …} or {"unreadable": reason}. What this host cannot see is unreadable. That a
-door does not open counts only where this host can open such a door elsewhere (on the reference host).
+port does not open counts only where this host can open such a port elsewhere (on the reference host).
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ class Names:
         return answers
 
 
-# ---- doors -------------------------------------------------------------------------------------
+# ---- ports -------------------------------------------------------------------------------------
 
 
 def unblocked(address: str, kind: int) -> socket.socket:
@@ -213,18 +213,18 @@ def unblocked(address: str, kind: int) -> socket.socket:
     return sock
 
 
-def tcp_states(doors: list[tuple[str, int]]) -> dict[tuple[str, int], str]:
+def tcp_states(places: list[tuple[str, int]]) -> dict[tuple[str, int], str]:
     """open, closed, filtered, or unreachable for each address and port, all asked at the same time."""
     states: dict[tuple[str, int], str] = {}
     with selectors.DefaultSelector() as waiting:
-        for door in doors:
-            address, port = door
+        for place in places:
+            address, port = place
             sock = unblocked(address, socket.SOCK_STREAM)
             code = sock.connect_ex((address, port))
             if code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
-                waiting.register(sock, selectors.EVENT_WRITE, door)
+                waiting.register(sock, selectors.EVENT_WRITE, place)
             else:
-                states[door] = tcp_state(code)
+                states[place] = tcp_state(code)
                 sock.close()
         end = time.monotonic() + CONNECT_TIMEOUT
         while waiting.get_map():
@@ -265,21 +265,21 @@ def udp_payload(port: int) -> bytes:
     return b"\r\n\r\n"
 
 
-def udp_states(doors: list[tuple[str, int]]) -> dict[tuple[str, int], str]:
+def udp_states(places: list[tuple[str, int]]) -> dict[tuple[str, int], str]:
     """open (something came back), closed (ICMP says so), silent, or unreachable."""
     states: dict[tuple[str, int], str] = {}
     with selectors.DefaultSelector() as waiting:
-        for door in doors:
-            address, port = door
+        for place in places:
+            address, port = place
             sock = unblocked(address, socket.SOCK_DGRAM)
             try:
                 sock.connect((address, port))
                 sock.send(udp_payload(port))
             except OSError:
-                states[door] = "unreachable"
+                states[place] = "unreachable"
                 sock.close()
             else:
-                waiting.register(sock, selectors.EVENT_READ, door)
+                waiting.register(sock, selectors.EVENT_READ, place)
         start = time.monotonic()
         again = True
         while waiting.get_map() and time.monotonic() - start < CONNECT_TIMEOUT:
@@ -806,20 +806,20 @@ def ask(questions: Json) -> Json:
         sent: Json = {"unreadable": "not asked"}
         if "sent" in wanted:
             sent = answer(lambda: send_marks(addresses, domain, questions["mark"]))
-        doors: Json = {"unreadable": "not asked"}
+        scanned: Json = {"unreadable": "not asked"}
         logins = None
         if "logins" in wanted:
             ports, accounts = questions["ssh_ports"], questions["accounts"]
             logins = pool.submit(answer, lambda: knocks(addresses, ports, accounts, questions["host_keys"]))
-        if "doors" in wanted:
+        if "ports" in wanted:
             # Only this server is scanned, never a stranger to whom a wrong record points.
             own = [address for address in addresses if address in questions["own"] or address in candidates]
-            doors = answer(lambda: scan(own, tcp, udp))
+            scanned = answer(lambda: scan(own, tcp, udp))
         return {
             "resolver": resolver,
             "authority": authority,
             "sent": sent,
-            "doors": doors,
+            "ports": scanned,
             "reference": elsewhere.result() if elsewhere else {"unreadable": "no reference host is named"},
             "routes": answer(routes),
             "web": site.result() if site else {"unreadable": "not asked"},

@@ -22,7 +22,18 @@ from labcheck.checks import item_09_supervisor as watch
 from labcheck.checks import item_12_ssh as ssh
 from labcheck.checks import item_13_limits as limits
 from labcheck.checks.model import Criterion, Target
-from labcheck.external.model import Door, Doors, Got, Handshake, Owners, Records, Redirect, Sent, Try, Website
+from labcheck.external.model import (
+    Got,
+    Handshake,
+    Owners,
+    Port,
+    PortScan,
+    Records,
+    Redirect,
+    Sent,
+    Try,
+    Website,
+)
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.network import FirewallFiles, PacketFilter, Socket, SshConnection
 from labcheck.facts.processes import Process, Processes, Unit, parse_processes
@@ -266,39 +277,39 @@ FILES = FirewallFiles(True, True, False, frozenset())
 UFW = {"ufw": Unit("ufw", True, True, "enabled", 0)}
 
 
-def doors(state: str, *, proven: bool = True) -> Doors:
-    return Doors(
-        (Door(IPV4, "tcp", 8000, state),), frozenset({(4, "tcp", 8000)} if proven else ()), "no reference"
+def scan(state: str, *, proven: bool = True) -> PortScan:
+    return PortScan(
+        (Port(IPV4, "tcp", 8000, state),), frozenset({(4, "tcp", 8000)} if proven else ()), "no reference"
     )
 
 
 @pytest.mark.parametrize(
     ("seen", "expected"),
     [
-        (doors("filtered"), "PASS"),
-        (doors("open"), "FAIL"),
-        (doors("open", proven=False), "FAIL"),  # that it opened needs no proof
-        (doors("filtered", proven=False), "UNKNOWN"),
-        (Doors((), frozenset(), ""), "UNKNOWN"),
+        (scan("filtered"), "PASS"),
+        (scan("open"), "FAIL"),
+        (scan("open", proven=False), "FAIL"),  # that it opened needs no proof
+        (scan("filtered", proven=False), "UNKNOWN"),
+        (PortScan((), frozenset(), ""), "UNKNOWN"),
     ],
 )
-def test_a_door_is_closed_only_for_who_could_open_one(seen: Doors, expected: str) -> None:
+def test_a_port_is_closed_only_for_who_could_open_one(seen: PortScan, expected: str) -> None:
     assert verdict(firewall.only_the_three_answer(seen, (UVICORN,), SSH, target=TARGET)) == expected
 
 
 def test_an_open_door_names_the_program_behind_it() -> None:
-    finding = next(iter(firewall.only_the_three_answer(doors("open"), (UVICORN,), SSH, target=TARGET)))
+    finding = next(iter(firewall.only_the_three_answer(scan("open"), (UVICORN,), SSH, target=TARGET)))
     assert "8000/tcp" in finding.saw and "uvicorn on 0.0.0.0" in finding.saw
 
 
 def test_a_door_that_the_filter_lets_through_to_nobody_fails() -> None:
-    assert verdict(firewall.nothing_else_is_let_through(FILTER, doors("closed"), SSH)) == "FAIL"
+    assert verdict(firewall.nothing_else_is_let_through(FILTER, scan("closed"), SSH)) == "FAIL"
     rejecting = replace(FILTER, rejects={4: True, 6: True})
-    assert not list(firewall.nothing_else_is_let_through(rejecting, doors("closed"), SSH))
+    assert not list(firewall.nothing_else_is_let_through(rejecting, scan("closed"), SSH))
     naming = replace(FILTER, rejected=frozenset({(4, "tcp", 8000)}))
-    assert not list(firewall.nothing_else_is_let_through(naming, doors("closed"), SSH))
+    assert not list(firewall.nothing_else_is_let_through(naming, scan("closed"), SSH))
     other = replace(FILTER, rejected=frozenset({(4, "tcp", 8001)}))
-    assert verdict(firewall.nothing_else_is_let_through(other, doors("closed"), SSH)) == "FAIL"
+    assert verdict(firewall.nothing_else_is_let_through(other, scan("closed"), SSH)) == "FAIL"
 
 
 def test_a_filter_for_one_family_alone_fails_and_names_the_other() -> None:

@@ -104,9 +104,9 @@ def test_another_name_is_untrusted(ask: Ask) -> None:
 
 
 def test_an_open_door_is_told_from_a_closed_one(ask: Ask) -> None:
-    doors = {(door.address, door.name): door.state for door in ask()[questions.doors].doors}
-    assert {doors[address, "443/tcp"] for address in ADDRESSES} == {"open"}
-    assert {doors[address, "8000/tcp"] for address in ADDRESSES} == {"closed"}
+    states = {(port.address, port.name): port.state for port in ask()[questions.port_scan].ports}
+    assert {states[address, "443/tcp"] for address in ADDRESSES} == {"open"}
+    assert {states[address, "8000/tcp"] for address in ADDRESSES} == {"closed"}
 
 
 def test_without_a_network_nothing_is_said_to_be_closed() -> None:
@@ -119,7 +119,7 @@ def test_without_a_network_nothing_is_said_to_be_closed() -> None:
     for question in (questions.resolver, questions.authority, questions.owners, questions.website):
         with pytest.raises(Unreadable):
             answers[question]
-    assert not answers[questions.doors].proven
+    assert not answers[questions.port_scan].proven
 
 
 # ---- what arrives ------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from labcheck.checks.model import Context, Item, Target, criterion
 from labcheck.errors import Unreadable
 from labcheck.external import planning, probing, questions
-from labcheck.external.model import Knock
+from labcheck.external.model import LoginProbe
 from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.ssh import PASSWORDS, Asked, Sshd, Sshds, sshds
@@ -84,18 +84,18 @@ def judged(
             yield f"by its files, {called(ports)} has {word}{whom(wrong, every, known)}"
 
 
-def nobody_is_offered_a_password(knocks: tuple[Knock, ...], target: Target) -> Iterator[Finding]:
-    """The running sshd offers neither of the methods that end in a password, whoever knocks from outside."""
-    answered = [item for item in knocks if item.offered]
+def nobody_is_offered_a_password(probes: tuple[LoginProbe, ...], target: Target) -> Iterator[Finding]:
+    """The running sshd offers neither of the methods that end in a password, whoever asks from outside."""
+    answered = [item for item in probes if item.offered]
     if not answered:
-        reasons = "; ".join(dict.fromkeys(f"{item.address}: {item.error}" for item in knocks))
+        reasons = "; ".join(dict.fromkeys(f"{item.address}: {item.error}" for item in probes))
         yield unknown(
             f"no sshd answered from {target.vantage} ({reasons or 'no address of the server is known'})",
             next="look from a place that SSH is open to: labcheck --from HOST",
         )
         return
-    open_doors = {(item.address, item.port) for item in answered}
-    silent = [item for item in knocks if item.error and (item.address, item.port) in open_doors]
+    reached = {(item.address, item.port) for item in answered}
+    silent = [item for item in probes if item.error and (item.address, item.port) in reached]
     for item in silent:
         yield unknown(
             f"sshd at {item.address} stopped answering before {item.account} was tried: {item.error}",
@@ -192,12 +192,12 @@ def it_has_read_its_files(found: Sshds, sockets: tuple[Socket, ...]) -> Iterator
 
 
 def what_is_offered_is_what_is_written(
-    found: Sshds, sockets: tuple[Socket, ...], knocks: tuple[Knock, ...]
+    found: Sshds, sockets: tuple[Socket, ...], probes: tuple[LoginProbe, ...]
 ) -> Iterator[Finding]:
     """What is offered from outside is what sshd, by its files, offers to someone like that."""
     sshd_by_port = listening(found, sockets)
     different: dict[tuple[int, str], list[str]] = {}
-    for item in knocks:
+    for item in probes:
         if item.offered and item.offered != ("none",):
             possible = {
                 one.passwords
@@ -228,9 +228,9 @@ def it_offers_what_it_says(server: Connection, ctx: Context) -> Iterator[Finding
     target = ctx.target
     look = gather(server, [*questions.NEEDS, accounts, sshds])
     asked = planning.plan(look, domain=target.domain, reference=target.reference, wanted=("logins",))
-    knocks = probing.look(asked, ctx.vantage)[questions.logins]
-    yield from nobody_is_offered_a_password(knocks, target)
-    yield from what_is_offered_is_what_is_written(look[sshds], look[listening_sockets], knocks)
+    probes = probing.look(asked, ctx.vantage)[questions.logins]
+    yield from nobody_is_offered_a_password(probes, target)
+    yield from what_is_offered_is_what_is_written(look[sshds], look[listening_sockets], probes)
 
 
 ITEM = Item(

@@ -135,7 +135,7 @@ class PortScan:
 
 
 @dataclass(frozen=True)
-class Knock:
+class LoginProbe:
     """What sshd offers to an account that has proved nothing; "none" if that is enough to be let in."""
 
     address: str

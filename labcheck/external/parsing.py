@@ -10,7 +10,7 @@ from labcheck.external.model import (
     Counted,
     Got,
     Handshake,
-    Knock,
+    LoginProbe,
     Owners,
     Port,
     PortScan,
@@ -109,14 +109,14 @@ def parse_port_scan(answer: dict[str, Any]) -> PortScan:
     )
 
 
-def parse_logins(answer: dict[str, Any]) -> tuple[Knock, ...]:
-    knocks = tuple(
-        Knock(i["address"], i["port"], i["account"], tuple(i["offered"]), i["error"])
+def parse_logins(answer: dict[str, Any]) -> tuple[LoginProbe, ...]:
+    probes = tuple(
+        LoginProbe(i["address"], i["port"], i["account"], tuple(i["offered"]), i["error"])
         for i in _value(answer, "logins")
     )
-    if not any(item.offered for item in knocks):
-        _sighted(answer, [item.address for item in knocks])
-    return knocks
+    if not any(item.offered for item in probes):
+        _sighted(answer, [item.address for item in probes])
+    return probes
 
 
 def parse_limit(answer: dict[str, Any]) -> tuple[Counted, ...]:

@@ -75,7 +75,7 @@ def taken() -> list[dict[str, Any]]:
     for pid, told in environments("SENTRY_DSN"):
         key = (told["SENTRY_DSN"], authorities(pid, told))
         if key not in answers:
-            answers[key] = knock(urlsplit(key[0]), key[1])
+            answers[key] = ask_collector(urlsplit(key[0]), key[1])
         found.append({"pid": pid, **answers[key]})
     return found
 
@@ -88,7 +88,7 @@ def named(address: SplitResult) -> dict[str, Any]:
     return where | {"error": ""}
 
 
-def knock(address: SplitResult, bundle: str | None) -> dict[str, Any]:
+def ask_collector(address: SplitResult, bundle: str | None) -> dict[str, Any]:
     prefix, _, project = address.path.rpartition("/")
     where = named(address)
     if where["error"] or address.hostname is None:

@@ -35,7 +35,7 @@ Json = dict[str, Any]
 DNS_TIMEOUT = 1.2  # s, for each of two attempts
 CONNECT_TIMEOUT = 1.6  # s: a SYN is sent again after 1 s, and both may be answered
 TLS_TIMEOUT = 3.0  # s
-KNOCK_TIMEOUT = 8  # s, for a key exchange and one refusal after it: 2 s on a busy emulated host
+LOGIN_TIMEOUT = 8  # s, for a key exchange and one refusal after it: 2 s on a busy emulated host
 MARK_PORT = 33434  # UDP; traceroute's, where nobody answers
 TRY_TIMEOUT = 2.0  # s, for one HTTP answer: twice what is allowed
 QUOTA = 10  # requests a minute, where an answer does not say how many there may be
@@ -398,7 +398,7 @@ def send_marks(addresses: list[str], domain: str, mark: str) -> dict[str, Json]:
         return {address: each.result() for address, each in sent.items()}
 
 
-def knock(address: str, port: int, account: str, known_hosts: str) -> Json:
+def probe_login(address: str, port: int, account: str, known_hosts: str) -> Json:
     """What sshd offers to an account before anything is proved: one attempt, with the method `none`.
 
     ssh itself sees to it that only the host with the right key is asked at all.
@@ -407,7 +407,7 @@ def knock(address: str, port: int, account: str, known_hosts: str) -> Json:
     options = {
         "BatchMode": "yes",
         "PreferredAuthentications": "none",
-        "ConnectTimeout": str(KNOCK_TIMEOUT - 1),
+        "ConnectTimeout": str(LOGIN_TIMEOUT - 1),
         "StrictHostKeyChecking": "yes",
         "HostKeyAlias": "server",
         "UserKnownHostsFile": known_hosts,
@@ -419,7 +419,7 @@ def knock(address: str, port: int, account: str, known_hosts: str) -> Json:
     command += [f"-o{name}={value}" for name, value in options.items()]
     try:
         done = subprocess.run(
-            [*command, "--", address, "exit"], capture_output=True, text=True, timeout=KNOCK_TIMEOUT
+            [*command, "--", address, "exit"], capture_output=True, text=True, timeout=LOGIN_TIMEOUT
         )
     except FileNotFoundError:
         raise Unseen("ssh is not installed where the look goes out from") from None
@@ -445,7 +445,7 @@ def knock(address: str, port: int, account: str, known_hosts: str) -> Json:
     return {**found, "error": said}
 
 
-def knocks(addresses: list[str], ports: list[int], accounts: list[str], keys: list[str]) -> list[Json]:
+def probe_logins(addresses: list[str], ports: list[int], accounts: list[str], keys: list[str]) -> list[Json]:
     """Each account at each port of each address; at one where the first gets no answer, no other is tried.
 
     Addresses are asked at the same time, accounts one after the other: sshd turns crowds away.
@@ -460,7 +460,7 @@ def knocks(addresses: list[str], ports: list[int], accounts: list[str], keys: li
         def at(address: str, port: int) -> list[Json]:
             found: list[Json] = []
             for account in accounts:
-                found.append(knock(address, port, account, str(known_hosts)))
+                found.append(probe_login(address, port, account, str(known_hosts)))
                 if found[-1]["error"]:
                     break
             return found
@@ -810,7 +810,9 @@ def ask(questions: Json) -> Json:
         logins = None
         if "logins" in wanted:
             ports, accounts = questions["ssh_ports"], questions["accounts"]
-            logins = pool.submit(answer, lambda: knocks(addresses, ports, accounts, questions["host_keys"]))
+            logins = pool.submit(
+                answer, lambda: probe_logins(addresses, ports, accounts, questions["host_keys"])
+            )
         if "ports" in wanted:
             # Only this server is scanned, never a stranger to whom a wrong record points.
             own = [address for address in addresses if address in questions["own"] or address in candidates]

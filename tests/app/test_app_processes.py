@@ -92,13 +92,15 @@ def test_a_process_is_told_of_its_collector_and_that_takes_its_key(
 
 def test_a_wrong_key_a_wrong_name_and_nobody_are_told_apart(collector: Collector, nobody: str) -> None:
     wrong = collector.dsn.replace(PUBLIC, PUBLIC[::-1])
-    assert app_processes.knock(app_processes.urlsplit(wrong), None)["status"] == 403
+    assert app_processes.ask_collector(app_processes.urlsplit(wrong), None)["status"] == 403
     address = nobody.removesuffix("/v1").removeprefix("http://")
     assert (
-        app_processes.knock(app_processes.urlsplit(f"http://{PUBLIC}@{address}/1"), None)["error"]
+        app_processes.ask_collector(app_processes.urlsplit(f"http://{PUBLIC}@{address}/1"), None)["error"]
         == "nobody listens there"
     )
-    assert "no address" in app_processes.knock(app_processes.urlsplit("errors.example/1"), None)["error"]
+    assert (
+        "no address" in app_processes.ask_collector(app_processes.urlsplit("errors.example/1"), None)["error"]
+    )
 
 
 def test_a_test_error_is_sent_as_the_process_would(running: Running, collector: Collector) -> None:

@@ -10,7 +10,7 @@ import pytest
 from labcheck.checks import item_12_ssh as ssh
 from labcheck.checks.model import Target
 from labcheck.errors import Unreadable
-from labcheck.external.model import NOBODY, Knock
+from labcheck.external.model import NOBODY, LoginProbe
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.ssh import Asked, Sshds, sshds
@@ -51,8 +51,10 @@ def running(*cases: Asked) -> Sshds:
     return Sshds((replace(SSHD, asked=cases or (HARD,)),), frozenset({500}))
 
 
-def knock(account: str = "root", offered: str = "publickey", address: str = IPV4, error: str = "") -> Knock:
-    return Knock(address, 22, account, tuple(offered.split()), error)
+def offers(
+    account: str = "root", offered: str = "publickey", address: str = IPV4, error: str = ""
+) -> LoginProbe:
+    return LoginProbe(address, 22, account, tuple(offered.split()), error)
 
 
 def verdict(findings: Iterable[Finding]) -> str:
@@ -71,34 +73,34 @@ def verdict(findings: Iterable[Finding]) -> str:
     ],
 )
 def test_a_method_that_ends_in_a_password_fails_and_names_who_is_offered_it(offered: str, says: str) -> None:
-    knocks = (knock(offered=offered), knock(NOBODY))
-    (finding,) = ssh.nobody_is_offered_a_password(knocks, target=TARGET)
+    probes = (offers(offered=offered), offers(NOBODY))
+    (finding,) = ssh.nobody_is_offered_a_password(probes, target=TARGET)
     assert finding.verdict.value == "FAIL" and says in finding.saw and NOBODY not in finding.saw
 
 
 def test_a_name_that_does_not_exist_counts_as_much_as_one_that_does() -> None:
-    knocks = (knock(), knock("vagrant"), knock(NOBODY, "publickey password"))
-    assert verdict(ssh.nobody_is_offered_a_password(knocks, target=TARGET)) == "FAIL"
+    probes = (offers(), offers("vagrant"), offers(NOBODY, "publickey password"))
+    assert verdict(ssh.nobody_is_offered_a_password(probes, target=TARGET)) == "FAIL"
 
 
 def test_keys_alone_pass_and_a_family_where_nobody_listens_does_not_matter() -> None:
-    knocks = (knock(), knock("vagrant"), knock(NOBODY), knock(offered="", address=IPV6, error="refused"))
-    (finding,) = ssh.nobody_is_offered_a_password(knocks, target=TARGET)
+    probes = (offers(), offers("vagrant"), offers(NOBODY), offers(offered="", address=IPV6, error="refused"))
+    (finding,) = ssh.nobody_is_offered_a_password(probes, target=TARGET)
     assert finding.verdict.value == "PASS" and "root, vagrant, no-such-account" in finding.saw
 
 
 @pytest.mark.parametrize("error", ["refused", "no answer", "another host", "closed before anything was said"])
 def test_where_nobody_answers_nothing_is_known(error: str) -> None:
-    (finding,) = ssh.nobody_is_offered_a_password((knock(offered="", error=error),), target=TARGET)
+    (finding,) = ssh.nobody_is_offered_a_password((offers(offered="", error=error),), target=TARGET)
     assert finding.verdict.value == "UNKNOWN" and error in finding.saw
     assert verdict(ssh.nobody_is_offered_a_password((), target=TARGET)) == "UNKNOWN"
 
 
 def test_an_sshd_that_stops_answering_leaves_the_rest_unknown() -> None:
-    knocks = (knock(), knock("vagrant"), knock(NOBODY, "", error="no answer"))
-    (finding,) = ssh.nobody_is_offered_a_password(knocks, target=TARGET)
+    probes = (offers(), offers("vagrant"), offers(NOBODY, "", error="no answer"))
+    (finding,) = ssh.nobody_is_offered_a_password(probes, target=TARGET)
     assert finding.verdict.value == "UNKNOWN" and "before no-such-account was tried" in finding.saw
-    worse = (knock(offered="publickey password"), *knocks[1:])
+    worse = (offers(offered="publickey password"), *probes[1:])
     assert verdict(ssh.nobody_is_offered_a_password(worse, target=TARGET)) == "FAIL"
 
 
@@ -199,24 +201,24 @@ def test_a_file_that_is_younger_than_its_reading_fails(
 
 
 def test_an_offer_that_the_files_do_not_make_was_not_reloaded() -> None:
-    knocks = (knock(), knock("vagrant", "publickey password"))
-    (finding,) = ssh.what_is_offered_is_what_is_written(running(), SOCKETS, knocks)
+    probes = (offers(), offers("vagrant", "publickey password"))
+    (finding,) = ssh.what_is_offered_is_what_is_written(running(), SOCKETS, probes)
     assert finding.verdict.value == "FAIL"
     assert "was not reloaded: it offers password to vagrant" in finding.saw
 
 
 def test_files_that_offer_more_than_is_offered_were_not_reloaded_either() -> None:
     found = running(asked(passwordauthentication="yes"))
-    (finding,) = ssh.what_is_offered_is_what_is_written(found, SOCKETS, (knock(),))
+    (finding,) = ssh.what_is_offered_is_what_is_written(found, SOCKETS, (offers(),))
     assert "it offers no password to root" in finding.saw
 
 
 def test_an_offer_is_compared_with_what_holds_for_someone_like_that() -> None:
     found = running(asked("root"), asked("vagrant", "10.0.0.0", passwordauthentication="yes"))
-    same = (knock(), knock("vagrant", "publickey password"), knock(NOBODY, "publickey password"))
+    same = (offers(), offers("vagrant", "publickey password"), offers(NOBODY, "publickey password"))
     assert not list(ssh.what_is_offered_is_what_is_written(found, SOCKETS, same))
     (finding,) = ssh.what_is_offered_is_what_is_written(
-        found, SOCKETS, (knock("root", "publickey password"),)
+        found, SOCKETS, (offers("root", "publickey password"),)
     )
     assert "to root" in finding.saw
 
@@ -225,9 +227,9 @@ def test_a_real_sshd_offers_what_it_says_that_it_offers(sshd: Sshd, shared: Conn
     look = gather(shared, [sshds, listening_sockets])
     here = tuple(socket for socket in look[listening_sockets] if socket.port == sshd.port)
     key = " ".join((sshd.folder / "host.pub").read_text().split()[:2])
-    seen = probe.knocks(["127.0.0.1"], [sshd.port], ["root", MAY, NOBODY], [key])
-    knocks = tuple(Knock(i["address"], i["port"], i["account"], tuple(i["offered"]), "") for i in seen)
-    assert not list(ssh.what_is_offered_is_what_is_written(look[sshds], here, knocks))
+    seen = probe.probe_logins(["127.0.0.1"], [sshd.port], ["root", MAY, NOBODY], [key])
+    probes = tuple(LoginProbe(i["address"], i["port"], i["account"], tuple(i["offered"]), "") for i in seen)
+    assert not list(ssh.what_is_offered_is_what_is_written(look[sshds], here, probes))
     (finding,) = ssh.no_file_lets_a_password_in(look[sshds], here, KNOWN)
     assert "KbdInteractiveAuthentication yes" in finding.saw
     (finding,) = ssh.root_does_not_log_in(look[sshds], here, KNOWN)

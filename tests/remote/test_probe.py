@@ -229,7 +229,7 @@ def host_key(sshd: Sshd) -> str:
 
 
 def test_what_a_login_needs_is_seen_for_each_kind_of_account(sshd: Sshd) -> None:
-    seen = probe.knocks(["127.0.0.1"], [sshd.port], ["root", MAY, NOBODY], [host_key(sshd)])
+    seen = probe.probe_logins(["127.0.0.1"], [sshd.port], ["root", MAY, NOBODY], [host_key(sshd)])
     offered = ["publickey", "keyboard-interactive"]  # which is on where nobody turns it off
     assert [(item["account"], item["offered"], item["error"]) for item in seen] == [
         (account, offered, "") for account in ("root", MAY, NOBODY)
@@ -238,14 +238,14 @@ def test_what_a_login_needs_is_seen_for_each_kind_of_account(sshd: Sshd) -> None
 
 def test_nobody_is_asked_what_a_login_needs_who_does_not_show_the_server_s_key(sshd: Sshd) -> None:
     other = " ".join((sshd.folder / "other.pub").read_text().split()[:2])
-    (seen,) = probe.knocks(["127.0.0.1"], [sshd.port], ["root", NOBODY], [other])
+    (seen,) = probe.probe_logins(["127.0.0.1"], [sshd.port], ["root", NOBODY], [other])
     assert (seen["offered"], seen["error"]) == ([], "another host")
     with pytest.raises(probe.Unseen, match="host keys are not known"):
-        probe.knocks(["127.0.0.1"], [sshd.port], ["root"], [])
+        probe.probe_logins(["127.0.0.1"], [sshd.port], ["root"], [])
 
 
 def test_a_closed_port_is_no_answer_for_anyone(sshd: Sshd) -> None:
-    (seen,) = probe.knocks(["127.0.0.1"], [free_port()], ["root", NOBODY], [host_key(sshd)])
+    (seen,) = probe.probe_logins(["127.0.0.1"], [free_port()], ["root", NOBODY], [host_key(sshd)])
     assert seen["error"] == "refused"
 
 
@@ -268,5 +268,5 @@ def test_what_ssh_says_of_a_refusal_is_understood(
     fake.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit {status}\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    seen = probe.knock("b", 22, "a", "known_hosts")
+    seen = probe.probe_login("b", 22, "a", "known_hosts")
     assert seen["offered"] == offered and seen["error"].startswith(error)

@@ -13,7 +13,7 @@ from labcheck.errors import Unreadable
 from labcheck.external import planning, probing, questions
 from labcheck.external.model import HEALTH_PATHS, Got, Website
 from labcheck.gather import gather
-from labcheck.remote.probe import BETWEEN_TRIES
+from labcheck.remote.probe import BETWEEN_ATTEMPTS
 from labcheck.ssh import AS_ROOT, Connection
 from labcheck.verdict import Finding, Verdict, failed, passed, unknown
 from labcheck.wait import GaveUp, NotYet, wait_until
@@ -275,7 +275,7 @@ def a_paused_dependency_shows(server: Connection, ctx: Context) -> Iterator[Find
     seen = gather(server, questions.NEEDS)
     asked = planning.plan(seen, domain=ctx.domain, reference=ctx.reference)
     paths = ("/health", "/health/ready")
-    asked = replace(asked, wanted=("web",), paths=paths, tries=1, tcp=(443,), udp=())
+    asked = replace(asked, wanted=("web",), paths=paths, attempts=1, tcp=(443,), udp=())
 
     def health() -> list[Got]:
         return list(probing.look(asked, ctx.vantage)[questions.website].gets)
@@ -298,7 +298,7 @@ def a_paused_dependency_shows(server: Connection, ctx: Context) -> Iterator[Find
     try:
         for name, host, port, uid in (line.split(" ") for line in found.splitlines()):
             undo = _script(server, f"{undo}\n{_PAUSE}", HOST=host, PORT=port, UID_OF_APP=uid, HELD=HELD)
-            finding, ill = how_it_shows(name, health, timeout=HELD - 20, every=BETWEEN_TRIES, before=ill)
+            finding, ill = how_it_shows(name, health, timeout=HELD - 20, every=BETWEEN_ATTEMPTS, before=ill)
             yield finding
             if finding.verdict is not Verdict.PASS:
                 break  # the others would be waited for in vain

@@ -82,7 +82,7 @@ def moments(some: Sequence[Record]) -> list[float]:
 
 def ids_of(site: Website) -> set[str]:
     """The ids that the requests of this very look got, as their answers say."""
-    return {one.request_id for got in site.gets for one in got.tries if one.request_id}
+    return {one.request_id for got in site.gets for one in got.attempts if one.request_id}
 
 
 def own_requests(site: Website, found: Written, *kinds: str) -> list[Record]:
@@ -141,7 +141,7 @@ def what_is_asked_now_is_in_them(found: Written, site: Website) -> Iterator[Find
     names = found.names("access")
     if not names or any(log.path in found.files.texts for log in found.of("access")):
         return
-    if not any(one.status for got in site.gets for one in got.tries):
+    if not any(one.status for got in site.gets for one in got.attempts):
         raise Unreadable("no request of this look was answered, so none can be in the log")
     there = records(found, "access")
     health = [one for one in there if one.get("path") in HEALTH_PATHS]
@@ -282,7 +282,7 @@ def clients_can_be_told_apart(
     found: Written, site: Website, own: tuple[str, ...], ssh: SshConnection
 ) -> Iterator[Finding]:
     """A request through the proxy is logged with its client's address, not with the proxy's."""
-    if any(one.status for got in site.gets for one in got.tries) and not ids_of(site):
+    if any(one.status for got in site.gets for one in got.attempts) and not ids_of(site):
         raise Unreadable(
             "answers have no X-Request-ID: a visitor's request cannot be told from the server's own"
         )
@@ -356,7 +356,7 @@ def a_marked_request_is_found(server: Connection, ctx: Context) -> Iterator[Find
         planning.plan(look, domain=ctx.domain, reference=ctx.reference),
         wanted=("web",),
         paths=("/health/live", NOWHERE),
-        tries=1,
+        attempts=1,
         tcp=(443,),
         udp=(),
         headers={"X-Request-ID": mark, "X-Forwarded-For": FORGED},

@@ -44,7 +44,7 @@ class Questions:
     udp: tuple[int, ...] = (443,)
     reference: str = ""  # a host where every port answers
     paths: tuple[str, ...] = HEALTH_PATHS
-    tries: int = 3  # at most so many for a good answer from a path
+    attempts: int = 3  # at most so many for a good answer from a path
     chat_path: str = "/api/chat"  # where requests are limited
     chat_key: str = field(default="", repr=False)
     until_refused: bool = False  # ask there until it was one too many
@@ -161,7 +161,7 @@ class Handshake:
 
 
 @dataclass(frozen=True)
-class Try:
+class Attempt:
     status: int | None
     seconds: float
     body: str
@@ -177,17 +177,17 @@ class Try:
 class Got:
     address: str
     path: str
-    tries: tuple[Try, ...]
+    attempts: tuple[Attempt, ...]
 
     @property
-    def best(self) -> Try:
-        return min(self.tries, key=lambda item: (not item.well, item.status is None, item.seconds))
+    def best(self) -> Attempt:
+        return min(self.attempts, key=lambda item: (not item.well, item.status is None, item.seconds))
 
 
 @dataclass(frozen=True)
 class Redirect:
     address: str
-    answer: Try
+    answer: Attempt
 
 
 @dataclass(frozen=True)

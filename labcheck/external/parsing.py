@@ -7,6 +7,7 @@ from typing import Any
 
 from labcheck.errors import Unreadable
 from labcheck.external.model import (
+    Attempt,
     Counted,
     Got,
     Handshake,
@@ -17,7 +18,6 @@ from labcheck.external.model import (
     Records,
     Redirect,
     Sent,
-    Try,
     Website,
 )
 
@@ -128,8 +128,8 @@ def parse_limit(answer: dict[str, Any]) -> tuple[Counted, ...]:
     return answers
 
 
-def _try(item: dict[str, Any]) -> Try:
-    return Try(
+def _attempt(item: dict[str, Any]) -> Attempt:
+    return Attempt(
         item.get("status"), item.get("seconds", 0.0), item.get("body", ""), item.get("location", ""),
         item.get("hsts", ""), item.get("edge", {}), item.get("error", ""), item.get("well", False),
         item.get("request_id", ""),
@@ -163,8 +163,10 @@ def parse_website(answer: dict[str, Any]) -> Website:
         )
     return Website(
         tuple(shakes),
-        tuple(Redirect(item["address"], _try(item)) for item in site["redirects"]),
-        tuple(Got(i["address"], i["path"], tuple(_try(one) for one in i["tries"])) for i in site["gets"]),
+        tuple(Redirect(item["address"], _attempt(item)) for item in site["redirects"]),
+        tuple(
+            Got(i["address"], i["path"], tuple(_attempt(one) for one in i["attempts"])) for i in site["gets"]
+        ),
     )
 
 
@@ -172,5 +174,5 @@ def parse_edge(answer: dict[str, Any]) -> dict[str, str]:
     """Headers by which a network in front of the server shows itself; none where nothing answered."""
     gets = answer.get("web", {}).get("value", {}).get("gets", [])
     return {
-        name: text for item in gets for one in item["tries"] for name, text in one.get("edge", {}).items()
+        name: text for item in gets for one in item["attempts"] for name, text in one.get("edge", {}).items()
     }

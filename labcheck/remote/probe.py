@@ -42,7 +42,7 @@ QUOTA = 10  # requests a minute, where an answer does not say how many there may
 MOST = 30  # requests that are sent at most, to see the one too many refused
 WELL_WITHIN = 1.0  # s, for an answer that settles the question
 # A health result is shared for a second or so by everybody who asks: the next look is at a new one.
-BETWEEN_TRIES = 1.2  # s
+BETWEEN_ATTEMPTS = 1.2  # s
 UNWELL = {"degraded", "warn", "unhealthy", "down", "fail"}
 BODY_LIMIT = 65536  # bytes
 EDGE_HEADERS = (
@@ -615,16 +615,16 @@ def is_well(found: Json) -> bool:
     return not (isinstance(body, dict) and str(body.get("status")).lower() in UNWELL)
 
 
-def https_gets(address: str, domain: str, path: str, tries: int, headers: dict[str, str]) -> Json:
-    """The path, asked up to `tries` times over one connection until the answer is a good one.
+def https_gets(address: str, domain: str, path: str, attempts: int, headers: dict[str, str]) -> Json:
+    """The path, asked up to `attempts` times over one connection until the answer is a good one.
 
     The certificate is not this question's business.
     """
     results: list[Json] = []
     connection = http.client.HTTPConnection(domain, timeout=TRY_TIMEOUT)
-    while len(results) < tries and not (results and is_well(results[-1])):
+    while len(results) < attempts and not (results and is_well(results[-1])):
         if results:
-            time.sleep(BETWEEN_TRIES)
+            time.sleep(BETWEEN_ATTEMPTS)
         try:
             if connection.sock is None:
                 connection.sock = tls(address, domain, trusting_nobody())
@@ -634,7 +634,7 @@ def https_gets(address: str, domain: str, path: str, tries: int, headers: dict[s
             break
         results.append({**(found := get(connection, path, headers)), "well": is_well(found)})
     connection.close()
-    return {"address": address, "path": path, "tries": results}
+    return {"address": address, "path": path, "attempts": results}
 
 
 def redirect(address: str, domain: str) -> Json:
@@ -649,7 +649,9 @@ def redirect(address: str, domain: str) -> Json:
     return {"address": address, **found}
 
 
-def website(addresses: list[str], domain: str, paths: list[str], tries: int, headers: dict[str, str]) -> Json:
+def website(
+    addresses: list[str], domain: str, paths: list[str], attempts: int, headers: dict[str, str]
+) -> Json:
     """Everything about ports 80 and 443 of these addresses. `headers` go with what is asked over https."""
     with ThreadPoolExecutor(32) as pool:
         redirects = [pool.submit(redirect, address, domain) for address in addresses]
@@ -662,7 +664,7 @@ def website(addresses: list[str], domain: str, paths: list[str], tries: int, hea
             for version in OLD_VERSIONS
         }
         gets = [
-            pool.submit(https_gets, address, domain, path, tries, headers)
+            pool.submit(https_gets, address, domain, path, attempts, headers)
             for address in at_home
             for path in paths
         ]
@@ -797,7 +799,7 @@ def ask(questions: Json) -> Json:
         addresses = list(dict.fromkeys([*everything, *candidates]))
         site = None
         if "web" in wanted:
-            asked = (domain, questions["paths"], questions["tries"], questions["headers"])
+            asked = (domain, questions["paths"], questions["attempts"], questions["headers"])
             site = pool.submit(answer, lambda: website(visitors or candidates, *asked))
         limit = None
         if "limit" in wanted:

@@ -23,6 +23,7 @@ from labcheck.checks import item_12_ssh as ssh
 from labcheck.checks import item_13_limits as limits
 from labcheck.checks.model import Criterion, Target
 from labcheck.external.model import (
+    Attempt,
     Got,
     Handshake,
     Owners,
@@ -31,7 +32,6 @@ from labcheck.external.model import (
     Records,
     Redirect,
     Sent,
-    Try,
     Website,
 )
 from labcheck.facts.accounts import Account, Accounts
@@ -143,11 +143,11 @@ def test_a_network_in_front_is_unknown_and_named(records: Records, edge: dict[st
 SHAKE = Handshake(IPV4, "", "", "TLSv1.3", "h2", ("app.lab.example",), "Lab Encrypt", 0, 12, 3,
                   {"TLSv1": "refused", "TLSv1_1": "refused"})  # fmt: skip
 HEALTHY = json.dumps({"status": "healthy", "components": {"openai_api": {"status": "healthy"}}})
-GOOD = Try(200, 0.1, HEALTHY, "", "", {}, "", well=True)
+GOOD = Attempt(200, 0.1, HEALTHY, "", "", {}, "", well=True)
 
 
 def site(shake: Handshake = SHAKE, redirect: str = "https://app.lab.example/", *gets: Got) -> Website:
-    return Website((shake,), (Redirect(IPV4, Try(308, 0.1, "", redirect, "", {}, "", well=False)),), gets)
+    return Website((shake,), (Redirect(IPV4, Attempt(308, 0.1, "", redirect, "", {}, "", well=False)),), gets)
 
 
 def test_a_certificate_with_a_quarter_left_or_less_fails() -> None:
@@ -215,7 +215,8 @@ def test_the_best_of_three_counts() -> None:
     three = Got(IPV4, "/health", (slow, quick_and_ill, GOOD))
     assert verdict(health.the_endpoints_answer(site(SHAKE, "", three))) == "PASS"
     assert (
-        verdict(health.the_endpoints_answer(site(SHAKE, "", replace(three, tries=three.tries[:2])))) == "FAIL"
+        verdict(health.the_endpoints_answer(site(SHAKE, "", replace(three, attempts=three.attempts[:2]))))
+        == "FAIL"
     )
 
 

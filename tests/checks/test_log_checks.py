@@ -17,7 +17,7 @@ from labcheck.checks import item_05_rotation as turns
 from labcheck.checks.logs import Written, it_writes_to_files, written
 from labcheck.checks.model import Criterion, Target
 from labcheck.errors import Unreadable
-from labcheck.external.model import Got, Try, Website
+from labcheck.external.model import Attempt, Got, Website
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.logs import TAIL, File, Held, LogFiles
 from labcheck.facts.network import Socket, SshConnection
@@ -127,11 +127,11 @@ def only(findings: Iterable[Finding]) -> Finding:
     return finding
 
 
-WELL = Try(200, 0.1, "{}", "", "", {}, "", well=True, request_id="own-1")
+WELL = Attempt(200, 0.1, "{}", "", "", {}, "", well=True, request_id="own-1")
 
 
-def site(*tries: Try) -> Website:
-    return Website((), (), (Got("198.51.100.10", "/health/live", tries or (WELL,)),))
+def site(*attempts: Attempt) -> Website:
+    return Website((), (), (Got("198.51.100.10", "/health/live", attempts or (WELL,)),))
 
 
 SSH = SshConnection("198.51.100.7", "198.51.100.10", 22)
@@ -252,11 +252,11 @@ def test_a_log_that_was_rotated_under_an_idle_process_is_still_its_log() -> None
 
 OLD = request("old", seconds_ago=9000.0)
 OTHER = request("old", "/api/chat", seconds_ago=9000.0)
-SILENT = Try(None, 0.0, "", "", "", {}, "refused", well=False)
+SILENT = Attempt(None, 0.0, "", "", "", {}, "refused", well=False)
 
 
 @pytest.mark.parametrize(
-    ("access", "tries", "expected"),
+    ("access", "attempts", "expected"),
     [
         ([OLD, request()], (WELL,), "PASS"),
         ([OLD], (WELL,), "FAIL"),  # it logs health requests, and does not log these
@@ -267,10 +267,10 @@ SILENT = Try(None, 0.0, "", "", "", {}, "refused", well=False)
     ],
 )
 def test_what_was_asked_just_now_has_to_be_in_the_access_log(
-    access: list[dict[str, Any]], tries: tuple[Try, ...], expected: str
+    access: list[dict[str, Any]], attempts: tuple[Attempt, ...], expected: str
 ) -> None:
     here = seen(files({"access": access, "app": [line()]}))
-    assert verdict(logs.what_is_asked_now_is_in_them(**here, site=site(*tries))) == expected
+    assert verdict(logs.what_is_asked_now_is_in_them(**here, site=site(*attempts))) == expected
 
 
 def test_what_is_in_another_log_and_not_in_the_access_log_fails() -> None:

@@ -21,11 +21,11 @@ FACT_LIMIT = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Look:
-    """What was seen of a server at one time. `look[fact]` is the parsed value, or raises Unreadable.
+class Observation:
+    """What was seen of a server at one time. `observed[fact]` is the parsed value, or raises Unreadable.
 
     `results` holds what each fact printed, and `reasons` why the others have no result; both by name.
-    `unreachable` is why there was no look at all, where nobody could log in.
+    `unreachable` is why nothing was seen at all, where nobody could log in.
     """
 
     results: Mapping[str, Result] = field(default_factory=dict)
@@ -39,17 +39,19 @@ class Look:
             raise Unreadable(f"{fact.name} was not asked for")
         return fact.parse(self.results[fact.name])
 
-    def __or__(self, later: Look) -> Look:
-        """Both looks as one."""
-        return Look({**self.results, **later.results}, {**self.reasons, **later.reasons}, self.unreachable)
+    def __or__(self, later: Observation) -> Observation:
+        """Both observations as one."""
+        return Observation(
+            {**self.results, **later.results}, {**self.reasons, **later.reasons}, self.unreachable
+        )
 
 
-def gather(connection: Connection, facts: Sequence[Fact[Any]], *, root: bool = False) -> Look:
+def gather(connection: Connection, facts: Sequence[Fact[Any]], *, root: bool = False) -> Observation:
     """Ask the host for every fact, each once, in one round trip under one `sudo -n`. Changes nothing there.
 
     Where sudo is refused, facts that do not need it come all the same. Facts that do not need root are read
     as root too where sudo is there: a command that depends on who asks has to say so itself. `root`: also
-    where none of these facts needs it, for a look of which they are a part.
+    where none of these facts needs it, for an observation of which they are a part.
     """
     root = root or any(fact.sudo for fact in facts)
     wanted = {fact.name: fact for fact in facts}
@@ -61,7 +63,7 @@ def gather(connection: Connection, facts: Sequence[Fact[Any]], *, root: bool = F
         except Unreachable as problem:
             reasons |= dict.fromkeys(wanted, f"{connection.host}: {problem.reason} ({problem.next})")
             if not results:
-                return Look({}, reasons, unreachable=str(problem))
+                return Observation({}, reasons, unreachable=str(problem))
             break
         results |= seen.results
         reasons |= seen.reasons
@@ -69,7 +71,7 @@ def gather(connection: Connection, facts: Sequence[Fact[Any]], *, root: bool = F
         if wanted and not seen.flooded:
             reasons |= dict.fromkeys(wanted, seen.why_missing)
             break
-    return Look(results, reasons)
+    return Observation(results, reasons)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from labcheck.external import planning, probing, questions
 from labcheck.external.model import Answers
 from labcheck.facts import Fact
 from labcheck.facts.network import interface_addresses
-from labcheck.gather import Look, gather
+from labcheck.gather import Observation, gather
 from labcheck.result import Result
 from labcheck.verdict import Depth, Finding, Verdict, overall, unknown
 
@@ -92,24 +92,24 @@ def run(
     asked = [need for need in needs if not isinstance(need, Fact)]
     facts = [need for need in needs if isinstance(need, Fact)]
     facts += [fact for question in asked for fact in (*questions.NEEDS, *question.needs)]
-    look, answers = Look(), Answers({}, "nothing was asked from outside")
+    observed, answers = Observation(), Answers({}, "nothing was asked from outside")
     wanted = list({fact.name: fact for fact in [_system, *facts]}.values())
     late = [fact for fact in wanted if fact.late and asked]
     if needs:
         progress(f"looking at {context.target.host}")
         early = [fact for fact in wanted if fact not in late]
-        look = gather(context.server, early, root=any(fact.sudo for fact in late))
-    if asked and look.unreachable:
-        answers = Answers({}, next(iter(look.reasons.values())))
+        observed = gather(context.server, early, root=any(fact.sudo for fact in late))
+    if asked and observed.unreachable:
+        answers = Answers({}, next(iter(observed.reasons.values())))
     elif asked:
         progress(f"looking from {context.target.vantage}")
-        answers = _look_from_outside(look, context, [question.part for question in asked])
-    if late and look.results:
+        answers = _look_from_outside(observed, context, [question.part for question in asked])
+    if late and observed.results:
         progress(f"looking at what that left on {context.target.host}")
-        look |= gather(context.server, late)
+        observed |= gather(context.server, late)
     elif late:  # who could not be asked before cannot be asked now
-        look |= Look({}, {fact.name: next(iter(look.reasons.values())) for fact in late})
-    judged = tuple(Judged(item, judge(item, look, answers, context.target)) for item in items)
+        observed |= Observation({}, {fact.name: next(iter(observed.reasons.values())) for fact in late})
+    judged = tuple(Judged(item, judge(item, observed, answers, context.target)) for item in items)
     if exercise:
         judged = tuple(_exercised(one, context, progress) for one in judged)
     return Report(
@@ -117,23 +117,25 @@ def run(
         items=judged,
         started=started,
         duration=time.monotonic() - clock,
-        system=_or_empty(lambda: look[_system]),
+        system=_or_empty(lambda: observed[_system]),
         address=_or_empty(lambda: ", ".join(answers[questions.resolver].ipv4)),
-        evidence=tuple((fact, _printed(look, fact)) for fact in wanted) if needs else (),
-        unreachable=look.unreachable,
+        evidence=tuple((fact, _printed(observed, fact)) for fact in wanted) if needs else (),
+        unreachable=observed.unreachable,
     )
 
 
-def judge(item: Item, look: Look, answers: Answers, target: Target) -> tuple[Finding, ...]:
+def judge(item: Item, observed: Observation, answers: Answers, target: Target) -> tuple[Finding, ...]:
     """The findings of each criterion by itself: a blind spot in one hides nothing that another one sees."""
-    findings = [finding for criterion in item.criteria for finding in _said(criterion, look, answers, target)]
+    findings = [
+        finding for criterion in item.criteria for finding in _said(criterion, observed, answers, target)
+    ]
     return tuple(dict.fromkeys(findings))
 
 
-def _said(criterion: Criterion, look: Look, answers: Answers, target: Target) -> Iterator[Finding]:
+def _said(criterion: Criterion, observed: Observation, answers: Answers, target: Target) -> Iterator[Finding]:
     try:
         known: dict[str, object] = {
-            name: look[need] if isinstance(need, Fact) else answers[need]
+            name: observed[need] if isinstance(need, Fact) else answers[need]
             for name, need in criterion.needs.items()
         }
         if "target" in inspect.signature(criterion.judge).parameters:
@@ -166,11 +168,11 @@ def _exercised(judged: Judged, context: Context, progress: Callable[[str], None]
     return Judged(item, tuple(findings))
 
 
-def _look_from_outside(look: Look, context: Context, parts: Sequence[str]) -> Answers:
+def _look_from_outside(observed: Observation, context: Context, parts: Sequence[str]) -> Answers:
     target = context.target
     wanted = tuple(dict.fromkeys(part for part in parts if part))
     asked = planning.plan(
-        look,
+        observed,
         domain=target.domain,
         reference=target.reference,
         wanted=wanted,
@@ -178,14 +180,14 @@ def _look_from_outside(look: Look, context: Context, parts: Sequence[str]) -> An
         chat_key=target.chat_key,
     )
     try:
-        own = look[interface_addresses]
+        own = observed[interface_addresses]
     except Unreadable:
         own = ()
     return probing.look_and_watch(asked, context.vantage, context.server, own)
 
 
-def _printed(look: Look, fact: Fact[object]) -> Result | str:
-    return look.results.get(fact.name) or look.reasons.get(fact.name, "not asked")
+def _printed(observed: Observation, fact: Fact[object]) -> Result | str:
+    return observed.results.get(fact.name) or observed.reasons.get(fact.name, "not asked")
 
 
 def _parse_system(result: Result) -> str:

@@ -349,11 +349,11 @@ APPEARS_WITHIN = 10.0  # s
 
 def a_marked_request_is_found(server: Connection, ctx: Context) -> Iterator[Finding]:
     """Requests from outside with an id of their own leave one record each, in the right files alone."""
-    look = gather(server, [*NEEDS.values(), *questions.NEEDS])
-    found = seen_in(look, ctx.target)
+    observed = gather(server, [*NEEDS.values(), *questions.NEEDS])
+    found = seen_in(observed, ctx.target)
     mark = f"labcheck-{secrets.token_hex(8)}"
     asked = replace(
-        planning.plan(look, domain=ctx.domain, reference=ctx.reference),
+        planning.plan(observed, domain=ctx.domain, reference=ctx.reference),
         wanted=("web",),
         paths=("/health/live", NOWHERE),
         attempts=1,

@@ -219,9 +219,9 @@ def _answers(server: Connection) -> bool:
 def _judged(server: Connection, ctx: Context) -> list[Finding]:
     """All criteria again, after the reboot; NotYet while the place to look from is not back."""
     needs = (*questions.NEEDS, packet_filter, firewall_files, units)
-    look = gather(server, needs)
-    answers = probing.look(planning.plan(look, domain=ctx.domain, reference=ctx.reference), ctx.vantage)
-    seen, ssh, rules = look[listening_sockets], look[ssh_connection], look[packet_filter]
+    observed = gather(server, needs)
+    answers = probing.look(planning.plan(observed, domain=ctx.domain, reference=ctx.reference), ctx.vantage)
+    seen, ssh, rules = observed[listening_sockets], observed[ssh_connection], observed[packet_filter]
     if answers.unreadable:
         raise NotYet(answers.unreadable)
     scan = answers[questions.port_scan]
@@ -229,7 +229,7 @@ def _judged(server: Connection, ctx: Context) -> list[Finding]:
         *only_the_three_answer(scan, seen, ssh, ctx.target),
         *nothing_else_is_let_through(rules, scan, ssh),
         *the_filter_is_loaded(rules),
-        *it_comes_back_at_boot(rules, look[firewall_files], look[units]),
+        *it_comes_back_at_boot(rules, observed[firewall_files], observed[units]),
     ]
     if any(finding.verdict is Verdict.UNKNOWN for finding in findings):
         raise NotYet(next(finding.saw for finding in findings if finding.verdict is Verdict.UNKNOWN))

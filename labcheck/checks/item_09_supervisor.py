@@ -207,9 +207,11 @@ def _program(server: Connection, full_name: str) -> Program | None:
 
 def _ports(server: Connection, pid: int) -> set[int]:
     """The TCP ports on which this process or one below it answers."""
-    look = gather(server, [processes, listening_sockets], root=True)
-    pids = {process.pid for process in look[processes].below({pid})}
-    return {item.port for item in look[listening_sockets] if item.protocol == "tcp" and pids & {*item.pids}}
+    observed = gather(server, [processes, listening_sockets], root=True)
+    pids = {process.pid for process in observed[processes].below({pid})}
+    return {
+        item.port for item in observed[listening_sockets] if item.protocol == "tcp" and pids & {*item.pids}
+    }
 
 
 def a_killed_worker_is_back(server: Connection, ctx: Context) -> Iterator[Finding]:

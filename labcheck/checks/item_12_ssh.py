@@ -226,11 +226,11 @@ def what_is_offered_is_what_is_written(
 def it_offers_what_it_says(server: Connection, ctx: Context) -> Iterator[Finding]:
     """Three kinds of account try to log in from outside, with the method `none`, and hear what they need."""
     target = ctx.target
-    look = gather(server, [*questions.NEEDS, accounts, sshds])
-    asked = planning.plan(look, domain=target.domain, reference=target.reference, wanted=("logins",))
+    observed = gather(server, [*questions.NEEDS, accounts, sshds])
+    asked = planning.plan(observed, domain=target.domain, reference=target.reference, wanted=("logins",))
     probes = probing.look(asked, ctx.vantage)[questions.logins]
     yield from nobody_is_offered_a_password(probes, target)
-    yield from what_is_offered_is_what_is_written(look[sshds], look[listening_sockets], probes)
+    yield from what_is_offered_is_what_is_written(observed[sshds], observed[listening_sockets], probes)
 
 
 ITEM = Item(

@@ -197,10 +197,10 @@ def _private(data: Mapping[str, Any], request: str, leaked: tuple[str, ...]) -> 
 
 def a_test_error_arrives(server: Connection, ctx: Context) -> Iterator[Finding]:
     """Send one as the application would, and see what the collector has of it."""
-    look = gather(server, [tracking, processes, listening_sockets, accounts])
-    sockets = look[listening_sockets]
-    found = serving(processes_of_app(look[processes], sockets, look[accounts], ctx.target), sockets)
-    place = next((it for process in found if (it := _of(process, look[tracking]))), None)
+    observed = gather(server, [tracking, processes, listening_sockets, accounts])
+    sockets = observed[listening_sockets]
+    found = serving(processes_of_app(observed[processes], sockets, observed[accounts], ctx.target), sockets)
+    place = next((it for process in found if (it := _of(process, observed[tracking]))), None)
     if place is None:
         raise Unreadable("no process was told where its errors go")
     taken = tuple(Tracked(**each) for each in inside.ask(server, "taken"))

@@ -16,7 +16,7 @@ from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.logs import File, Held, LogFiles, log_files
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.processes import Process, Processes, processes
-from labcheck.gather import Look
+from labcheck.gather import Observation
 from labcheck.verdict import Finding, failed
 
 KINDS = ("application", "access", "error", "metrics")
@@ -91,9 +91,15 @@ def written(
     return Written(tuple(in_order), behind, files, running, known, target)
 
 
-def seen_in(look: Look, target: Target) -> Written:
-    """The same of a look that an exercise has made."""
-    return written(look[processes], look[listening_sockets], look[accounts], look[log_files], target=target)
+def seen_in(observed: Observation, target: Target) -> Written:
+    """The same of an observation that an exercise has made."""
+    return written(
+        observed[processes],
+        observed[listening_sockets],
+        observed[accounts],
+        observed[log_files],
+        target=target,
+    )
 
 
 def log_criterion(**needs: Need) -> Callable[[Callable[..., Iterator[Finding]]], Criterion]:

@@ -26,14 +26,14 @@ S = TypeVar("S")
 
 
 class Facts(Protocol):
-    """gather's Look: the fact's value, or Unreadable."""
+    """gather's Observation: the fact's value, or Unreadable."""
 
     def __getitem__(self, fact: Fact[T], /) -> T: ...
 
 
-def _known(look: Facts, fact: Fact[T], otherwise: S) -> T | S:
+def _known(observed: Facts, fact: Fact[T], otherwise: S) -> T | S:
     try:
-        return look[fact]
+        return observed[fact]
     except Unreadable:
         return otherwise
 
@@ -51,7 +51,7 @@ def is_public(address: str) -> bool:
 
 
 def plan(
-    look: Facts,
+    observed: Facts,
     *,
     domain: str,
     reference: str = "",
@@ -66,20 +66,20 @@ def plan(
     are the parts of the questions that there are; `chat_path` and `chat_key` say where and as whom to ask how
     often one may.
     """
-    own = [*_known(look, interface_addresses, ()), hostname]
+    own = [*_known(observed, interface_addresses, ()), hostname]
     candidates = dict.fromkeys(address for address in own if _is_address(address) and is_public(address))
-    sockets = [item for item in _known(look, listening_sockets, ()) if not item.loopback]
-    ssh: SshConnection | None = _known(look, ssh_connection, None)
+    sockets = [item for item in _known(observed, listening_sockets, ()) if not item.loopback]
+    ssh: SshConnection | None = _known(observed, ssh_connection, None)
     tcp = {item.port for item in sockets if item.protocol == "tcp"}
     udp = {item.port for item in sockets if item.protocol == "udp"}
     ssh_port = ssh.port if ssh else 22
     sshds = {item.port for item in sockets if item.protocol == "tcp" and item.program == "sshd"}
-    people: Accounts | None = _known(look, accounts, None)
+    people: Accounts | None = _known(observed, accounts, None)
     someone = next((item.name for item in people.all if item.is_a_person), None) if people else None
     return Questions(
         domain=domain,
         candidates=tuple(candidates),
-        host_keys=_known(look, host_keys, ()),
+        host_keys=_known(observed, host_keys, ()),
         ssh_port=ssh_port,
         ssh_ports=tuple(sorted(sshds or {ssh_port})),
         accounts=("root", *([someone] if someone else []), NOBODY),

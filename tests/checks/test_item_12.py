@@ -224,13 +224,13 @@ def test_an_offer_is_compared_with_what_holds_for_someone_like_that() -> None:
 
 
 def test_a_real_sshd_offers_what_it_says_that_it_offers(sshd: Sshd, shared: Connection) -> None:
-    look = gather(shared, [sshds, listening_sockets])
-    here = tuple(socket for socket in look[listening_sockets] if socket.port == sshd.port)
+    observed = gather(shared, [sshds, listening_sockets])
+    here = tuple(socket for socket in observed[listening_sockets] if socket.port == sshd.port)
     key = " ".join((sshd.folder / "host.pub").read_text().split()[:2])
     seen = probe.probe_logins(["127.0.0.1"], [sshd.port], ["root", MAY, NOBODY], [key])
     probes = tuple(LoginProbe(i["address"], i["port"], i["account"], tuple(i["offered"]), "") for i in seen)
-    assert not list(ssh.what_is_offered_is_what_is_written(look[sshds], here, probes))
-    (finding,) = ssh.no_file_lets_a_password_in(look[sshds], here, KNOWN)
+    assert not list(ssh.what_is_offered_is_what_is_written(observed[sshds], here, probes))
+    (finding,) = ssh.no_file_lets_a_password_in(observed[sshds], here, KNOWN)
     assert "KbdInteractiveAuthentication yes" in finding.saw
-    (finding,) = ssh.root_does_not_log_in(look[sshds], here, KNOWN)
+    (finding,) = ssh.root_does_not_log_in(observed[sshds], here, KNOWN)
     assert "PermitRootLogin without-password" in finding.saw

@@ -14,7 +14,7 @@ from labcheck.errors import Unreachable, Unreadable
 from labcheck.external import probing, questions
 from labcheck.external.model import Answers, Questions
 from labcheck.facts import Fact
-from labcheck.gather import Look
+from labcheck.gather import Observation
 from labcheck.result import Result
 from labcheck.ssh import Connection
 from labcheck.verdict import Depth, Finding, Verdict, failed, passed, skipped, unknown
@@ -49,27 +49,27 @@ def item(*criteria: Criterion, number: int = 1) -> Item:
     return Item(number, "A title", "Short", "01_vm_setup", "A section", criteria)
 
 
-def judge(one: Item, look: Look) -> tuple[Finding, ...]:
-    return runner.judge(one, look, Answers({}, "nobody looked"), TARGET)
+def judge(one: Item, observed: Observation) -> tuple[Finding, ...]:
+    return runner.judge(one, observed, Answers({}, "nobody looked"), TARGET)
 
 
 def test_a_criterion_that_cannot_be_seen_hides_no_other() -> None:
-    look = Look({"open": Result("shut\n", "", 0)}, {"root": "sudo asks for a password"})
-    findings = judge(item(is_root, is_open), look)
+    observed = Observation({"open": Result("shut\n", "", 0)}, {"root": "sudo asks for a password"})
+    findings = judge(item(is_root, is_open), observed)
     assert [f.verdict for f in findings] == [Verdict.UNKNOWN, Verdict.FAIL]
     assert findings[0].saw == "sudo asks for a password"
 
 
 def test_a_criterion_gets_the_target_where_it_asks_for_it() -> None:
-    assert judge(item(names_its_target), Look())[0].saw == "app.example"
+    assert judge(item(names_its_target), Observation())[0].saw == "app.example"
 
 
 def test_the_same_blind_spot_is_said_once() -> None:
-    assert len(judge(item(is_root, is_root), Look({}, {"root": "why"}))) == 1
+    assert len(judge(item(is_root, is_root), Observation({}, {"root": "why"}))) == 1
 
 
 def test_a_fault_in_a_check_is_not_a_verdict_on_the_server() -> None:
-    (finding,) = judge(item(has_a_fault), Look({"open": Result("x", "", 0)}))
+    (finding,) = judge(item(has_a_fault), Observation({"open": Result("x", "", 0)}))
     assert finding.verdict is Verdict.UNKNOWN
     assert "a fault in labcheck itself, in has_a_fault: ZeroDivisionError" in finding.saw
 

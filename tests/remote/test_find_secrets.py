@@ -386,11 +386,11 @@ def test_no_value_leaves_the_server_however_often_it_is_there(
     repository.write(f"etc/{KEY}/{KEY}.txt", KEY)  # even where a place is named after it
     repository.write("somewhere/app.log", f'{{"url": "{URL}"}}\n{PASSWORD}\n')
     fact = Fact("secrets", repository.command(), parse_secrets, sudo=True, timeout=30)
-    look = gather(shared, [fact])
-    assert {place.kind for place in look[fact].places} == {"copy", "log", "repository"}
-    sent = fact.command + look.results["secrets"].stdout + look.results["secrets"].stderr
+    observed = gather(shared, [fact])
+    assert {place.kind for place in observed[fact].places} == {"copy", "log", "repository"}
+    sent = fact.command + observed.results["secrets"].stdout + observed.results["secrets"].stderr
     assert not [value for value in SECRETS if value in sent]
-    assert find_secrets.HIDDEN in look.results["secrets"].stdout
+    assert find_secrets.HIDDEN in observed.results["secrets"].stdout
 
 
 def test_no_value_is_in_a_command_line_while_it_is_searched_for(

@@ -271,7 +271,8 @@ patterns=$(mktemp -p /run)
 { cut -d= -f2- /home/aiapp/app/.env | grep -oE '[A-Za-z0-9_-]{16,}'
   cat /etc/aiapp-backup/password /etc/prometheus/pager.key
   # Whole lines, but for the first, which every key has; the last can be no more than comment and padding.
-  grep -hE '^.{70}$' /etc/aiapp-backup/key /etc/ssh/ssh_host_*_key | grep -v ^b3BlbnNzaC1rZXktdjEA; } > $patterns
+  grep -hE '^.{70}$' /etc/aiapp-backup/key /etc/ssh/ssh_host_*_key | grep -v '^b3BlbnNzaC1rZXktdjEA'
+} > $patterns
 wc -l < $patterns
 grep -rlaFf $patterns etc home root srv usr/local var || [ $? = 1 ]
 rm $patterns

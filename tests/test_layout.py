@@ -16,7 +16,12 @@ from tests.notebooks.test_shape import own_hosts
 
 ROOT = Path(__file__).resolve().parents[1]
 
-REQUIRED = {"README.md", "Makefile", "Vagrantfile", "pyproject.toml", "requirements.lock"} | {
+REQUIRED = {"Makefile", "Vagrantfile", "pyproject.toml", "requirements.lock"} | {
+    "README.md",
+    "LICENSE",
+    "SECURITY.md",
+    ".editorconfig",
+    ".gitignore",
     "notebooks",
     "labcheck",
     "lab_app",
@@ -27,12 +32,10 @@ REQUIRED = {"README.md", "Makefile", "Vagrantfile", "pyproject.toml", "requireme
     ".devcontainer",
 }
 ALLOWED = REQUIRED | {
-    ".gitignore",
     ".gitattributes",
     "docs",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
-    "LICENSE",
 }
 SHARED_NAMES = re.compile(r"198\.51\.10[01]\.\d+|2001:db8:10[01]:|\b[a-z0-9-]+\.lab\.example\b")
 

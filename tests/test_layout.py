@@ -6,8 +6,10 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterable, Iterator
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -214,6 +216,44 @@ def test_the_lab_program_runs_before_anything_is_installed() -> None:
         foreign = set(imports(path)) - set(sys.stdlib_module_names) - own
         problems += [f"{name(path)} imports {each}" for each in sorted(foreign)]
     report(problems)
+
+
+def projects(requirements: Iterable[str]) -> set[str]:
+    """The names of what is required, in the form in which they can be compared."""
+    names = (re.match(r"[\w.-]+", each) for each in requirements)
+    return {re.sub(r"[-_.]+", "-", found[0]).lower() for found in names if found}
+
+
+def required(extra: str = "") -> set[str]:
+    """The projects that pyproject.toml requires: of the package itself, or of one of its extras."""
+    project = tomllib.loads(text(ROOT / "pyproject.toml"))["project"]
+    return projects(project["optional-dependencies"][extra] if extra else project["dependencies"])
+
+
+def imported_from(folder: str) -> set[str]:
+    """The projects from which a folder's modules import, whatever is installed as a part of another one."""
+    known = packages_distributions()
+    names = {each for path in python_in(folder) for each in imports(path)}
+    return projects(found for each in names - set(sys.stdlib_module_names) for found in known.get(each, []))
+
+
+def test_labcheck_requires_what_it_imports_and_nothing_else() -> None:
+    """`pip install .` brings no Jupyter, no plots and no web framework to who wants to check a server."""
+    assert required() == imported_from("labcheck") - {"shipshape"}
+
+
+def test_labkit_imports_what_the_extra_lab_requires() -> None:
+    assert imported_from("notebooks/labkit") - {"shipshape"} <= required() | required("lab")
+
+
+def test_the_extra_app_requires_what_is_installed_on_a_server() -> None:
+    lines = text(ROOT / "lab_app" / "requirements.in").splitlines()
+    assert required("app") == projects(line for line in lines if not line.startswith("#"))
+
+
+def test_the_lock_holds_every_requirement() -> None:
+    locked = projects(re.findall(r"(?m)^([\w.-]+)==", text(ROOT / "requirements.lock")))
+    assert required() | required("lab") | required("app") | required("test") <= locked
 
 
 def test_names_and_addresses_are_written_once() -> None:

@@ -24,6 +24,7 @@ REQUIRED = {"Makefile", "Vagrantfile", "pyproject.toml", "requirements.lock"} | 
     "SECURITY.md",
     ".editorconfig",
     ".gitignore",
+    "docs",
     "notebooks",
     "labcheck",
     "lab_app",
@@ -35,7 +36,6 @@ REQUIRED = {"Makefile", "Vagrantfile", "pyproject.toml", "requirements.lock"} | 
 }
 ALLOWED = REQUIRED | {
     ".gitattributes",
-    "docs",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
 }
@@ -112,6 +112,30 @@ def test_the_top_level_is_the_one_that_was_designed() -> None:
     entries = {path.relative_to(ROOT).parts[0] for path in files()}
     assert not (missing := REQUIRED - entries), f"missing: {sorted(missing)}"
     assert not (extra := entries - ALLOWED), f"not in the design: {sorted(extra)}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link into a page can name: its headings, as GitHub spells them."""
+    headings = re.findall(r"(?m)^#+ +(.+)$", text(page))
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def pages() -> list[Path]:
+    """What is read on GitHub, or in the checkout."""
+    return [path for path in files() if path.suffix == ".md" and name(path).count("/") < 2]
+
+
+@pytest.mark.parametrize("page", pages(), ids=name)
+def test_a_page_leads_nowhere_that_is_not_there(page: Path) -> None:
+    problems = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text(page)):
+        place, _, anchor = target.partition("#")
+        to = page.parent / place if place else page
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        if not to.exists() or (anchor and anchor not in anchors(to)):
+            problems.append(f"{name(page)}: {target}")
+    report(problems)
 
 
 def test_notebooks_holds_chapters_pictures_and_labkit_alone() -> None:

@@ -13,8 +13,10 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.notebooks.test_shape import own_hosts
+from vagrant.host import proof
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,6 +26,7 @@ REQUIRED = {"Makefile", "Vagrantfile", "pyproject.toml", "requirements.lock"} | 
     "SECURITY.md",
     ".editorconfig",
     ".gitignore",
+    ".pre-commit-config.yaml",
     "docs",
     "notebooks",
     "labcheck",
@@ -327,6 +330,51 @@ def test_no_failure_is_swallowed() -> None:
     folders = ("vagrant", "lab_app", "labcheck", "notebooks", ".ci", ".devcontainer", "Makefile")
     programs = [path for path in under(*folders) if is_program(path)]
     report(matches(programs, r"\|\|\s*(true|:)(\s|$|\))"))
+
+
+def linters() -> set[str]:
+    """What `make test-fast` has ruff and mypy do, as lab.py has it, after `python -m`."""
+    found = set()
+    for path in python_in("vagrant/host"):
+        for node in ast.walk(ast.parse(text(path))):
+            parts = [each.value for each in getattr(node, "elts", ()) if isinstance(each, ast.Constant)]
+            if isinstance(node, ast.List) and parts[:2] in (["-m", "ruff"], ["-m", "mypy"]):
+                found.add(" ".join(parts[1:]))
+    return found
+
+
+def hooks() -> dict[str, dict[str, str]]:
+    """The hooks of pre-commit, by the program that they call."""
+    config = YAML(typ="safe", pure=True).load(text(ROOT / ".pre-commit-config.yaml"))
+    return {hook["entry"]: hook for repo in config["repos"] for hook in repo["hooks"]}
+
+
+def test_the_hooks_of_pre_commit_are_what_make_test_fast_runs() -> None:
+    shellcheck = ".venv/bin/shellcheck -x"
+    assert set(hooks()) == {f".venv/bin/python -m {each}" for each in linters()} | {shellcheck}
+    assert len(linters()) == 4
+
+
+def test_the_hook_for_shell_scripts_sees_each_of_them() -> None:
+    """pre-commit knows a shell script by its suffix, or by its first line where it is executable."""
+    places = re.compile(hooks()[".venv/bin/shellcheck -x"]["files"])
+    scripts = [path for path in proof.shell_scripts(ROOT) if ROOT / path in files()]
+    assert scripts
+    report(
+        [
+            f"{path} is not executable, and has no suffix"
+            for path in scripts
+            if not places.search(path) or not (path.endswith(".sh") or (ROOT / path).stat().st_mode & 0o100)
+        ]
+    )
+
+
+def test_the_issue_forms_are_what_github_takes() -> None:
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert len(forms) == 3
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-issue-forms"]
+    ended = subprocess.run([*command, *map(str, forms)], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_continuous_integration_calls_make_test() -> None:

@@ -24,6 +24,7 @@ REQUIRED = {"Makefile", "Vagrantfile", "pyproject.toml", "requirements.lock"} | 
     "README.md",
     "LICENSE",
     "SECURITY.md",
+    "CONTRIBUTING.md",
     ".editorconfig",
     ".gitignore",
     ".pre-commit-config.yaml",
@@ -39,7 +40,6 @@ REQUIRED = {"Makefile", "Vagrantfile", "pyproject.toml", "requirements.lock"} | 
 }
 ALLOWED = REQUIRED | {
     ".gitattributes",
-    "CONTRIBUTING.md",
     "CHANGELOG.md",
 }
 SHARED_NAMES = re.compile(r"198\.51\.10[01]\.\d+|2001:db8:10[01]:|\b[a-z0-9-]+\.lab\.example\b")
@@ -139,6 +139,15 @@ def test_a_page_leads_nowhere_that_is_not_there(page: Path) -> None:
         if not to.exists() or (anchor and anchor not in anchors(to)):
             problems.append(f"{name(page)}: {target}")
     report(problems)
+
+
+@pytest.mark.parametrize("page", pages(), ids=name)
+def test_a_page_names_files_that_are_there(page: Path) -> None:
+    """Those that are named from the top. NN and <name> stand for any, and 16 for a number yet to come."""
+    tops = "|".join(re.escape(each) for each in sorted(ALLOWED))
+    named = set(re.findall(rf"`((?:{tops})/[\w./*<>-]*)`", text(page)))
+    patterns = {each: re.sub(r"<\w+>|NN|16", "*", each.rstrip("/")) for each in sorted(named)}
+    report([f"{name(page)}: {each}" for each, pattern in patterns.items() if not any(ROOT.glob(pattern))])
 
 
 def test_notebooks_holds_chapters_pictures_and_labkit_alone() -> None:

@@ -25,6 +25,7 @@ REQUIRED = {"Makefile", "Vagrantfile", "pyproject.toml", "requirements.lock"} | 
     "LICENSE",
     "SECURITY.md",
     "CONTRIBUTING.md",
+    "CHANGELOG.md",
     ".editorconfig",
     ".gitignore",
     ".pre-commit-config.yaml",
@@ -38,10 +39,7 @@ REQUIRED = {"Makefile", "Vagrantfile", "pyproject.toml", "requirements.lock"} | 
     ".github",
     ".devcontainer",
 }
-ALLOWED = REQUIRED | {
-    ".gitattributes",
-    "CHANGELOG.md",
-}
+ALLOWED = REQUIRED | {".gitattributes"}
 SHARED_NAMES = re.compile(r"198\.51\.10[01]\.\d+|2001:db8:10[01]:|\b[a-z0-9-]+\.lab\.example\b")
 
 

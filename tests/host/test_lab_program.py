@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,47 +16,10 @@ from pathlib import Path
 import pytest
 
 from labcheck.wait import wait_until
+from tests.host.checkout import environment, lab
 from vagrant.host import children
 
 ROOT = Path(__file__).resolve().parents[2]
-SLOW_VAGRANT = """#!/bin/sh
-sleep 300 &
-echo $! > "$VAGRANT_CWD/grandchild"
-echo "==> lab: Removing what takes long"
-wait
-"""
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A checkout with the lab's program in it, and a Vagrant that takes for ever to switch off."""
-    unwanted = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "vagrant", tmp_path / "vagrant", ignore=unwanted)
-    for name in ("Makefile", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path / name)
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "00_start_here.ipynb").touch()
-    identity = tmp_path / ".vagrant" / "machines" / "lab" / "libvirt" / "id"
-    identity.parent.mkdir(parents=True)
-    identity.write_text("1234")
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    (programs / "vagrant").write_text(SLOW_VAGRANT)
-    (programs / "vagrant").chmod(0o755)
-    return tmp_path
-
-
-def environment(checkout: Path, **more: str) -> dict[str, str]:
-    names = {name: value for name, value in os.environ.items() if not name.startswith(("LAB_", "MAKE"))}
-    return {**names, "PATH": f"{checkout / 'bin'}:{os.environ['PATH']}", **more}
-
-
-def lab(checkout: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "vagrant/lab.py", *arguments],
-        cwd=checkout, env=environment(checkout, **more), stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
 
 
 def eventually(path: Path) -> str:

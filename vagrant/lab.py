@@ -39,9 +39,9 @@ def main():
         sys.stderr.write("        macOS          brew install python@3.13\n")
         sys.stderr.write("        Windows        winget install Python.Python.3.13\n")
         sys.exit(1)
-    from host import commands
+    from host import command_line
 
-    sys.exit(commands.main(sys.argv[1:]))
+    sys.exit(command_line.main(sys.argv[1:]))
 
 
 if __name__ == "__main__":

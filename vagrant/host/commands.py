@@ -1,4 +1,4 @@
-"""The commands of lab.py, and what `make lab` does from an empty computer to a running server."""
+"""What the commands of lab.py do; `make lab` leads from an empty computer to a running server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import sys
 import tempfile
 import threading
@@ -17,7 +16,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 from . import chapters, children, computer, installed, programs, proof, tools
 from .environment import Environment
@@ -25,35 +23,13 @@ from .exclusive import alone
 from .machine import Machine
 from .providers import PROVIDERS, Choices, Provider, Unusable, choosing, named
 from .providers.provider import GB, Cost, Image
-from .say import Problem, gibibytes, line, seconds, step
+from .say import Problem, called, gibibytes, line, seconds, step
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 # What the parts need, in bytes, measured on Debian 12. What a kind of machine needs is in its provider.
 VENV = Cost(0.2 * GB, 0.8 * GB)
 SERVER_MEMORY = 2.2 * GB
-
-HELP = """\
-The lab: a real server on this computer, and notebooks that lead through a first deployment.
-
-  make lab              make or start the server, then JupyterLab (OPEN=no: without; PORT=8889: there)
-  make check            look at the server: the fifteen items of the checklist (ARGS="--item 6 -v")
-  make course           run the chapters unattended (CHAPTERS="01 02": these alone)
-  make goto CHAPTER=NN  bring the server to the start of a chapter
-  make ssh              log in to the server (HOST=internet: to the stand-in internet)
-  make stop             switch the server off; make lab goes on later
-  make destroy          remove the server with its snapshots
-  make uninstall        name all that the lab put onto this computer, and remove it after a yes
-  make test             prove everything, on a machine of its own
-  make test-all         the same, with every wrong server (else one for each item) and every cell twice
-                        (both: PART="mutants off", these parts alone; on the server that was tested last)
-  make test-fast        prove what needs no machine, in two to four minutes
-
-Without make (Windows): python vagrant/lab.py lab, python vagrant/lab.py check --item 6, and so on.
-There also: snapshot NN (keep the server as it is now, as after-NN), restore NAME (bare, after-NN), and
-programs (install what the tests use, and start none of it: make test does that by itself).
-LAB_DISTRO=ubuntu2404 (ubuntu2204, debian12, debian13) chooses the server's system when it is made,
-LAB_PROVIDER=docker (libvirt, virtualbox, vmware_desktop) what kind of machine it is."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +40,6 @@ class Part:
     cost: Cost
     place: Path
     memory: float = 0
-
-
-def called(command: str) -> str:
-    """How the person called it, for messages; what has no target of make is called by lab.py and tests."""
-    by_make = "MAKELEVEL" in os.environ and command not in ("up", "programs", "snapshot", "restore")
-    return f"make {command}" if by_make else f"lab.py {command}"
 
 
 class Lab:
@@ -307,8 +277,8 @@ def jupyter_port() -> int | None:
 # ---- the commands ----
 
 
-def lab_command(lab: Lab, arguments: list[str]) -> int:
-    port = jupyter_port() if arguments != ["--no-jupyter"] else None
+def lab_command(lab: Lab, *, with_jupyter: bool = True) -> int:
+    port = jupyter_port() if with_jupyter else None
     started = time.monotonic()
     with alone(lab.machine.lock, called("lab")):
         lab.up(port)
@@ -317,34 +287,28 @@ def lab_command(lab: Lab, arguments: list[str]) -> int:
     return jupyter(lab, port) if port is not None else 0
 
 
-def up_command(lab: Lab, arguments: list[str]) -> int:
-    return lab_command(lab, ["--no-jupyter"])
-
-
-def ssh_command(lab: Lab, arguments: list[str]) -> int:
+def ssh_command(lab: Lab, host: str, command: Sequence[str]) -> int:
     lab.machine.needed()
-    host, *command = arguments or ["server"]
-    if host not in ("server", "internet"):
-        raise Problem(f"there is no host {host}", "hosts of the lab: server, internet")
     return children.foreground(["ssh", "-F", str(lab.machine.ssh_config), host, *command])
 
 
-def check_command(lab: Lab, arguments: list[str]) -> int:
+def check_command(lab: Lab, arguments: Sequence[str]) -> int:
+    """`arguments` are labcheck's."""
     if not lab.machine.labcheck.exists() or not lab.environment.python.exists():
         raise Problem("there is no server yet", "make it first: make lab")
     program = [str(lab.environment.program("labcheck")), *arguments]
     return children.foreground(program, env=chapters.context(lab.machine), cwd=CHECKOUT)
 
 
-def course_command(lab: Lab, arguments: list[str]) -> int:
-    numbers = [text if text.startswith("-") else chapters.number(text, CHECKOUT) for text in arguments]
+def course_command(lab: Lab, numbers: Sequence[str], *, save: bool, limit: float | None) -> int:
+    """`limit`: seconds for one cell; None leaves it to labkit.course."""
+    options = [*(["--save"] if save else []), *([f"--timeout={limit}"] if limit is not None else [])]
     with alone(lab.machine.lock, called("course")):
         lab.machine.needed()
-        return chapters.run(lab.machine, lab.environment, numbers)
+        return chapters.run(lab.machine, lab.environment, [*options, *numbers])
 
 
-def snapshot_command(lab: Lab, arguments: list[str]) -> int:
-    chapter = chapters.number(arguments[0] if arguments else "", CHECKOUT)
+def snapshot_command(lab: Lab, chapter: str) -> int:
     name = chapters.snapshot_name(chapter)
     with alone(lab.machine.lock, called("snapshot")):
         lab.machine.needed()
@@ -355,22 +319,21 @@ def snapshot_command(lab: Lab, arguments: list[str]) -> int:
     return 0
 
 
-def restore_command(lab: Lab, arguments: list[str]) -> int:
+def restore_command(lab: Lab, name: str) -> int:
     with alone(lab.machine.lock, called("restore")):
         if not lab.machine.ssh_config.exists():
             raise Problem("there is no server yet", "make it first: make lab")
-        chapters.restore(lab.machine, arguments[0] if arguments else "")
+        chapters.restore(lab.machine, name)
     return 0
 
 
-def goto_command(lab: Lab, arguments: list[str]) -> int:
-    chapter = chapters.number(arguments[0] if arguments else "", CHECKOUT)
+def goto_command(lab: Lab, chapter: str) -> int:
     with alone(lab.machine.lock, called("goto")):
         chapters.goto(lab.machine, lab.environment, chapter)
     return 0
 
 
-def stop_command(lab: Lab, arguments: list[str]) -> int:
+def stop_command(lab: Lab) -> int:
     with alone(lab.machine.lock, called("stop")):
         if not lab.machine.identity():
             line("  --  there is no server")
@@ -380,8 +343,8 @@ def stop_command(lab: Lab, arguments: list[str]) -> int:
     return 0
 
 
-def destroy_command(lab: Lab, arguments: list[str]) -> int:
-    if "--yes" not in arguments:
+def destroy_command(lab: Lab, *, yes: bool) -> int:
+    if not yes:
         if not sys.stdin.isatty():
             raise Problem("destroy asks first, and there is no one to ask", "lab.py destroy --yes")
         if input(f"Remove the machine {lab.machine.name} with its snapshots? [y/N] ").strip().lower() not in (
@@ -406,7 +369,7 @@ def destroy(machine: Machine) -> None:
         (CHECKOUT / "labcheck.toml").unlink(missing_ok=True)
 
 
-def uninstall_command(lab: Lab, arguments: list[str]) -> int:
+def uninstall_command(lab: Lab, *, yes: bool) -> int:
     """All that is on this computer because of the lab, after a yes."""
     with ExitStack() as locks:
         for machine in installed.machines(CHECKOUT):
@@ -420,7 +383,7 @@ def uninstall_command(lab: Lab, arguments: list[str]) -> int:
             line(f"  {piece.title}")
         if others := installed.machines_of_others(CHECKOUT):
             line(f"  --  packages, images and boxes stay, for the others' machines: {', '.join(others)}")
-        if "--yes" not in arguments:
+        if not yes:
             if not sys.stdin.isatty():
                 raise Problem("uninstall asks first, and there is no one to ask", "lab.py uninstall --yes")
             if input("Remove all of it? [y/N] ").strip().lower() not in ("y", "yes"):
@@ -431,7 +394,7 @@ def uninstall_command(lab: Lab, arguments: list[str]) -> int:
     return 0
 
 
-def fast_command(lab: Lab, arguments: list[str]) -> int:
+def fast_command(lab: Lab) -> int:
     started = time.monotonic()
     packages = [] if tools.venv_works() or lab.environment.is_ready() else [tools.venv_package()]
     if packages and self_installs(lab):
@@ -461,18 +424,25 @@ OTHER_DISTROS = ("debian13",)
 """Beside the one that `make test` chooses: the whole course, strict, and what it leaves."""
 
 
-def test_command(lab: Lab, arguments: list[str]) -> int:
-    """Everything, or the parts that are named, on machines of its own that are switched off at the end."""
+def part(text: str) -> str:
+    """What `make test` calls a part of itself, checked. Raises Problem."""
+    kinds = [path for provider in PROVIDERS for path in provider.tests]
+    stages = proof.stages(CHECKOUT, every=True, kind=kinds)
+    known = [*dict.fromkeys(stage.part for stage in stages), *OTHER_DISTROS]
+    if text not in known:
+        raise Problem(f"there is no part {text}", f"the parts are: {', '.join(known)}")
+    return text
+
+
+def test_command(lab: Lab, parts: Sequence[str], *, every: bool) -> int:
+    """Everything, or these parts, on machines of its own that are switched off at the end."""
     started = time.monotonic()
-    every = "--all" in arguments
-    names = [argument for argument in arguments if argument not in ("--all", *OTHER_DISTROS)]
-    distros = [each for each in OTHER_DISTROS if each in arguments or (every and not names)]
-    if distros and len(arguments) - every == len(distros):  # these alone
+    names = [each for each in parts if each not in OTHER_DISTROS]
+    distros = [each for each in OTHER_DISTROS if each in parts or (every and not names)]
+    if distros and parts and not names:  # these alone
         with alone(lab.machine.lock, called("test")):
             took = [one for distro in distros for one in on_another_distro(lab, distro)]
         return conclude(lab, took, [], started)
-    kinds = [path for provider in PROVIDERS for path in provider.tests]
-    proof.chosen(proof.stages(CHECKOUT, every, kinds), names)  # who mistyped a name hears of it at once
     machine = lab.machine
     if machine.name == "lab":
         raise Problem(
@@ -616,7 +586,7 @@ def switch_off(machine: Machine) -> None:
         machine.change(title, "halt", "--force")
 
 
-def programs_command(lab: Lab, arguments: list[str]) -> int:
+def programs_command(lab: Lab) -> int:
     """What the tests use, and nothing else of the lab."""
     absent = programs.missing()
     if absent and lab.system.family != "debian":
@@ -627,60 +597,3 @@ def programs_command(lab: Lab, arguments: list[str]) -> int:
         programs.install(absent, lab.log / "packages.log")
     line("  ok  the programs that the tests use are there")
     return 0
-
-
-COMMANDS: dict[str, Callable[[Lab, list[str]], int]] = {
-    "lab": lab_command,
-    "up": up_command,
-    "test": test_command,
-    "test-fast": fast_command,
-    "programs": programs_command,
-    "ssh": ssh_command,
-    "check": check_command,
-    "course": course_command,
-    "goto": goto_command,
-    "snapshot": snapshot_command,
-    "restore": restore_command,
-    "stop": stop_command,
-    "destroy": destroy_command,
-    "uninstall": uninstall_command,
-}
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run one command; its exit status. A person's problem is a sentence, never a traceback."""
-    command, *rest = list(arguments) or ["help"]
-    if command not in (*COMMANDS, "help", "-h", "--help"):
-        sys.stderr.write(f"lab.py: there is no command {command}\n  next: python3 vagrant/lab.py help\n")
-        return 64
-    # SIGINT too: a shell that starts this in the background has it ignored, here and in all children.
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupted)
-    try:
-        if command in ("help", "-h", "--help"):
-            line(HELP)
-            return 0
-        name = os.environ.get("LAB_MACHINE") or ("test" if command == "test" else "lab")
-        return COMMANDS[command](Lab(name), rest)
-    except Problem as problem:
-        sys.stderr.write(f"{called(command)}: {problem.sentence}\n")
-        for index, text in enumerate(problem.next_steps):
-            sys.stderr.write(f"  {'next: ' if index == 0 else '      '}{text}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\n{called(command)}: interrupted: run it again, it goes on\n")
-        return 130
-    except BrokenPipeError:  # whoever read our output has gone: `lab.py help | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        sys.stderr.write(
-            f"{called(command)}: {error.strerror or error}{where}\n  next: mend that, then run it again\n"
-        )
-        return 1
-
-
-def _interrupted(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

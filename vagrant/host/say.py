@@ -25,6 +25,12 @@ class Problem(Exception):
         self.next_steps = next_steps
 
 
+def called(command: str) -> str:
+    """How the person called a command, for messages: what has no target of make is never called by make."""
+    by_make = "MAKELEVEL" in os.environ and command not in ("up", "programs", "snapshot", "restore")
+    return f"make {command}" if by_make else f"lab.py {command}"
+
+
 def seconds(duration: float) -> str:
     """A duration as a person reads it: `0.4 s`, `12 s`, `3 min 05 s`."""
     if duration < 10:

@@ -120,13 +120,13 @@ PARTS = (
             (Box(("host.tools",), "packages and daemons", 375, 160),),
             (
                 Box(
-                    ("host.computer", "host.children", "host.exclusive"),
+                    ("host.computer", "host.subprocesses", "host.lock"),
                     "this computer, and processes on it",
                     240,
                     260,
                 ),
             ),
-            (Box(("host.say", "host.record"), "what is said, and what is remembered", 240, 260),),
+            (Box(("host.progress", "host.record"), "what is said, and what is remembered", 240, 260),),
         ),
     ),
     Part(

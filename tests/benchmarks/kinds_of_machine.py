@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.benchmarks.measure import show, spread
-from vagrant.host import children
+from vagrant.host import subprocesses
 from vagrant.host.machine import Machine
-from vagrant.host.say import Problem, line
+from vagrant.host.progress import Problem, line
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 KINDS = {"docker": "container", "libvirt": "emulated"}
@@ -36,9 +36,9 @@ def lab(kind: str, *arguments: str) -> float:
     log = Machine(CHECKOUT, name).folder / "log" / "benchmark.log"
     began = time.perf_counter()
     command = [sys.executable, "vagrant/lab.py", *arguments]
-    ended = children.run(command, log=log, env=environment, cwd=CHECKOUT, limit=LIMIT)
+    ended = subprocesses.run(command, log=log, env=environment, cwd=CHECKOUT, limit=LIMIT)
     if ended.status != 0:
-        raise children.failure(" ".join(arguments), ended, log)
+        raise subprocesses.failure(" ".join(arguments), ended, log)
     return time.perf_counter() - began
 
 

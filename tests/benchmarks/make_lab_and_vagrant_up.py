@@ -22,12 +22,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.benchmarks.measure import show, spread
-from vagrant.host import children, computer
+from vagrant.host import computer, subprocesses
 from vagrant.host.environment import Environment
 from vagrant.host.machine import MILESTONES, Machine
+from vagrant.host.progress import Problem, line
 from vagrant.host.providers import Choices, named
 from vagrant.host.providers.libvirt import VIRSH
-from vagrant.host.say import Problem, line
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NAME = "benchmark"
@@ -71,9 +71,9 @@ def make_lab(log: Path) -> tuple[Steps, Choices]:
     if shutil.which("make") is None:
         command = [sys.executable, "vagrant/lab.py", "lab"]
     try:
-        ended = children.run(command, log=log, watch=watch, env=environment, cwd=CHECKOUT)
+        ended = subprocesses.run(command, log=log, watch=watch, env=environment, cwd=CHECKOUT)
         if ended.status != 0:
-            raise children.failure("make lab", ended, log)
+            raise subprocesses.failure("make lab", ended, log)
         clock.ended("starting and ending lab.py")
         choices = machine.choices()
         assert choices is not None
@@ -85,9 +85,9 @@ def make_lab(log: Path) -> tuple[Steps, Choices]:
 def remove(log: Path) -> None:
     """Remove the lab's machine of the benchmark. Raises Problem."""
     command = [sys.executable, "vagrant/lab.py", "destroy", "--yes"]
-    ended = children.run(command, log=log, env={"LAB_MACHINE": NAME}, cwd=CHECKOUT)
+    ended = subprocesses.run(command, log=log, env={"LAB_MACHINE": NAME}, cwd=CHECKOUT)
     if ended.status != 0:
-        raise children.failure("lab.py destroy", ended, log)
+        raise subprocesses.failure("lab.py destroy", ended, log)
 
 
 def told(what: str, pattern: str) -> str:
@@ -165,15 +165,15 @@ def vagrant_up(choices: Choices, log: Path) -> Steps:
         }
         try:
             up = named("libvirt").command(["vagrant", "up"])
-            ended = children.run(up, log=log, watch=watch, env=environment, cwd=Path(folder))
+            ended = subprocesses.run(up, log=log, watch=watch, env=environment, cwd=Path(folder))
             if ended.status != 0:
-                raise children.failure("vagrant up", ended, log)
+                raise subprocesses.failure("vagrant up", ended, log)
             clock.ended(title)
         finally:
             destroy = named("libvirt").command(["vagrant", "destroy", "-f"])
-            gone = children.run(destroy, log=log, env=environment, cwd=Path(folder))
+            gone = subprocesses.run(destroy, log=log, env=environment, cwd=Path(folder))
             if gone.status != 0:
-                raise children.failure("vagrant destroy", gone, log)
+                raise subprocesses.failure("vagrant destroy", gone, log)
     return clock.steps
 
 
@@ -185,7 +185,7 @@ def running() -> list[str]:
     places = sorted((CHECKOUT / ".lab").glob("*/ssh_config"))
     names = [place.parent.name for place in places]
     found = [name for name in names if Machine(CHECKOUT, name).answers()]
-    listed = children.quick(named("libvirt").command([*VIRSH, "list", "--name"]))
+    listed = subprocesses.quick(named("libvirt").command([*VIRSH, "list", "--name"]))
     # Where libvirt is not there or does not run, it runs no machine.
     return found + [name for name in listed.stdout.split() if name.startswith("shipshape-")]
 

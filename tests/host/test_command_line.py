@@ -12,7 +12,7 @@ import pytest
 
 from tests.host.checkout import ROOT, lab
 from vagrant.host import command_line
-from vagrant.host.say import Problem
+from vagrant.host.progress import Problem
 
 COMMANDS = sorted(command_line.all_commands().runs)
 PASSED_ON = ("check",)

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests import needed
-from vagrant.host import chapters, children, commands, computer, machine, tools
+from vagrant.host import chapters, commands, computer, machine, subprocesses, tools
 from vagrant.host.environment import Environment
 from vagrant.host.machine import Machine
+from vagrant.host.progress import Problem, step
 from vagrant.host.providers import PROVIDERS, Choices, libvirt, virtual_machine
 from vagrant.host.providers.libvirt import Libvirt
 from vagrant.host.providers.provider import Cost, Provider, distro_wanted, distros
-from vagrant.host.say import Problem, step
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -177,7 +177,7 @@ def test_a_plugin_of_vagrants_own_counts_as_installed(tmp_path: Path) -> None:
 
 def test_a_program_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="no-such-program is not there"):
-        children.run(["no-such-program"], log=tmp_path / "x.log")
+        subprocesses.run(["no-such-program"], log=tmp_path / "x.log")
 
 
 def test_vagrants_lines_are_folded_into_steps(capsys: pytest.CaptureFixture[str]) -> None:
@@ -419,9 +419,9 @@ def test_a_lease_that_runs_out_while_the_machine_boots_costs_a_second_try(
 ) -> None:
     tried = []
 
-    def fails(_: Machine, arguments: list[str]) -> children.Ended:
+    def fails(_: Machine, arguments: list[str]) -> subprocesses.Ended:
         tried.append(arguments)
-        return children.Ended(1, tuple(said.splitlines()))
+        return subprocesses.Ended(1, tuple(said.splitlines()))
 
     monkeypatch.setattr(Machine, "_up", fails)
     with pytest.raises(Problem, match="vagrant up failed"):

@@ -17,7 +17,7 @@ import pytest
 
 from labcheck.wait import wait_until
 from tests.host.checkout import environment, lab
-from vagrant.host import children
+from vagrant.host import subprocesses
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,10 +86,10 @@ def test_interrupted_it_ends_its_children_and_says_how_to_go_on(
 
 def test_works_side_by_side_give_their_results_in_order(tmp_path: Path) -> None:
     def say(word: str, pause: float) -> str:
-        ended = children.run(["sh", "-c", f"sleep {pause}; echo {word}"], log=tmp_path / f"{word}.log")
+        ended = subprocesses.run(["sh", "-c", f"sleep {pause}; echo {word}"], log=tmp_path / f"{word}.log")
         return ended.text
 
-    assert children.side_by_side(lambda _: say("slow", 0.5), lambda _: say("fast", 0)) == ["slow", "fast"]
+    assert subprocesses.side_by_side(lambda _: say("slow", 0.5), lambda _: say("fast", 0)) == ["slow", "fast"]
 
 
 def test_a_work_that_breaks_off_ends_the_programs_of_the_other_one(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_work_that_breaks_off_ends_the_programs_of_the_other_one(tmp_path: Pat
     after: list[bool] = []
 
     def lasting(stopped: threading.Event) -> None:
-        children.run(["sh", "-c", f"touch {note}; sleep 300"], log=tmp_path / "lasting.log")
+        subprocesses.run(["sh", "-c", f"touch {note}; sleep 300"], log=tmp_path / "lasting.log")
         after.append(stopped.is_set())
 
     def interrupted(_: threading.Event) -> None:
@@ -105,7 +105,7 @@ def test_a_work_that_breaks_off_ends_the_programs_of_the_other_one(tmp_path: Pat
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        children.side_by_side(lasting, interrupted)
+        subprocesses.side_by_side(lasting, interrupted)
     assert after == [True]
     assert time.monotonic() - began < 200
 
@@ -114,7 +114,7 @@ def test_a_program_that_takes_too_long_is_ended_with_its_children(tmp_path: Path
     note = tmp_path / "grandchild"
     before = time.monotonic()
     command = ["sh", "-c", f"sleep 300 & echo $! > {note}; wait"]
-    assert children.run(command, log=tmp_path / "log" / "x.log", limit=1.0).status == 124
+    assert subprocesses.run(command, log=tmp_path / "log" / "x.log", limit=1.0).status == 124
     assert time.monotonic() - before < 20
     assert ends(int(note.read_text())), "the program's child lives on"
 

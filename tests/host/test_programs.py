@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import needed
-from vagrant.host import children, programs, proof
+from vagrant.host import programs, proof, subprocesses
 from vagrant.host.programs import PROGRAMS
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -61,7 +61,7 @@ def test_a_test_asks_for_programs_in_one_way() -> None:
 
 def test_while_packages_are_installed_no_server_starts_and_then_everything_is_as_before(policy: Path) -> None:
     with programs.nothing_starts(["postgresql"]):
-        assert children.quick([str(policy), "redis-server", "start"]).returncode == 101
+        assert subprocesses.quick([str(policy), "redis-server", "start"]).returncode == 101
         assert "create_main_cluster = false" in programs.CLUSTERS.read_text()
     assert not policy.exists() and not programs.CLUSTERS.exists()
 
@@ -119,7 +119,7 @@ def test_the_table_at_the_end_says_what_was_not_tested_program_by_program(
     )
     report = tmp_path / "report.xml"
     command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", str(tmp_path)]
-    assert children.run(command, log=tmp_path / "log").status == 0
+    assert subprocesses.run(command, log=tmp_path / "log").status == 0
     reasons = proof.skipped(report)
     assert reasons == Counter({"SSH: no sshd": 2, "root: no sudo": 1})
     assert proof.concluded(True, reasons) == "passed, but for what is named above"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.notebooks.conftest import Writer, code, prose, write_notebook
-from vagrant.host import chapters, children, proof
+from vagrant.host import chapters, proof, subprocesses
+from vagrant.host.progress import Problem
 from vagrant.host.proof import Stage, Took
 from vagrant.host.providers import PROVIDERS
-from vagrant.host.say import Problem
 
 __all__ = ["write_notebook"]
 
@@ -163,9 +163,9 @@ def test_a_test_that_failed_is_named_with_its_reason(
 
 def test_of_what_needs_no_machine_the_tests_that_failed_are_named(tmp_path: Path) -> None:
     said = ("E  assert 1 == 2", "FAILED tests/app/test_x.py::test_y - assert 1 == 2", "1 failed in 0.1s")
-    checked = proof.Checked("tests of lab_app", 1.0, children.Ended(1, said), tmp_path / "log")
+    checked = proof.Checked("tests of lab_app", 1.0, subprocesses.Ended(1, said), tmp_path / "log")
     assert checked.failures() == ["tests of lab_app", said[1]]
-    assert proof.Checked("ruff check", 1.0, children.Ended(0, said), tmp_path / "log").failures() == []
+    assert proof.Checked("ruff check", 1.0, subprocesses.Ended(0, said), tmp_path / "log").failures() == []
 
 
 def test_the_table_at_the_end_stays_a_table_however_much_failed() -> None:

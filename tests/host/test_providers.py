@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from vagrant.host import chapters, children, commands, computer, installed, record, tools
+from vagrant.host import chapters, commands, computer, installed, record, subprocesses, tools
 from vagrant.host.computer import System
 from vagrant.host.machine import Machine
+from vagrant.host.progress import Problem
 from vagrant.host.providers import PROVIDERS, Choices, Unusable, choosing, docker, libvirt, named
 from vagrant.host.providers.docker import Docker
 from vagrant.host.providers.libvirt import Libvirt
 from vagrant.host.providers.provider import Image, Provider
 from vagrant.host.providers.virtualbox import VirtualBox
 from vagrant.host.providers.vmware import VMware
-from vagrant.host.say import Problem
 
 ROOT = Path(__file__).resolve().parents[2]
 DEBIAN = System("debian", "debian", "12", "Debian 12", arm=False)
@@ -213,8 +213,8 @@ def test_a_container_that_vagrant_does_not_know_is_left_over(
 
     monkeypatch.setattr(docker, "docker", note)
     said = f'The container name "/{machine.full_name()}" is already in use by container "0123".'
-    assert not Docker().remove_leftovers(machine, children.Ended(1, ("no such image",)))
-    assert Docker().remove_leftovers(machine, children.Ended(1, tuple(said.split(" by "))))
+    assert not Docker().remove_leftovers(machine, subprocesses.Ended(1, ("no such image",)))
+    assert Docker().remove_leftovers(machine, subprocesses.Ended(1, tuple(said.split(" by "))))
     assert asked == [("rm", "--force", "--volumes", machine.full_name())]
 
 

@@ -7,11 +7,11 @@ import ssl
 import time
 from pathlib import Path
 
-from . import children
+from . import subprocesses
 from .environment import Environment
 from .machine import Machine
+from .progress import Problem, line, step
 from .providers.provider import SNAPSHOT
-from .say import Problem, line, step
 
 BARE = "bare"  # the snapshot of the server as it was handed over
 DEPLOYED = "09"  # after it all fifteen are green; the chapters that follow leave the server as they found it
@@ -197,7 +197,7 @@ def wait_for_application(machine: Machine, limit: int = 120) -> str:
 def run(machine: Machine, environment: Environment, numbers: list[str]) -> int:
     """Run chapters unattended, with their progress; the exit status of labkit.course."""
     command = [str(environment.python), "-m", "labkit.course", *numbers]
-    return children.foreground(command, env=context(machine), cwd=machine.checkout)
+    return subprocesses.foreground(command, env=context(machine), cwd=machine.checkout)
 
 
 def context(machine: Machine) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from . import chapters, commands
 from .commands import CHECKOUT, Lab
-from .say import Problem, called, line
+from .progress import Problem, called, line
 
 HELP = """\
 The lab: a real server on this computer, and notebooks that lead through a first deployment.

@@ -17,13 +17,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from . import chapters, children, computer, installed, programs, proof, tools
+from . import chapters, computer, installed, programs, proof, subprocesses, tools
 from .environment import Environment
-from .exclusive import alone
+from .lock import hold
 from .machine import Machine
+from .progress import Problem, called, gibibytes, line, seconds, step
 from .providers import PROVIDERS, Choices, Provider, Unusable, choosing, named
 from .providers.provider import GB, Cost, Image
-from .say import Problem, called, gibibytes, line, seconds, step
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -161,7 +161,7 @@ class Lab:
             check_port(port)
         if complete:
             machine.write_labcheck()
-            children.side_by_side(beside)
+            subprocesses.side_by_side(beside)
             return
         there = machine.choices() if machine.identity() else like
         if there is None:
@@ -186,7 +186,7 @@ class Lab:
                 chapters.save(machine, chapters.BARE)
                 machine.remember("bare", machine.machine_inputs())
 
-        children.side_by_side(packages_first, server)
+        subprocesses.side_by_side(packages_first, server)
 
 
 def check_disk(parts: list[Part]) -> None:
@@ -261,7 +261,7 @@ def jupyter(lab: Lab, port: int) -> int:
     line("Ctrl-C ends JupyterLab; the server goes on, and make stop switches it off.")
     own = os.pathsep.join([str(quiet.parents[1]), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])])
     env = {"JUPYTER_TOKEN": token, "JUPYTER_CONFIG_PATH": own, **chapters.context(lab.machine)}
-    return children.foreground(command, env=env, cwd=CHECKOUT)
+    return subprocesses.foreground(command, env=env, cwd=CHECKOUT)
 
 
 def jupyter_port() -> int | None:
@@ -280,7 +280,7 @@ def jupyter_port() -> int | None:
 def lab_command(lab: Lab, *, with_jupyter: bool = True) -> int:
     port = jupyter_port() if with_jupyter else None
     started = time.monotonic()
-    with alone(lab.machine.lock, called("lab")):
+    with hold(lab.machine.lock, called("lab")):
         lab.up(port)
     took = seconds(time.monotonic() - started)
     line(f"The server is ready ({took}). make check looks at it, make ssh logs in.")
@@ -289,7 +289,7 @@ def lab_command(lab: Lab, *, with_jupyter: bool = True) -> int:
 
 def ssh_command(lab: Lab, host: str, command: Sequence[str]) -> int:
     lab.machine.needed()
-    return children.foreground(["ssh", "-F", str(lab.machine.ssh_config), host, *command])
+    return subprocesses.foreground(["ssh", "-F", str(lab.machine.ssh_config), host, *command])
 
 
 def check_command(lab: Lab, arguments: Sequence[str]) -> int:
@@ -297,20 +297,20 @@ def check_command(lab: Lab, arguments: Sequence[str]) -> int:
     if not lab.machine.labcheck.exists() or not lab.environment.python.exists():
         raise Problem("there is no server yet", "make it first: make lab")
     program = [str(lab.environment.program("labcheck")), *arguments]
-    return children.foreground(program, env=chapters.context(lab.machine), cwd=CHECKOUT)
+    return subprocesses.foreground(program, env=chapters.context(lab.machine), cwd=CHECKOUT)
 
 
 def course_command(lab: Lab, numbers: Sequence[str], *, save: bool, limit: float | None) -> int:
     """`limit`: seconds for one cell; None leaves it to labkit.course."""
     options = [*(["--save"] if save else []), *([f"--timeout={limit}"] if limit is not None else [])]
-    with alone(lab.machine.lock, called("course")):
+    with hold(lab.machine.lock, called("course")):
         lab.machine.needed()
         return chapters.run(lab.machine, lab.environment, [*options, *numbers])
 
 
 def snapshot_command(lab: Lab, chapter: str) -> int:
     name = chapters.snapshot_name(chapter)
-    with alone(lab.machine.lock, called("snapshot")):
+    with hold(lab.machine.lock, called("snapshot")):
         lab.machine.needed()
         if chapters.is_past(lab.machine, name):
             line(f"  --  the snapshot {name} stays as it was: the server is further on")
@@ -320,7 +320,7 @@ def snapshot_command(lab: Lab, chapter: str) -> int:
 
 
 def restore_command(lab: Lab, name: str) -> int:
-    with alone(lab.machine.lock, called("restore")):
+    with hold(lab.machine.lock, called("restore")):
         if not lab.machine.ssh_config.exists():
             raise Problem("there is no server yet", "make it first: make lab")
         chapters.restore(lab.machine, name)
@@ -328,13 +328,13 @@ def restore_command(lab: Lab, name: str) -> int:
 
 
 def goto_command(lab: Lab, chapter: str) -> int:
-    with alone(lab.machine.lock, called("goto")):
+    with hold(lab.machine.lock, called("goto")):
         chapters.goto(lab.machine, lab.environment, chapter)
     return 0
 
 
 def stop_command(lab: Lab) -> int:
-    with alone(lab.machine.lock, called("stop")):
+    with hold(lab.machine.lock, called("stop")):
         if not lab.machine.identity():
             line("  --  there is no server")
             return 0
@@ -352,7 +352,7 @@ def destroy_command(lab: Lab, *, yes: bool) -> int:
             "yes",
         ):
             return 1
-    with alone(lab.machine.lock, called("destroy")):
+    with hold(lab.machine.lock, called("destroy")):
         destroy(lab.machine)
     return 0
 
@@ -373,7 +373,7 @@ def uninstall_command(lab: Lab, *, yes: bool) -> int:
     """All that is on this computer because of the lab, after a yes."""
     with ExitStack() as locks:
         for machine in installed.machines(CHECKOUT):
-            locks.enter_context(alone(machine.lock, called("uninstall")))
+            locks.enter_context(hold(machine.lock, called("uninstall")))
         found = installed.pieces(CHECKOUT, destroy, Path(tempfile.gettempdir()) / "shipshape-uninstall.log")
         if not found:
             line("  --  nothing of the lab is on this computer")
@@ -440,7 +440,7 @@ def test_command(lab: Lab, parts: Sequence[str], *, every: bool) -> int:
     names = [each for each in parts if each not in OTHER_DISTROS]
     distros = [each for each in OTHER_DISTROS if each in parts or (every and not names)]
     if distros and parts and not names:  # these alone
-        with alone(lab.machine.lock, called("test")):
+        with hold(lab.machine.lock, called("test")):
             took = [one for distro in distros for one in on_another_distro(lab, distro)]
         return conclude(lab, took, [], started)
     machine = lab.machine
@@ -451,7 +451,7 @@ def test_command(lab: Lab, parts: Sequence[str], *, every: bool) -> int:
     labs = [lab, *others(lab)]
     with ExitStack() as at_the_end:
         for each in labs:
-            at_the_end.enter_context(alone(each.machine.lock, called("test")))
+            at_the_end.enter_context(hold(each.machine.lock, called("test")))
         with ExitStack() as switched_off:
             for each in labs:
                 switched_off.callback(switch_off, each.machine)
@@ -491,7 +491,7 @@ def test_command(lab: Lab, parts: Sequence[str], *, every: bool) -> int:
                 title = "beside that, what needs no machine"
                 return [proof.Took(title, time.monotonic() - began, status == 0, failed, skipped)]
 
-            lanes = children.side_by_side(fast_tests, on_the_servers)
+            lanes = subprocesses.side_by_side(fast_tests, on_the_servers)
             took = [proof.Took("the bare machine", machine_took, True), *lanes[0], *lanes[1]]
         for distro in distros:
             took += on_another_distro(lab, distro)

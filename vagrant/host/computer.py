@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import children
+from . import subprocesses
 
 # A boot sector that does what a kernel does first: page tables for 2 MiB, PAE, long mode, paging, a far jump.
 # Then, in 64-bit code, it computes 42 in a register and writes it to the isa-debug-exit port, which ends qemu
@@ -97,7 +97,7 @@ def free_memory() -> int | None:
         return int(found.group(1)) * 1024 if found else None
     if os.name == "nt":
         return _windows_memory()
-    answer = children.quick(["vm_stat"])
+    answer = subprocesses.quick(["vm_stat"])
     page = re.search(r"page size of (\d+) bytes", answer.stdout)
     pages = re.findall(r"^Pages (?:free|inactive|speculative|purgeable):\s+(\d+)\.", answer.stdout, re.M)
     return int(page.group(1)) * sum(map(int, pages)) if page and pages else None
@@ -145,7 +145,7 @@ def boots(accelerator: str) -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryDirectory() as folder:
         disk = Path(folder) / "probe.img"
         disk.write_bytes(BOOT_SECTOR)
-        return children.quick(
+        return subprocesses.quick(
             ["qemu-system-x86_64", "-accel", accelerator, "-cpu", "max", "-machine", "pc", "-m", "16",
              "-nodefaults", "-display", "none", "-no-reboot",
              "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",

@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from . import children
-from .say import Problem, step
+from . import subprocesses
+from .progress import Problem, step
 
 
 class Environment:
@@ -54,8 +54,8 @@ class Environment:
         with step("Python packages into .venv, from requirements.lock") as current:
             fits = f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]!r})"
             usable = (
-                children.quick([str(self.python), "-c", fits]).returncode == 0
-                and children.quick([*pip, "--version"]).returncode == 0
+                subprocesses.quick([str(self.python), "-c", fits]).returncode == 0
+                and subprocesses.quick([*pip, "--version"]).returncode == 0
             )
             commands = [
                 [*pip, "install", "--progress-bar=off", "--require-hashes", "-r", str(self.lock)],
@@ -72,7 +72,7 @@ class Environment:
             if not usable:
                 commands.insert(0, [sys.executable, "-m", "venv", "--clear", str(self.folder)])
             for command in commands:
-                ended = children.run(command, log=log, step=current, cwd=self.checkout)
+                ended = subprocesses.run(command, log=log, step=current, cwd=self.checkout)
                 if ended.status != 0:
-                    raise children.failure("making .venv", ended, log)
+                    raise subprocesses.failure("making .venv", ended, log)
             self.stamp.write_text(self.fingerprint() + "\n", encoding="ascii")

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import children, tools
+from . import subprocesses, tools
 from .machine import Machine
+from .progress import Problem, step
 from .providers.docker import PROBE, docker
 from .providers.libvirt import DAEMONS as OF_LIBVIRT
 from .providers.libvirt import VIRSH, Libvirt
 from .record import record, recorded
-from .say import Problem, step
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def machines_of_others(checkout: Path) -> list[str]:
 
 def domains() -> list[str]:
     """The machines that libvirt knows; none where it does not answer."""
-    return children.quick(Libvirt().command([*VIRSH, "list", "--all", "--name"])).stdout.split()
+    return subprocesses.quick(Libvirt().command([*VIRSH, "list", "--all", "--name"])).stdout.split()
 
 
 def leaving(known: dict[str, list[str]]) -> list[str]:
@@ -79,7 +79,7 @@ def leaving(known: dict[str, list[str]]) -> list[str]:
         there = [package for package in there if not re.match(r"libvirt|qemu|vagrant|dnsmasq", package)]
     if not there:
         return []
-    answer = children.quick(
+    answer = subprocesses.quick(
         ["apt-get", "--simulate", "purge", "--auto-remove", *there], env={"LC_ALL": "C.UTF-8"}
     )
     ours = {*there, *known.get("packages brought along", [])}
@@ -118,11 +118,11 @@ def daemons(known: dict[str, list[str]]) -> list[str]:
 def stop_daemons(names: list[str]) -> None:
     """Stop them, and what libvirt's networks leave running without their daemon: bridges and dnsmasq."""
     if "libvirtd" in names:
-        listed = children.quick(Libvirt().command([*VIRSH, "net-list", "--name"])).stdout.split()
+        listed = subprocesses.quick(Libvirt().command([*VIRSH, "net-list", "--name"])).stdout.split()
         for network in listed:
-            children.quick(Libvirt().command([*VIRSH, "net-destroy", network]))
+            subprocesses.quick(Libvirt().command([*VIRSH, "net-destroy", network]))
     for name in names:
-        children.quick(tools.as_root(["pkill", "-x", name]))
+        subprocesses.quick(tools.as_root(["pkill", "-x", name]))
     deadline = time.monotonic() + 30
     while any(tools.is_running(name) for name in names) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -148,7 +148,7 @@ def pieces(checkout: Path, destroy: Callable[[Machine], None], log: Path) -> lis
         title = f"daemons that the lab started: {', '.join(started)}"
         found.append(Piece(title, partial(stop_daemons, started), takes_root=True))
     for group in known.get("groups", []) if not others else []:
-        user = os.environ.get("USER") or children.quick(["id", "-un"]).stdout.strip()
+        user = os.environ.get("USER") or subprocesses.quick(["id", "-un"]).stdout.strip()
         command = tools.as_root(["gpasswd", "--delete", user, group])
         found.append(Piece(f"{user}'s place in the group {group}", partial(run, command), takes_root=True))
     packages = leaving(known)
@@ -170,7 +170,7 @@ def remove(path: Path) -> None:
 
 
 def run(command: list[str]) -> None:
-    require(children.quick(command))
+    require(subprocesses.quick(command))
 
 
 def require(answer: subprocess.CompletedProcess[str]) -> None:

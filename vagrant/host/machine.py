@@ -19,9 +19,9 @@ from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
-from . import children
+from . import subprocesses
+from .progress import Problem, Step, step
 from .providers import Choices, Provider, named
-from .say import Problem, Step, step
 
 # Environment and files of the host that provisioning carries into the guest.
 HOST_SETTINGS = re.compile(
@@ -228,8 +228,8 @@ class Machine:
 
     def vagrant(
         self, *arguments: str, step: Step | None = None, watch: Callable[[str], None] | None = None
-    ) -> children.Ended:
-        return children.run(
+    ) -> subprocesses.Ended:
+        return subprocesses.run(
             self.provider.command(["vagrant", *arguments]),
             log=self.log,
             step=step,
@@ -243,7 +243,7 @@ class Machine:
         with step(title) as current:
             ended = self.vagrant(*arguments, step=current)
             if ended.status != 0:
-                raise children.failure(f"vagrant {' '.join(arguments)}", ended, self.log)
+                raise subprocesses.failure(f"vagrant {' '.join(arguments)}", ended, self.log)
 
     def up(self) -> None:
         """Bring the machine up, provisioned as the checkout says. Raises Problem."""
@@ -258,14 +258,14 @@ class Machine:
         ):
             ended = self._up(arguments)
         if ended.status != 0:
-            raise children.failure("vagrant up", ended, self.log)
+            raise subprocesses.failure("vagrant up", ended, self.log)
         self.write_ssh_files()
         if self.memory("identity") != self.identity():
             self.forget("bare", "stands-at")  # the snapshots were another machine's
         self.remember("identity", self.identity())
         self.remember("provisioned", inputs)
 
-    def _up(self, arguments: list[str]) -> children.Ended:
+    def _up(self, arguments: list[str]) -> subprocesses.Ended:
         with Phases("asking Vagrant for the server") as phases:
             ended = self.vagrant(*arguments, watch=phases.see)
             phases.current.failed = ended.status != 0
@@ -282,7 +282,7 @@ class Machine:
         self, host: str, command: str, *, stdin: str = "", limit: float = 20.0
     ) -> subprocess.CompletedProcess[str]:
         """Run one command line on `server` or `internet`; no answer in time is status 124."""
-        return children.quick(
+        return subprocesses.quick(
             ["ssh", "-F", str(self.ssh_config), "-o", "BatchMode=yes", host, command],
             limit=limit,
             stdin=stdin,
@@ -312,9 +312,9 @@ class Machine:
 
     def hang_up(self) -> None:
         """End shared connections: after a restore or a halt they would hang for ever."""
-        if self.ssh_config.exists() and children.POSIX:
+        if self.ssh_config.exists() and subprocesses.POSIX:
             for host in ("internet", "server"):
-                children.quick(["ssh", "-F", str(self.ssh_config), "-O", "exit", host], limit=5.0)
+                subprocesses.quick(["ssh", "-F", str(self.ssh_config), "-O", "exit", host], limit=5.0)
 
     def wait_for(self, host: str, limit: float = 180.0) -> None:
         """Wait until `host` answers. Raises Problem with ssh's own reason."""
@@ -343,7 +343,7 @@ class Machine:
         with step("reading the server's address and host keys") as current:
             ended = self.vagrant("ssh-config", step=current)
             if ended.status != 0:
-                raise children.failure("vagrant ssh-config", ended, self.log)
+                raise subprocesses.failure("vagrant ssh-config", ended, self.log)
             found = parse_ssh_config(ended.text)
             if self.memory("identity") != self.identity():
                 self.known_hosts.unlink(missing_ok=True)  # another machine has other keys
@@ -385,7 +385,7 @@ class Machine:
         options = ["-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={os.devnull}",
                    "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes",
                    "-o", "ConnectTimeout=20", "-i", found["IdentityFile"], "-p", found["Port"]]  # fmt: skip
-        answer = children.quick(
+        answer = subprocesses.quick(
             [
                 "ssh",
                 "-F",
@@ -422,7 +422,7 @@ class Machine:
         common = [f"UserKnownHostsFile {quoted(self.known_hosts)}", "StrictHostKeyChecking yes",
                   f"IdentityFile {quoted(found['IdentityFile'])}", "IdentitiesOnly yes", "LogLevel ERROR",
                   "ServerAliveInterval 5", "ServerAliveCountMax 6", "ConnectTimeout 10"]  # fmt: skip
-        if children.POSIX:  # OpenSSH on Windows cannot share connections
+        if subprocesses.POSIX:  # OpenSSH on Windows cannot share connections
             common += [
                 "ControlMaster auto",
                 f"ControlPath {quoted(self.control_path())}",

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import children, computer, tools
+from . import computer, subprocesses, tools
 from .computer import System
-from .say import Problem, gibibytes, line
+from .progress import Problem, gibibytes, line
 
 MB = 1_000_000
 
@@ -83,7 +83,7 @@ def find(name: str) -> str | None:
 
 def states() -> dict[str, str]:
     """What dpkg says of each package that it knows: installed, unpacked, half-configured, …"""
-    answer = children.quick(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"])
+    answer = subprocesses.quick(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"])
     return dict(row.split(" ", 1) for row in answer.stdout.splitlines())
 
 
@@ -196,19 +196,19 @@ def is_ours() -> bool:
 
 def forbids() -> bool:
     """Whether the administrator's policy lets nothing start either, as that of a container's image does."""
-    return os.access(POLICY, os.X_OK) and children.quick([str(POLICY), "ssh", "start"]).returncode == 101
+    return os.access(POLICY, os.X_OK) and subprocesses.quick([str(POLICY), "ssh", "start"]).returncode == 101
 
 
 def units_of(packages: set[str]) -> list[str]:
     """What systemd would start of these packages at a boot."""
     if not packages:
         return []
-    listed = children.quick(["dpkg-query", "-L", *sorted(packages)])
+    listed = subprocesses.quick(["dpkg-query", "-L", *sorted(packages)])
     return sorted(set(UNIT.findall(listed.stdout)))
 
 
 def as_root(command: list[str], stdin: str = "") -> None:
-    answer = children.quick(tools.as_root(command), stdin=stdin)
+    answer = subprocesses.quick(tools.as_root(command), stdin=stdin)
     if answer.returncode != 0:
         why = answer.stderr.strip() or f"exit status {answer.returncode}"
         raise Problem(f"{' '.join(command)} failed: {why}", "mend that, then run the same command again")

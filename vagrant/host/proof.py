@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from . import chapters, children
+from . import chapters, subprocesses
 from .environment import Environment
 from .machine import Machine
-from .say import Problem, Step, line, seconds, step
+from .progress import Problem, Step, line, seconds, step
 
 STAGE_LIMIT = 7200.0  # seconds; the longest takes an hour on an emulated machine
 NOTE = "mutants: "  # with it begins the line in which pytest says how they were chosen, to be shown
@@ -48,7 +48,7 @@ class Checked:
 
     title: str
     seconds: float
-    ended: children.Ended
+    ended: subprocesses.Ended
     log: Path
     report: Path | None = None  # JUnit's
 
@@ -110,11 +110,13 @@ def fast(
                     report = log.with_suffix(".xml")
                     report.unlink(missing_ok=True)
                     command = [*command, f"--junitxml={report}"]
-                ended = children.run([*nice, *command], log=log, step=current, env=environ, cwd=checkout)
+                ended = subprocesses.run([*nice, *command], log=log, step=current, env=environ, cwd=checkout)
                 checked.append(Checked(title, time.monotonic() - began, ended, log, report))
             return checked
 
-        found = children.side_by_side(*(partial(run_lane, *each) for each in zip(lanes, logs, strict=True)))
+        found = subprocesses.side_by_side(
+            *(partial(run_lane, *each) for each in zip(lanes, logs, strict=True))
+        )
         checks = [one for lane in found for one in lane]
         current.failed = any(not one.passed for one in checks)
     return checks
@@ -302,7 +304,7 @@ class OnTheServers:
             lanes[min(stage.server, len(lanes)) - 1].append(stage)
         works = [partial(self.lane, server, lane) for server, lane in zip(self.servers, lanes, strict=True)]
         order = [stage.title for stage in self.wanted]
-        took = [one for lane in children.side_by_side(*works) for one in lane]
+        took = [one for lane in subprocesses.side_by_side(*works) for one in lane]
         return sorted(took, key=lambda one: order.index(one.title))
 
     def lane(self, server: Server, stages: list[Stage], stopped: threading.Event) -> list[Took]:
@@ -363,7 +365,7 @@ def run(stage: Stage, checkout: Path, python: Path, context: dict[str, str], log
     notebooks = [checkout / part for part in stage.arguments if part.endswith(".ipynb")]
     if notebooks:
         with Sections(cells_of(notebooks)) as sections:
-            ended = children.run(
+            ended = subprocesses.run(
                 command, log=log, watch=sections.see, env=environ, cwd=checkout, limit=stage.limit
             )
             sections.failed = sections.failed or ended.status != 0
@@ -375,7 +377,7 @@ def run(stage: Stage, checkout: Path, python: Path, context: dict[str, str], log
                 if text.startswith(NOTE):
                     notes.append(text)
 
-            ended = children.run(
+            ended = subprocesses.run(
                 command, log=log, step=current, watch=note, env=environ, cwd=checkout, limit=stage.limit
             )
             current.failed = ended.status != 0

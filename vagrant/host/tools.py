@@ -10,9 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import children, record
+from . import record, subprocesses
 from .computer import System
-from .say import Problem, Step, step
+from .progress import Problem, Step, step
 
 if sys.platform != "win32":
     import grp
@@ -37,7 +37,7 @@ def which(program: str) -> str | None:
 
 def is_installed(package: str) -> bool:
     """Whether dpkg has this package whole."""
-    answer = children.quick(["dpkg-query", "-W", "-f", "${db:Status-Status}", package])
+    answer = subprocesses.quick(["dpkg-query", "-W", "-f", "${db:Status-Status}", package])
     return answer.returncode == 0 and answer.stdout == "installed"
 
 
@@ -47,7 +47,7 @@ def venv_package() -> str:
 
 def venv_works() -> bool:
     """Whether this Python can make virtual environments: Debian splits ensurepip off."""
-    return children.quick([sys.executable, "-c", "import ensurepip, venv"]).returncode == 0
+    return subprocesses.quick([sys.executable, "-c", "import ensurepip, venv"]).returncode == 0
 
 
 def is_root() -> bool:
@@ -67,9 +67,9 @@ def may_become_root(again: str) -> None:
         return
     if shutil.which("sudo") is None:
         raise Problem("this takes root, and there is no sudo here", f"as root, type: {again}")
-    if children.quick(["sudo", "-n", "true"]).returncode == 0:
+    if subprocesses.quick(["sudo", "-n", "true"]).returncode == 0:
         return
-    if not sys.stdin.isatty() or children.foreground(["sudo", "-v"]) != 0:
+    if not sys.stdin.isatty() or subprocesses.foreground(["sudo", "-v"]) != 0:
         raise Problem("this takes root, and sudo wants a password", f"type: sudo {again}")
 
 
@@ -88,14 +88,14 @@ def instructions(system: System, absent: list[str], commands: tuple[str, ...]) -
 
 def candidates(packages: list[str]) -> dict[str, bool]:
     """Which packages this computer's apt could install now, as far as it knows."""
-    answer = children.quick(["apt-cache", "policy", *packages], env={"LC_ALL": "C.UTF-8"})
+    answer = subprocesses.quick(["apt-cache", "policy", *packages], env={"LC_ALL": "C.UTF-8"})
     blocks = dict(re.findall(r"^(\S+):\n  Installed: .*\n  Candidate: (.*)$", answer.stdout, re.M))
     return {package: blocks.get(package, "(none)") != "(none)" for package in packages}
 
 
 def mirror() -> str | None:
     """The first release file that apt is set up to fetch, or None; nothing is fetched for that."""
-    answer = children.quick(["apt-get", "update", "--print-uris"])
+    answer = subprocesses.quick(["apt-get", "update", "--print-uris"])
     found = re.findall(r"^'(https?://\S+/InRelease)'", answer.stdout, re.M)
     return found[0] if found else None
 
@@ -110,7 +110,7 @@ def mirror_answers() -> None:
     limits = [f"Acquire::{name}" for name in ("Retries=1", "http::Timeout=15", "https::Timeout=15")]
     options = [word for limit in limits for word in ("-o", limit)]
     with tempfile.TemporaryDirectory() as folder:
-        answer = children.quick(
+        answer = subprocesses.quick(
             ["/usr/lib/apt/apt-helper", *options, "download-file", address, f"{folder}/InRelease"], limit=60
         )
     if answer.returncode != 0:
@@ -130,12 +130,15 @@ def install(packages: list[str], log: Path) -> None:
     waits = ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]
 
     def apt(current: Step, what: str, command: list[str]) -> None:
-        ended = children.run(as_root([*prefix, *command]), log=log, step=current, grouped=is_root())
+        ended = subprocesses.run(as_root([*prefix, *command]), log=log, step=current, grouped=is_root())
         if ended.status != 0:
-            raise children.failure(what, ended, log)
+            raise subprocesses.failure(what, ended, log)
 
     with step(f"installing {len(packages)} host packages: {' '.join(packages)}") as current:
-        if any(Path("/var/lib/dpkg/updates").iterdir()) or children.quick(["dpkg", "--audit"]).stdout.strip():
+        if (
+            any(Path("/var/lib/dpkg/updates").iterdir())
+            or subprocesses.quick(["dpkg", "--audit"]).stdout.strip()
+        ):
             apt(current, "finishing an interrupted package installation", ["dpkg", "--configure", "-a"])
         apt(current, "apt-get update", ["apt-get", *waits, "update"])
         known = candidates(packages)
@@ -161,7 +164,7 @@ def install(packages: list[str], log: Path) -> None:
 
 def installed_packages() -> set[str]:
     """All that dpkg has whole."""
-    answer = children.quick(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"])
+    answer = subprocesses.quick(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"])
     return {row.split()[0] for row in answer.stdout.splitlines() if row.endswith(" installed")}
 
 
@@ -172,9 +175,9 @@ def purge(packages: list[str], log: Path) -> None:
         "SUDO_FORCE_REMOVE=yes",
     ]  # of the lab: it was not here before
     command = ["env", *settings, "apt-get", "purge", "-y", *packages]
-    ended = children.run(as_root(command), log=log, grouped=is_root())
+    ended = subprocesses.run(as_root(command), log=log, grouped=is_root())
     if ended.status != 0:
-        raise children.failure("apt-get purge", ended, log)
+        raise subprocesses.failure("apt-get purge", ended, log)
 
 
 def is_running(program: str) -> bool:
@@ -196,7 +199,7 @@ def in_group(group: str, command: list[str]) -> list[str]:
         number = grp.getgrnam(group).gr_gid
     except KeyError:
         return command
-    user = os.environ.get("USER") or children.quick(["id", "-un"]).stdout.strip()
+    user = os.environ.get("USER") or subprocesses.quick(["id", "-un"]).stdout.strip()
     if number in os.getgroups() or user not in grp.getgrgid(number).gr_mem:
         return command
     return ["sg", group, "-c", shlex.join(command)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..say import Problem
+from ..progress import Problem
 from .docker import Docker
 from .libvirt import Libvirt
 from .provider import Choices, Provider, Unusable

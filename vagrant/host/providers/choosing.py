@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from ..computer import System
-from ..say import Problem
+from ..progress import Problem
 from . import PROVIDERS, named
 from .provider import Provider
 

@@ -17,9 +17,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import children, computer, record
+from .. import computer, record, subprocesses
 from ..computer import System
-from ..say import Problem, line, step
+from ..progress import Problem, line, step
 from ..tools import as_root, candidates, in_group, is_root, is_running, may_become_root, which
 from .libvirt import Libvirt
 from .provider import (
@@ -98,7 +98,7 @@ class Docker(Provider):
             if which("docker") is None and candidates(["docker-cli"])["docker-cli"]:
                 found.append("docker-cli")
         # Not needed: without it `free` in the server shows this computer's memory.
-        unasked = bool(found) or is_root() or children.quick(["sudo", "-n", "true"]).returncode == 0
+        unasked = bool(found) or is_root() or subprocesses.quick(["sudo", "-n", "true"]).returncode == 0
         if which("lxcfs") is None and which("apt-get") and unasked and candidates(["lxcfs"])["lxcfs"]:
             found.append("lxcfs")
         return found
@@ -181,9 +181,9 @@ class Docker(Provider):
             assert found is not None
             builder += ["--build-arg", f"BASE={found[1]}", str(CONTAINER.parent)]
         with step(title) as current:
-            ended = children.run(self.command(builder), log=log, step=current, cwd=checkout)
+            ended = subprocesses.run(self.command(builder), log=log, step=current, cwd=checkout)
             if ended.status != 0:
-                raise children.failure("making the image", ended, log)
+                raise subprocesses.failure("making the image", ended, log)
             name, version = ended.tail[-1].split(" ", 1) if image.built_here else image.name.split(":")
             current.result = version
         return Choices(self.name, driver, image.distro, name, version)
@@ -218,13 +218,13 @@ class Docker(Provider):
 
     # ---- the life of a machine ----
 
-    def keep(self, machine: Machine, *arguments: str, options: Sequence[str] = ()) -> children.Ended:
+    def keep(self, machine: Machine, *arguments: str, options: Sequence[str] = ()) -> subprocesses.Ended:
         """Run vagrant/container/snapshots on the machine's volume."""
         choices = machine.choices()
         assert choices is not None
         pool = f"--volumes-from={machine.full_name()}"
         program = [image_of(choices), "/shipshape/snapshots", *arguments]
-        return children.run(
+        return subprocesses.run(
             self.command(["docker", "run", *KEEPER, pool, *options, *program]), log=machine.log
         )
 
@@ -232,7 +232,7 @@ class Docker(Provider):
         with step(f"saving the snapshot {name}"):
             ended = self.keep(machine, "save", name)
             if ended.status != 0:
-                raise children.failure(f"saving the snapshot {name}", ended, machine.log)
+                raise subprocesses.failure(f"saving the snapshot {name}", ended, machine.log)
 
     def restore(self, machine: Machine, name: str) -> None:
         if name not in self.saved(machine):
@@ -248,14 +248,14 @@ class Docker(Provider):
                 time.sleep(0.2)
             started = docker("start", container, limit=60)
             if ended.status != 0:
-                raise children.failure(f"restoring the snapshot {name}", ended, machine.log)
+                raise subprocesses.failure(f"restoring the snapshot {name}", ended, machine.log)
             if started.returncode != 0:
                 raise Problem(f"the server does not start: {started.stderr.strip()}", "run it again")
 
     def saved(self, machine: Machine) -> list[str]:
         ended = self.keep(machine, "list")
         if ended.status != 0:
-            raise children.failure("looking for snapshots", ended, machine.log)
+            raise subprocesses.failure("looking for snapshots", ended, machine.log)
         return list(ended.tail)
 
     def copy(self, source: Machine, target: Machine, name: str) -> None:
@@ -265,14 +265,14 @@ class Docker(Provider):
         with step(f"copying the snapshot {name} to {target.name}"):
             ended = self.keep(target, "take", name, options=[f"--volume={volume}:/source:ro"])
             if ended.status != 0:
-                raise children.failure(f"copying the snapshot {name}", ended, target.log)
+                raise subprocesses.failure(f"copying the snapshot {name}", ended, target.log)
         target.known_hosts.write_text(source.known_hosts.read_text(encoding="utf-8"), encoding="utf-8")
         target.use_the_key_of(source)
 
     def host_keys(self, machine: Machine) -> str:
         return docker("exec", machine.full_name(), "sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub").stdout
 
-    def remove_leftovers(self, machine: Machine, ended: children.Ended) -> bool:
+    def remove_leftovers(self, machine: Machine, ended: subprocesses.Ended) -> bool:
         container = machine.full_name()
         if f'The container name "/{container}" is already in use' not in " ".join(ended.text.split()):
             return False
@@ -301,7 +301,7 @@ def image_of(choices: Choices) -> str:
 
 def docker(*arguments: str, limit: float = 20.0) -> subprocess.CompletedProcess[str]:
     """Ask Docker something short, as a member of its group."""
-    return children.quick(in_group("docker", ["docker", *arguments]), limit=limit)
+    return subprocesses.quick(in_group("docker", ["docker", *arguments]), limit=limit)
 
 
 def answers() -> str:
@@ -337,7 +337,7 @@ def booted(name: str) -> str:
         alive = docker("inspect", "--format", "{{.State.Running}}", name).stdout.strip() == "true"
         if not alive or time.monotonic() > deadline:
             said = docker("logs", "--tail", "5", name)
-            words = children.ESCAPES.sub("", said.stdout + said.stderr).split("\n")
+            words = subprocesses.ESCAPES.sub("", said.stdout + said.stderr).split("\n")
             told = [word.strip() for word in words if word.strip()]
             return told[-1] if told else f"systemd is {state or 'not there'} after {BOOT_LIMIT:.0f} s"
         time.sleep(0.2)
@@ -382,7 +382,7 @@ def start_docker(log: Path) -> None:
     with step("starting Docker") as current:
         log.parent.mkdir(parents=True, exist_ok=True)
         if Path("/run/systemd/system").exists():
-            ended = children.run(
+            ended = subprocesses.run(
                 as_root(["systemctl", "start", "docker"]), log=log, step=current, limit=60, grouped=False
             )
             if ended.status != 0:
@@ -393,7 +393,7 @@ def start_docker(log: Path) -> None:
             )
         elif not is_running("dockerd"):
             if stale_pid_file():
-                children.quick(as_root(["rm", "-f", str(PID_FILE)]))
+                subprocesses.quick(as_root(["rm", "-f", str(PID_FILE)]))
             daemon = detach(which("dockerd") or "dockerd", log=log)
         deadline = time.monotonic() + START_LIMIT
         while docker("version").returncode != 0:
@@ -413,7 +413,7 @@ LXCFS = Path("/var/lib/lxcfs")
 
 
 def lxcfs_answers() -> bool:
-    return children.quick(["head", "-c1", str(LXCFS / "proc" / "meminfo")], limit=5.0).stdout != ""
+    return subprocesses.quick(["head", "-c1", str(LXCFS / "proc" / "meminfo")], limit=5.0).stdout != ""
 
 
 def start_lxcfs(log: Path) -> None:
@@ -422,11 +422,11 @@ def start_lxcfs(log: Path) -> None:
     if program is None or not Path("/dev/fuse").exists() or lxcfs_answers():
         return
     if Path("/run/systemd/system").exists():
-        children.quick(as_root(["systemctl", "restart", "lxcfs"]))
+        subprocesses.quick(as_root(["systemctl", "restart", "lxcfs"]))
         return
     # What a killed one left is a mount that answers nothing.
-    children.quick(as_root(["umount", "-l", str(LXCFS)]))
-    children.quick(as_root(["mkdir", "-p", str(LXCFS)]))
+    subprocesses.quick(as_root(["umount", "-l", str(LXCFS)]))
+    subprocesses.quick(as_root(["mkdir", "-p", str(LXCFS)]))
     detach(program, str(LXCFS), log=log)
     deadline = time.monotonic() + 5
     while not lxcfs_answers() and time.monotonic() < deadline:
@@ -451,7 +451,7 @@ def join_docker_group() -> None:
     """Ask who is not in the group: it is as good as root. It holds at the next login. Raises Unusable."""
     if os.name != "posix" or is_root() or answers():
         return
-    user = os.environ.get("USER") or children.quick(["id", "-un"]).stdout.strip()
+    user = os.environ.get("USER") or subprocesses.quick(["id", "-un"]).stdout.strip()
     line("  Docker answers to root and to the group `docker` alone, and that group is as good as root here.")
     asked = sys.stdin.isatty() and input(f"  Put {user} into that group? [y/N] ").strip().lower() in (
         "y",
@@ -465,7 +465,7 @@ def join_docker_group() -> None:
         )
     may_become_root(f"usermod -aG docker {user}")
     record.remember("groups", ["docker"])
-    answer = children.quick(as_root(["usermod", "-aG", "docker", user]))
+    answer = subprocesses.quick(as_root(["usermod", "-aG", "docker", user]))
     if answer.returncode != 0 or shutil.which("sg") is None:
         raise Unusable(
             f"{user} cannot be added to the group docker: {answer.stderr.strip() or 'no sg here'}",

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import children, computer, record
+from .. import computer, record, subprocesses
 from ..computer import System
-from ..say import Problem, step
+from ..progress import Problem, step
 from ..tools import as_root, in_group, is_installed, is_root, is_running, which
 from .provider import Choices, Image, Unusable, box_of, built_version, distro_wanted
 from .virtual_machine import VirtualMachine, catalogue_answers, is_added
@@ -162,9 +162,9 @@ class Libvirt(VirtualMachine):
         number = image.distro.removeprefix("debian")
         with step(f"the Debian {number} box, from the apt mirror") as current:
             builder = ["bash", str(BUILDER), number]
-            ended = children.run(self.command(builder), log=log, step=current, cwd=checkout)
+            ended = subprocesses.run(self.command(builder), log=log, step=current, cwd=checkout)
             if ended.status != 0:
-                raise children.failure("building the box", ended, log)
+                raise subprocesses.failure("building the box", ended, log)
             name, _, version = ended.tail[-1].partition(" ")
             if name != image.name or not version:
                 raise Problem(
@@ -173,10 +173,10 @@ class Libvirt(VirtualMachine):
             current.result = version
         return Choices(self.name, driver, image.distro, name, version)
 
-    def is_passing(self, ended: children.Ended) -> bool:
+    def is_passing(self, ended: subprocesses.Ended) -> bool:
         return lost_its_address(ended.text)
 
-    def remove_leftovers(self, machine: Machine, ended: children.Ended) -> bool:
+    def remove_leftovers(self, machine: Machine, ended: subprocesses.Ended) -> bool:
         taken = re.search(r"[Nn]ame `?(\S+?)`? of domain about to create is already taken", ended.text)
         if taken is None and "Volume for domain is already created" not in ended.text:
             return False
@@ -184,9 +184,11 @@ class Libvirt(VirtualMachine):
             return False  # Vagrant knows the machine: nothing of it is left over
         domain = taken.group(1) if taken else machine.full_name()
         with step(f"removing what an interruption left: {domain}"):
-            children.quick(self.command([*VIRSH, "destroy", domain]))
-            children.quick(self.command([*VIRSH, "undefine", domain, "--snapshots-metadata"]))
-            gone = children.quick(self.command([*VIRSH, "vol-delete", "--pool", "default", f"{domain}.img"]))
+            subprocesses.quick(self.command([*VIRSH, "destroy", domain]))
+            subprocesses.quick(self.command([*VIRSH, "undefine", domain, "--snapshots-metadata"]))
+            gone = subprocesses.quick(
+                self.command([*VIRSH, "vol-delete", "--pool", "default", f"{domain}.img"])
+            )
         return gone.returncode == 0 or taken is not None
 
 
@@ -202,7 +204,7 @@ def give_kvm_to_its_group(device: Path = Path("/dev/kvm")) -> None:
     if group is None or (state.st_gid == group and state.st_mode & 0o060 == 0o060):
         return
     for command in (["chown", "root:kvm", str(device)], ["chmod", "660", str(device)]):
-        answer = children.quick(as_root(command))
+        answer = subprocesses.quick(as_root(command))
         if answer.returncode != 0:
             raise Problem(
                 f"{device} cannot be given to the group kvm: {answer.stderr.strip()}",
@@ -211,7 +213,7 @@ def give_kvm_to_its_group(device: Path = Path("/dev/kvm")) -> None:
 
 
 def libvirt_answers() -> bool:
-    return children.quick(in_group("libvirt", [*VIRSH, "version", "--daemon"])).returncode == 0
+    return subprocesses.quick(in_group("libvirt", [*VIRSH, "version", "--daemon"])).returncode == 0
 
 
 def start_libvirt(log: Path) -> None:
@@ -227,9 +229,9 @@ def start_libvirt(log: Path) -> None:
             commands = [[daemon, "-d"] for daemon in absent]
         for command in commands:
             command[0] = which(command[0]) or command[0]
-            ended = children.run(as_root(command), log=log, step=current, limit=60, grouped=False)
+            ended = subprocesses.run(as_root(command), log=log, step=current, limit=60, grouped=False)
             if ended.status != 0:
-                raise children.failure(" ".join(command), ended, log)
+                raise subprocesses.failure(" ".join(command), ended, log)
         deadline = time.monotonic() + 30
         while not libvirt_answers():
             if time.monotonic() > deadline:
@@ -244,13 +246,13 @@ def join_libvirt_group() -> None:
     """Put the person into the group that may talk to libvirt; it holds at the next login. Raises Problem."""
     if is_root():
         return
-    user = os.environ.get("USER") or children.quick(["id", "-un"]).stdout.strip()
+    user = os.environ.get("USER") or subprocesses.quick(["id", "-un"]).stdout.strip()
     members = {entry.gr_name: entry.gr_mem for entry in grp.getgrall()}.get("libvirt")
     if members is None or user in members:  # without the group, polkit decides who may
         return
     record.remember("groups", ["libvirt"])
     with step(f"adding {user} to the group libvirt"):
-        answer = children.quick(as_root(["usermod", "-aG", "libvirt", user]))
+        answer = subprocesses.quick(as_root(["usermod", "-aG", "libvirt", user]))
         if answer.returncode != 0:
             raise Problem(
                 f"{user} cannot be added to the group libvirt: {answer.stderr.strip()}",

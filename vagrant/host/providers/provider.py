@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import children
+from .. import subprocesses
 from ..computer import System
-from ..say import Problem
+from ..progress import Problem
 
 if TYPE_CHECKING:
     from ..machine import Machine
@@ -182,11 +182,11 @@ class Provider(ABC):
         """Its SSH server's public keys, read from its console; empty where there is none to read from."""
         return ""
 
-    def remove_leftovers(self, machine: Machine, ended: children.Ended) -> bool:
+    def remove_leftovers(self, machine: Machine, ended: subprocesses.Ended) -> bool:
         """Remove what an interrupted creation left, unknown to Vagrant. False: there was none."""
         return False
 
-    def is_passing(self, ended: children.Ended) -> bool:
+    def is_passing(self, ended: subprocesses.Ended) -> bool:
         """Whether what stopped `vagrant up` passes by itself: it is worth a second try."""
         return False
 
@@ -211,7 +211,7 @@ def distro_wanted(settings: Mapping[str, str]) -> str:
 
 def built_version(script: Path, distro: str) -> str:
     """`NAME VERSION` of what vagrant/box/build.sh or vagrant/container/build.sh would make now."""
-    answer = children.quick(["bash", str(script), "--version", distro.removeprefix("debian")])
+    answer = subprocesses.quick(["bash", str(script), "--version", distro.removeprefix("debian")])
     return answer.stdout.strip()
 
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import children
+from .. import subprocesses
 from ..computer import System
-from ..say import Problem, line, step
+from ..progress import Problem, line, step
 from .provider import GB, SNAPSHOT, Choices, Cost, Image, Provider, box_of, distro_wanted
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class VirtualMachine(Provider):
         with step("asking for the snapshots") as current:
             ended = machine.vagrant("snapshot", "list", step=current)
             if ended.status != 0:
-                raise children.failure("vagrant snapshot list", ended, machine.log)
+                raise subprocesses.failure("vagrant snapshot list", ended, machine.log)
             names = parse_snapshots(ended.text)
             current.result = ", ".join(names) or "none"
         return names

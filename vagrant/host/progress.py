@@ -1,4 +1,4 @@
-"""What lab.py says: problems in a sentence with the next step, and steps with how long they took."""
+"""What lab.py prints: problems in a sentence with the next step, and steps with how long they took."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .say import Problem, Step
+from .progress import Problem, Step
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from .say import Problem
+from .progress import Problem
 
 HELD = "LAB_LOCKS_HELD"  # in the environment of children: the locks that ancestors of theirs hold
 
@@ -25,7 +25,7 @@ else:
 
 
 @contextlib.contextmanager
-def alone(lock: Path, what: str) -> Iterator[None]:
+def hold(lock: Path, what: str) -> Iterator[None]:
     """Hold `lock` while the body runs; raises Problem where another lab.py holds it.
 
     The system lets go of it when the process ends, however it ends: there is no stale lock to remove.

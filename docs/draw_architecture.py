@@ -106,7 +106,20 @@ PARTS = (
             (Box(("lab",), "starts on any Python", 240, 170),),
             (Box(("host.command_line",), "which words each command takes", 240, 240),),
             (Box(("host.commands",), "what they do with the server", 125, 210),),
-            (Box(("host.proof",), "the tests in their stages, and what they report", 240, 440),),
+            (
+                Box(
+                    (
+                        "host.test_servers",
+                        "host.test_run",
+                        "host.test_stages",
+                        "host.test_fast",
+                        "host.test_reports",
+                    ),
+                    "the tests in their stages, and what they report",
+                    240,
+                    440,
+                ),
+            ),
             (
                 Box(("host.installed",), "the chapters; what the lab leaves", 125, 210),
                 Box(("host.programs",), "what the tests use", 355, 170),

@@ -16,7 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.notebooks.test_shape import own_hosts
-from vagrant.host import proof
+from vagrant.host import test_fast
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -365,7 +365,7 @@ def test_the_hooks_of_pre_commit_are_what_make_test_fast_runs() -> None:
 def test_the_hook_for_shell_scripts_sees_each_of_them() -> None:
     """pre-commit knows a shell script by its suffix, or by its first line where it is executable."""
     places = re.compile(hooks()[".venv/bin/shellcheck -x"]["files"])
-    scripts = [path for path in proof.shell_scripts(ROOT) if ROOT / path in files()]
+    scripts = [path for path in test_fast.shell_scripts(ROOT) if ROOT / path in files()]
     assert scripts
     report(
         [

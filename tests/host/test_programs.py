@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import needed
-from vagrant.host import programs, proof, subprocesses
+from vagrant.host import programs, subprocesses, test_reports
 from vagrant.host.programs import PROGRAMS
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -120,14 +120,17 @@ def test_the_table_at_the_end_says_what_was_not_tested_program_by_program(
     report = tmp_path / "report.xml"
     command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", str(tmp_path)]
     assert subprocesses.run(command, log=tmp_path / "log").status == 0
-    reasons = proof.skipped(report)
+    reasons = test_reports.skipped(report)
     assert reasons == Counter({"SSH: no sshd": 2, "root: no sudo": 1})
-    assert proof.concluded(True, reasons) == "passed, but for what is named above"
+    assert test_reports.concluded(True, reasons) == "passed, but for what is named above"
     assert capsys.readouterr().out.splitlines() == [
         "  --  not tested (2 tests): SSH: no sshd",
         "  --  not tested (1 test): root: no sudo",
     ]
-    assert (proof.concluded(True, Counter()), proof.concluded(False, Counter())) == ("passed", "failed")
+    assert (test_reports.concluded(True, Counter()), test_reports.concluded(False, Counter())) == (
+        "passed",
+        "failed",
+    )
 
 
 def test_two_missing_programs_are_two_lines_of_one_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from . import chapters, computer, installed, programs, proof, subprocesses, tools
+from . import (
+    chapters,
+    computer,
+    installed,
+    programs,
+    subprocesses,
+    test_fast,
+    test_reports,
+    test_servers,
+    test_stages,
+    tools,
+)
 from .environment import Environment
 from .lock import hold
 from .machine import Machine
@@ -404,9 +415,9 @@ def fast_command(lab: Lab) -> int:
     # It is run often, on a person's own computer: what takes a password, `make test` alone installs.
     installs = tools.is_root() or programs.in_ci()
     environ = programs.for_the_tests(lab.system, lab.log / "packages.log", installs=installs)
-    checks = proof.fast(CHECKOUT, lab.environment, lab.log / "test-fast.log", environ=environ)
-    status = proof.say(checks)
-    said = proof.concluded(status == 0, sum((one.skipped() for one in checks), Counter()))
+    checks = test_fast.fast(CHECKOUT, lab.environment, lab.log / "test-fast.log", environ=environ)
+    status = test_fast.show(checks)
+    said = test_reports.concluded(status == 0, sum((one.skipped() for one in checks), Counter()))
     line(f"test-fast: {said} ({seconds(time.monotonic() - started)})")
     return status
 
@@ -427,7 +438,7 @@ OTHER_DISTROS = ("debian13",)
 def part(text: str) -> str:
     """What `make test` calls a part of itself, checked. Raises Problem."""
     kinds = [path for provider in PROVIDERS for path in provider.tests]
-    stages = proof.stages(CHECKOUT, every=True, kind=kinds)
+    stages = test_stages.stages(CHECKOUT, every=True, kind=kinds)
     known = [*dict.fromkeys(stage.part for stage in stages), *OTHER_DISTROS]
     if text not in known:
         raise Problem(f"there is no part {text}", f"the parts are: {', '.join(known)}")
@@ -460,11 +471,11 @@ def test_command(lab: Lab, parts: Sequence[str], *, every: bool) -> int:
                 if other.machine.identity():
                     destroy(other.machine)
             fresh = not machine.identity()
-            checks: list[proof.Checked] = []
+            checks: list[test_fast.Checked] = []
 
             def without_a_machine(stopped: threading.Event) -> None:
                 log = lab.log / "test-fast.log"
-                checks.extend(proof.fast(CHECKOUT, lab.environment, log, stopped, environ))
+                checks.extend(test_fast.fast(CHECKOUT, lab.environment, log, stopped, environ))
 
             environ = (
                 {} if names else programs.for_the_tests(lab.system, lab.log / "packages.log", installs=True)
@@ -472,34 +483,38 @@ def test_command(lab: Lab, parts: Sequence[str], *, every: bool) -> int:
             lab.up(None)
             provider, choices = machine.provider, machine.choices()
             assert choices is not None
-            known = proof.stages(CHECKOUT, every, provider.tests)
-            stages = proof.chosen(known, names, provider.saved(machine) if names else [], choices.emulated)
-            servers = [proof.Server(machine, chapters.BARE if fresh else ""), *beside(lab, stages)]
+            known = test_stages.stages(CHECKOUT, every, provider.tests)
+            stages = test_stages.chosen(
+                known, names, provider.saved(machine) if names else [], choices.emulated
+            )
+            servers = [test_servers.Server(machine, chapters.BARE if fresh else ""), *beside(lab, stages)]
             machine_took = time.monotonic() - started
 
-            def on_the_servers(_: threading.Event) -> list[proof.Took]:
-                return proof.OnTheServers(lab.environment, lab.log, stages, servers, environ).run()
+            def on_the_servers(_: threading.Event) -> list[test_reports.Took]:
+                return test_servers.StageRunner(lab.environment, lab.log, stages, servers, environ).run()
 
-            def fast_tests(stopped: threading.Event) -> list[proof.Took]:
+            def fast_tests(stopped: threading.Event) -> list[test_reports.Took]:
                 if names:
                     return []
                 began = time.monotonic()
                 without_a_machine(stopped)
-                status = proof.say(checks)
+                status = test_fast.show(checks)
                 failed = tuple(text for one in checks for text in one.failures())
                 skipped = sum((one.skipped() for one in checks), Counter())
                 title = "beside that, what needs no machine"
-                return [proof.Took(title, time.monotonic() - began, status == 0, failed, skipped)]
+                return [test_reports.Took(title, time.monotonic() - began, status == 0, failed, skipped)]
 
             lanes = subprocesses.side_by_side(fast_tests, on_the_servers)
-            took = [proof.Took("the bare machine", machine_took, True), *lanes[0], *lanes[1]]
+            took = [test_reports.Took("the bare machine", machine_took, True), *lanes[0], *lanes[1]]
         for distro in distros:
             took += on_another_distro(lab, distro)
     left_out = [stage for stage in known if not names and stage not in stages]
     return conclude(lab, took, left_out, started)
 
 
-def conclude(lab: Lab, took: list[proof.Took], left_out: list[proof.Stage], started: float) -> int:
+def conclude(
+    lab: Lab, took: list[test_reports.Took], left_out: list[test_stages.Stage], started: float
+) -> int:
     """The table at the end: how long each took, what failed, and what was not tested. The exit status."""
     line()
     for text in (text for part in took for text in part.lines()):
@@ -508,18 +523,18 @@ def conclude(lab: Lab, took: list[proof.Took], left_out: list[proof.Stage], star
     for stage in left_out:
         because = "another part shows the same" if stage.spare else "the processor is emulated"
         line(f"  --  left out, since {because}: {stage.title} (make test PART={stage.name})")
-    said = proof.concluded(passed, sum((part.skipped for part in took), Counter()))
+    said = test_reports.concluded(passed, sum((part.skipped for part in took), Counter()))
     total = seconds(time.monotonic() - started)
     line(f"test: {said} ({total}); logs and JUnit reports: {lab.log}")
     return 0 if passed else 1
 
 
-def on_another_distro(lab: Lab, distro: str) -> list[proof.Took]:
+def on_another_distro(lab: Lab, distro: str) -> list[test_reports.Took]:
     """The whole course on a server of this distribution, and its fifteen items in both depths."""
     started = time.monotonic()
     other = Lab(f"{lab.machine.name}-{distro}")
     wanted = [
-        stage for stage in proof.stages(CHECKOUT, every=False) if stage.part in ("chapters", "finished")
+        stage for stage in test_stages.stages(CHECKOUT, every=False) if stage.part in ("chapters", "finished")
     ]
     was = os.environ.get("LAB_DISTRO")
     os.environ["LAB_DISTRO"] = distro
@@ -529,9 +544,9 @@ def on_another_distro(lab: Lab, distro: str) -> list[proof.Took]:
             if each.machine.identity():
                 destroy(each.machine)
         other.up(None)
-        took = [proof.Took("the bare machine", time.monotonic() - started, True)]
-        servers = [proof.Server(other.machine), *beside(other, wanted)]
-        took += proof.OnTheServers(lab.environment, other.log, wanted, servers).run()
+        took = [test_reports.Took("the bare machine", time.monotonic() - started, True)]
+        servers = [test_servers.Server(other.machine), *beside(other, wanted)]
+        took += test_servers.StageRunner(lab.environment, other.log, wanted, servers).run()
     finally:
         if was is None:
             del os.environ["LAB_DISTRO"]
@@ -553,7 +568,7 @@ def others(lab: Lab) -> list[Lab]:
     return [Lab(f"{lab.machine.name}-{number}") for number in (2, 3)]
 
 
-def beside(lab: Lab, stages: Sequence[proof.Stage]) -> list[proof.Server]:
+def beside(lab: Lab, stages: Sequence[test_stages.Stage]) -> list[test_servers.Server]:
     """The servers beside the first one, to be made: as many as the stages use and there is room for."""
     choices = lab.machine.choices()
     provider = lab.machine.provider
@@ -567,7 +582,7 @@ def beside(lab: Lab, stages: Sequence[proof.Stage]) -> list[proof.Server]:
 
     used = max(stage.server for stage in stages) - 1
     return [
-        proof.Server(other.machine, make=partial(make, other))
+        test_servers.Server(other.machine, make=partial(make, other))
         for other in others(lab)[: min(used, room_for_servers(provider))]
     ]
 

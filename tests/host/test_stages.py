@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.notebooks.conftest import Writer, code, prose, write_notebook
-from vagrant.host import chapters, proof, subprocesses
+from vagrant.host import chapters, subprocesses, test_fast, test_run, test_stages
 from vagrant.host.progress import Problem
-from vagrant.host.proof import Stage, Took
 from vagrant.host.providers import PROVIDERS
+from vagrant.host.test_reports import Took
+from vagrant.host.test_stages import Stage
 
 __all__ = ["write_notebook"]
 
@@ -23,12 +24,12 @@ FINISHED = f"after-{chapters.DEPLOYED}"
 def ran(logs: Path, *arguments: str | Path) -> Took:
     """A stage as `make test` runs it, on what is given instead of the course."""
     stage = Stage("9-try", "a try", tuple(map(str, arguments)), start="bare")
-    return proof.run(stage, ROOT, Path(sys.executable), {"SAID": "to the children"}, logs)
+    return test_run.run(stage, ROOT, Path(sys.executable), {"SAID": "to the children"}, logs)
 
 
 def test_every_test_that_needs_the_machine_is_in_a_stage() -> None:
     kinds = [path for provider in PROVIDERS for path in provider.tests]
-    given = {part for stage in proof.stages(ROOT, every=False, kind=kinds) for part in stage.arguments}
+    given = {part for stage in test_stages.stages(ROOT, every=False, kind=kinds) for part in stage.arguments}
     needing = [path for path in (ROOT / "tests").rglob("test_*.py") if "mark.vm" in path.read_text("utf-8")]
     inside = [path.relative_to(ROOT) for path in needing if path != Path(__file__)]
     assert len(inside) > 5
@@ -37,7 +38,7 @@ def test_every_test_that_needs_the_machine_is_in_a_stage() -> None:
 
 
 def test_the_chapters_run_on_a_bare_server_and_make_what_the_others_start_from() -> None:
-    stages = proof.stages(ROOT, every=False)
+    stages = test_stages.stages(ROOT, every=False)
     deploying, rest = (stage for stage in stages if stage.makes)
     assert deploying.afresh and deploying.start == "bare" and deploying.makes == rest.start == FINISHED
     assert {stage.start for stage in stages[stages.index(deploying) + 1 :]} == {FINISHED}
@@ -47,10 +48,10 @@ def test_the_chapters_run_on_a_bare_server_and_make_what_the_others_start_from()
 
 
 def test_a_part_alone_begins_with_what_makes_its_server_unless_there_is_one() -> None:
-    stages = proof.stages(ROOT, every=True)
+    stages = test_stages.stages(ROOT, every=True)
 
     def names(*wanted: str, saved: tuple[str, ...]) -> list[str]:
-        return [stage.name for stage in proof.chosen(stages, wanted, saved)]
+        return [stage.name for stage in test_stages.chosen(stages, wanted, saved)]
 
     assert names(saved=()) == [stage.name for stage in stages]
     assert names("mutants", saved=("bare",)) == ["chapters-1", "mutants-1", "mutants-2", "mutants-3"]
@@ -64,7 +65,7 @@ def test_a_part_alone_begins_with_what_makes_its_server_unless_there_is_one() ->
 
 def test_the_second_run_is_left_out_on_an_emulated_machine_unless_it_is_asked_for() -> None:
     def again(*names: str, every: bool = False, emulated: bool = True) -> bool:
-        chosen = proof.chosen(proof.stages(ROOT, every), names, ["bare"], emulated)
+        chosen = test_stages.chosen(test_stages.stages(ROOT, every), names, ["bare"], emulated)
         return "again" in [stage.name for stage in chosen]
 
     assert not again()
@@ -73,7 +74,7 @@ def test_the_second_run_is_left_out_on_an_emulated_machine_unless_it_is_asked_fo
 
 def test_the_reboot_that_the_last_chapter_shows_too_is_left_out_unless_it_is_asked_for() -> None:
     def rebooted(*names: str, every: bool = False) -> bool:
-        chosen = proof.chosen(proof.stages(ROOT, every), names, ["bare"])
+        chosen = test_stages.chosen(test_stages.stages(ROOT, every), names, ["bare"])
         return "rebooted" in [stage.name for stage in chosen]
 
     assert not rebooted()
@@ -82,7 +83,7 @@ def test_the_reboot_that_the_last_chapter_shows_too_is_left_out_unless_it_is_ask
 
 def test_all_mutants_are_for_who_asks_for_all() -> None:
     asked = [
-        ["--all-mutants" in stage.arguments for stage in proof.stages(ROOT, every=every)]
+        ["--all-mutants" in stage.arguments for stage in test_stages.stages(ROOT, every=every)]
         for every in (True, False)
     ]
     assert [sum(each) for each in asked] == [3, 0]
@@ -163,9 +164,11 @@ def test_a_test_that_failed_is_named_with_its_reason(
 
 def test_of_what_needs_no_machine_the_tests_that_failed_are_named(tmp_path: Path) -> None:
     said = ("E  assert 1 == 2", "FAILED tests/app/test_x.py::test_y - assert 1 == 2", "1 failed in 0.1s")
-    checked = proof.Checked("tests of lab_app", 1.0, subprocesses.Ended(1, said), tmp_path / "log")
+    checked = test_fast.Checked("tests of lab_app", 1.0, subprocesses.Ended(1, said), tmp_path / "log")
     assert checked.failures() == ["tests of lab_app", said[1]]
-    assert proof.Checked("ruff check", 1.0, subprocesses.Ended(0, said), tmp_path / "log").failures() == []
+    assert (
+        test_fast.Checked("ruff check", 1.0, subprocesses.Ended(0, said), tmp_path / "log").failures() == []
+    )
 
 
 def test_the_table_at_the_end_stays_a_table_however_much_failed() -> None:
@@ -183,7 +186,7 @@ def test_a_run_that_collects_nothing_is_no_success(
 
 
 def test_how_the_mutants_were_chosen_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = f"{proof.NOTE}chosen by LAB_MUTANTS_SEED=3f2a"
+    said = f"{test_run.NOTE}chosen by LAB_MUTANTS_SEED=3f2a"
     (tmp_path / "conftest.py").write_text(f"def pytest_report_collectionfinish():\n    return {said!r}\n")
     (tmp_path / "test_one.py").write_text("def test_right():\n    pass\n")
     assert ran(tmp_path, tmp_path / "test_one.py").passed

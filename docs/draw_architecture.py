@@ -125,12 +125,29 @@ PARTS = (
                 Box(("host.programs",), "what the tests use", 355, 170),
             ),
             (Box(("host.chapters",), "run, and gone to", 355, 170),),
+            (Box(("host.lifecycle",), "saved, brought up, usable again", 240, 260),),
+            (
+                Box(
+                    ("host.ssh_files", "host.labcheck_config", "host.clock"),
+                    "what a machine is reached by, and what time touches",
+                    240,
+                    370,
+                ),
+            ),
             (
                 Box(("host.machine",), "Vagrant, and OpenSSH", 150, 180),
                 Box(("host.environment",), ".venv from the lock", 365, 160),
             ),
             (Box(("host.providers",), "one module for each kind of machine", 240, 240),),
-            (Box(("host.tools",), "packages and daemons", 375, 160),),
+            (
+                Box(
+                    ("host.inputs", "host.vagrant_output", "host.ssh_config"),
+                    "what a machine is made from, and reached by",
+                    140,
+                    260,
+                ),
+                Box(("host.tools",), "packages and daemons", 375, 160),
+            ),
             (
                 Box(
                     ("host.computer", "host.subprocesses", "host.lock"),
@@ -139,7 +156,14 @@ PARTS = (
                     260,
                 ),
             ),
-            (Box(("host.progress", "host.record"), "what is said, and what is remembered", 240, 260),),
+            (
+                Box(
+                    ("host.progress", "host.record", "host.settings", "host.state"),
+                    "what is said, and what is remembered",
+                    240,
+                    260,
+                ),
+            ),
         ),
     ),
     Part(

@@ -24,10 +24,12 @@ from pathlib import Path
 from tests.benchmarks.measure import show, spread
 from vagrant.host import computer, subprocesses
 from vagrant.host.environment import Environment
-from vagrant.host.machine import MILESTONES, Machine
+from vagrant.host.machine import Machine
 from vagrant.host.progress import Problem, line
-from vagrant.host.providers import Choices, named
+from vagrant.host.providers import named
 from vagrant.host.providers.libvirt import VIRSH
+from vagrant.host.state import Choices
+from vagrant.host.vagrant_output import MILESTONES
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NAME = "benchmark"
@@ -75,7 +77,7 @@ def make_lab(log: Path) -> tuple[Steps, Choices]:
         if ended.status != 0:
             raise subprocesses.failure("make lab", ended, log)
         clock.ended("starting and ending lab.py")
-        choices = machine.choices()
+        choices = machine.state.choices()
         assert choices is not None
     finally:
         remove(log)

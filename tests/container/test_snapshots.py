@@ -72,7 +72,7 @@ def test_a_snapshot_takes_the_room_of_what_differs_and_brings_back_what_was(
 def test_a_disk_that_was_left_frozen_is_thawed(
     then: str, machine: Machine, container: str, server: Connection
 ) -> None:
-    choices = machine.choices()
+    choices = machine.state.choices()
     assert choices is not None
     pool = f"--volumes-from={container}"
     frozen = docker("run", *KEEPER, pool, image_of(choices), "bash", "-ec", FREEZE, limit=30)

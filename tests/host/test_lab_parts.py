@@ -13,13 +13,26 @@ from pathlib import Path
 import pytest
 
 from tests import needed
-from vagrant.host import chapters, commands, computer, machine, subprocesses, tools
+from vagrant.host import (
+    chapters,
+    commands,
+    computer,
+    labcheck_config,
+    lifecycle,
+    ssh_config,
+    ssh_files,
+    subprocesses,
+    tools,
+)
 from vagrant.host.environment import Environment
+from vagrant.host.inputs import provisioning_inputs
 from vagrant.host.machine import Machine
 from vagrant.host.progress import Problem, step
-from vagrant.host.providers import PROVIDERS, Choices, libvirt, virtual_machine
+from vagrant.host.providers import PROVIDERS, libvirt, virtual_machine
 from vagrant.host.providers.libvirt import Libvirt
 from vagrant.host.providers.provider import Cost, Provider, distro_wanted, distros
+from vagrant.host.state import Choices
+from vagrant.host.vagrant_output import Phases
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -181,7 +194,7 @@ def test_a_program_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_vagrants_lines_are_folded_into_steps(capsys: pytest.CaptureFixture[str]) -> None:
-    with machine.Phases("asking Vagrant for the server") as phases:
+    with Phases("asking Vagrant for the server") as phases:
         for text in (
             "Bringing machine 'lab' up with 'libvirt' provider...",
             "==> lab: Uploading base box image as volume into Libvirt storage...",
@@ -220,19 +233,19 @@ def test_of_two_steps_at_once_one_has_the_terminals_last_line(
 
 
 def test_vagrants_ssh_config_is_read(made: Machine) -> None:
-    found = machine.parse_ssh_config(SSH_CONFIG)
+    found = ssh_config.parse(SSH_CONFIG)
     assert (found["HostName"], found["Port"], found["User"]) == ("192.168.121.57", "22", "vagrant")
     assert found["IdentityFile"] == "/home/a person/shipshape/.vagrant/machines/default/libvirt/private_key"
 
 
 def test_a_half_ssh_config_is_a_problem() -> None:
     with pytest.raises(Problem, match="does not say how to reach"):
-        machine.parse_ssh_config("Host default\n  HostName 1.2.3.4\n")
+        ssh_config.parse("Host default\n  HostName 1.2.3.4\n")
 
 
 def test_openssh_reads_the_written_ssh_config_as_it_is_meant(made: Machine) -> None:
     made.folder.mkdir(parents=True)
-    made.ssh_config.write_text(made._ssh_config(machine.parse_ssh_config(SSH_CONFIG)))
+    made.ssh_config.write_text(ssh_files.text(made, ssh_config.parse(SSH_CONFIG)))
     read: dict[str, dict[str, str]] = {}
     for host in ("server", "internet"):
         shown = subprocess.run(["ssh", "-F", made.ssh_config, "-G", host], capture_output=True, text=True)
@@ -257,20 +270,20 @@ def test_host_keys_are_those_of_the_console_where_it_can_be_asked(
     made.folder.mkdir(parents=True)
     asked: list[str] = []
 
-    def over_the_network(_: Machine, found: dict[str, str]) -> tuple[str, str]:
-        asked.append(found["HostName"])
+    def over_the_network(vagrants: dict[str, str]) -> tuple[str, str]:
+        asked.append(vagrants["HostName"])
         return "ssh-ed25519 network root@server\n", ""
 
-    monkeypatch.setattr(Machine, "_ask_for_keys", over_the_network)
+    monkeypatch.setattr(ssh_files, "ask_for_keys", over_the_network)
     for console, known in (("ssh-ed25519 console root@server\n", "console"), ("", "network")):
         monkeypatch.setattr(Provider, "host_keys", lambda *_, said=console: said)
-        made._fetch_server_keys(machine.parse_ssh_config(SSH_CONFIG))
+        ssh_files.fetch_server_keys(made, ssh_config.parse(SSH_CONFIG))
         assert made.known_hosts.read_text() == f"server ssh-ed25519 {known}\n"
     assert asked == ["192.168.121.57"]
 
 
 def test_labcheck_toml_says_what_labcheck_reads(made: Machine) -> None:
-    told = tomllib.loads(made._labcheck())
+    told = tomllib.loads(labcheck_config.text(made))
     assert told["target"] == {
         "host": "server", "ssh_config": str(made.ssh_config), "domain": "app.lab.example",
         "account": "aiapp", "app_port": 8000,
@@ -283,26 +296,26 @@ def test_labcheck_toml_says_what_labcheck_reads(made: Machine) -> None:
 
 def test_choices_come_back_as_they_were_and_broken_ones_not_at_all(made: Machine) -> None:
     chosen = Choices("libvirt", "qemu", "debian12", "shipshape/debian12", "1.0.1")
-    made.choose(chosen)
-    assert made.choices() == chosen
-    made.choices_file.write_text('{"provider": ')
-    assert made.choices() is None
+    made.state.choose(chosen)
+    assert made.state.choices() == chosen
+    made.state.choices_file.write_text('{"provider": ')
+    assert made.state.choices() is None
 
 
 def test_the_hash_of_provisioning_follows_its_files_and_the_hosts_settings(
     made: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (made.checkout / "lab_app").mkdir()
-    before = made.provisioning_inputs()
-    assert made.provisioning_inputs() == before
+    before = provisioning_inputs(made.checkout)
+    assert provisioning_inputs(made.checkout) == before
     (made.checkout / "lab_app" / "main.py").write_text("x = 1\n")
-    changed = made.provisioning_inputs()
+    changed = provisioning_inputs(made.checkout)
     assert changed != before
     (made.checkout / "lab_app" / "__pycache__").mkdir()
     (made.checkout / "lab_app" / "__pycache__" / "main.pyc").write_bytes(b"x")
-    assert made.provisioning_inputs() == changed
+    assert provisioning_inputs(made.checkout) == changed
     monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example/simple")
-    assert made.provisioning_inputs() != changed
+    assert provisioning_inputs(made.checkout) != changed
 
 
 def test_the_hash_of_provisioning_follows_the_chapters_prose_and_not_their_outputs(made: Machine) -> None:
@@ -312,14 +325,14 @@ def test_the_hash_of_provisioning_follows_the_chapters_prose_and_not_their_outpu
     def write(prose: str, output: str) -> str:
         cells = [{"cell_type": "markdown", "source": [prose]}, {"cell_type": "code", "outputs": [output]}]
         chapter.write_text(json.dumps({"cells": cells}))
-        return made.provisioning_inputs()
+        return provisioning_inputs(made.checkout)
 
     first = write("A door.", "open")
     assert write("A door.", "shut") == first
     assert write("Two doors.", "open") != first
     chapter.write_text("{")
     with pytest.raises(Problem, match=r"01_door\.ipynb is no notebook"):
-        made.provisioning_inputs()
+        provisioning_inputs(made.checkout)
 
 
 def test_the_environment_is_ready_only_while_the_lock_stays_the_same(tmp_path: Path) -> None:
@@ -394,7 +407,7 @@ def test_a_chapter_done_again_on_the_finished_server_keeps_its_snapshot(
 
 
 def test_where_a_restore_failed_nothing_is_remembered(made: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    made.remember("stands-at", "after-09")
+    made.state.remember("stands-at", "after-09")
 
     def fails(*_: object) -> None:
         raise Problem("vagrant snapshot restore failed")
@@ -423,9 +436,9 @@ def test_a_lease_that_runs_out_while_the_machine_boots_costs_a_second_try(
         tried.append(arguments)
         return subprocesses.Ended(1, tuple(said.splitlines()))
 
-    monkeypatch.setattr(Machine, "_up", fails)
+    monkeypatch.setattr(lifecycle, "vagrant_up", fails)
     with pytest.raises(Problem, match="vagrant up failed"):
-        made.up()
+        lifecycle.up(made)
     assert len(tried) == tries
 
 

@@ -14,12 +14,13 @@ from vagrant.host import chapters, commands, computer, installed, record, subpro
 from vagrant.host.computer import System
 from vagrant.host.machine import Machine
 from vagrant.host.progress import Problem
-from vagrant.host.providers import PROVIDERS, Choices, Unusable, choosing, docker, libvirt, named
+from vagrant.host.providers import PROVIDERS, Unusable, choosing, docker, libvirt, named
 from vagrant.host.providers.docker import Docker
 from vagrant.host.providers.libvirt import Libvirt
 from vagrant.host.providers.provider import Image, Provider
 from vagrant.host.providers.virtualbox import VirtualBox
 from vagrant.host.providers.vmware import VMware
+from vagrant.host.state import Choices
 
 ROOT = Path(__file__).resolve().parents[2]
 DEBIAN = System("debian", "debian", "12", "Debian 12", arm=False)

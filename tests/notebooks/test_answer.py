@@ -11,7 +11,7 @@ from types import ModuleType
 import nbformat
 
 from lab_app import documents
-from vagrant.host.machine import chapter_texts
+from vagrant.host.inputs import chapter_texts
 
 ROOT = Path(__file__).resolve().parents[2]
 

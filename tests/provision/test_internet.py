@@ -26,7 +26,7 @@ from labcheck.ssh import Connection
 from labcheck.wait import NotYet, wait_until
 from tests import needed
 from tests.vm.conftest import CHECKOUT, must
-from vagrant.host.machine import read_settings
+from vagrant.host.settings import read_settings
 
 pytestmark = pytest.mark.vm
 

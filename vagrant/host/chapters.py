@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from . import subprocesses
+from .clock import set_clock
 from .environment import Environment
 from .machine import Machine
 from .progress import Problem, line, step
@@ -70,12 +71,12 @@ def path_to(chapter: str, known: list[str], saved: list[str]) -> tuple[str, list
 def save(machine: Machine, name: str) -> None:
     """Save the server as it is now, over an older snapshot of that name."""
     machine.provider.save(machine, name)
-    machine.remember("stands-at", name)
+    machine.state.remember("stands-at", name)
 
 
 def is_past(machine: Machine, name: str) -> bool:
     """Whether the server has come further than `name`: a chapter done again does not take one back to it."""
-    stands_at = machine.memory("stands-at")
+    stands_at = machine.state.recall("stands-at")
     return stands_at != BARE and stands_at > name
 
 
@@ -84,7 +85,7 @@ def restore(machine: Machine, name: str) -> None:
     if not SNAPSHOT.fullmatch(name):
         raise no_snapshot(machine, name, machine.provider.saved(machine))
     machine.hang_up()
-    machine.forget("stands-at")
+    machine.state.forget("stands-at")
     try:
         machine.provider.restore(machine, name)
     except Problem:
@@ -92,7 +93,7 @@ def restore(machine: Machine, name: str) -> None:
         if name in (names := machine.provider.saved(machine)):
             raise
         raise no_snapshot(machine, name, names) from None
-    machine.remember("stands-at", name)
+    machine.state.remember("stands-at", name)
     settle(machine)
 
 
@@ -109,7 +110,7 @@ def settle(machine: Machine) -> None:
     with step("the server answers"):
         machine.wait_for("server")
     with step("the server's clock") as current:
-        off = machine.set_clock()
+        off = set_clock(machine)
         current.result = f"was {off:.0f} s behind, set" if off > 1 else "right"
     with step("the stand-in internet answers"):
         machine.wait_for("internet")

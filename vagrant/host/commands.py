@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import sys
 import tempfile
 import threading
@@ -21,6 +20,8 @@ from . import (
     chapters,
     computer,
     installed,
+    labcheck_config,
+    lifecycle,
     programs,
     subprocesses,
     test_fast,
@@ -29,12 +30,15 @@ from . import (
     test_stages,
     tools,
 )
+from .clock import set_clock
 from .environment import Environment
+from .inputs import machine_inputs
 from .lock import hold
 from .machine import Machine
 from .progress import Problem, called, gibibytes, line, seconds, step
-from .providers import PROVIDERS, Choices, Provider, Unusable, choosing, named
+from .providers import PROVIDERS, Provider, Unusable, choosing, named
 from .providers.provider import GB, Cost, Image
+from .state import Choices
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -163,18 +167,18 @@ class Lab:
         """
         machine = self.machine
         with step("looking at what is there") as current:
-            complete = self.environment.is_ready() and machine.is_ready()
-            off = machine.set_clock() if complete else 0.0
+            complete = self.environment.is_ready() and lifecycle.is_ready(machine)
+            off = set_clock(machine) if complete else 0.0
             current.result = "everything, and the server answers" if complete else "not everything yet"
             if abs(off) > 1:
                 current.result += f"; its clock was {off:.0f} s off, set"
         if port is not None:
             check_port(port)
         if complete:
-            machine.write_labcheck()
+            labcheck_config.write(machine)
             subprocesses.side_by_side(beside)
             return
-        there = machine.choices() if machine.identity() else like
+        there = machine.state.choices() if machine.identity() else like
         if there is None:
             found = choosing.options(self.system, machine.provider.name if machine.identity() else "")
             for text in choosing.sentence(found.those[0], found, called("lab")):
@@ -190,12 +194,12 @@ class Lab:
                 beside(stopped)
 
         def server(_: threading.Event) -> None:
-            machine.choose(self.settle_on(found, first) if there is None else there)
-            machine.up()
+            machine.state.choose(self.settle_on(found, first) if there is None else there)
+            lifecycle.up(machine)
             settle_if_asleep(machine)
-            if not machine.memory("bare"):
+            if not machine.state.recall("bare"):
                 chapters.save(machine, chapters.BARE)
-                machine.remember("bare", machine.machine_inputs())
+                machine.state.remember("bare", machine_inputs(CHECKOUT))
 
         subprocesses.side_by_side(packages_first, server)
 
@@ -239,7 +243,7 @@ def check_port(port: int) -> None:
 def settle_if_asleep(machine: Machine) -> None:
     """After a start the guest's clock and certificates may be from before the pause."""
     with step("clock and certificates") as current:
-        off = machine.set_clock()
+        off = set_clock(machine)
         state = chapters.renew(machine)
         current.result = (
             f"clock was {off:.0f} s off, certificates {state}" if abs(off) > 1 else f"certificates {state}"
@@ -349,8 +353,7 @@ def stop_command(lab: Lab) -> int:
         if not lab.machine.identity():
             line("  --  there is no server")
             return 0
-        lab.machine.hang_up()
-        lab.machine.change("switching the server off", "halt")
+        lifecycle.switch_off(lab.machine, "switching the server off")
     return 0
 
 
@@ -364,20 +367,8 @@ def destroy_command(lab: Lab, *, yes: bool) -> int:
         ):
             return 1
     with hold(lab.machine.lock, called("destroy")):
-        destroy(lab.machine)
+        lifecycle.destroy(lab.machine)
     return 0
-
-
-def destroy(machine: Machine) -> None:
-    """Remove the machine, its snapshots, and all that is remembered about it."""
-    machine.hang_up()
-    if machine.identity():
-        machine.change("removing the server and its snapshots", "destroy", "-f")
-    machine.provider.removed(machine)
-    if machine.folder.exists():
-        shutil.rmtree(machine.folder)
-    if machine.name == "lab":
-        (CHECKOUT / "labcheck.toml").unlink(missing_ok=True)
 
 
 def uninstall_command(lab: Lab, *, yes: bool) -> int:
@@ -385,7 +376,9 @@ def uninstall_command(lab: Lab, *, yes: bool) -> int:
     with ExitStack() as locks:
         for machine in installed.machines(CHECKOUT):
             locks.enter_context(hold(machine.lock, called("uninstall")))
-        found = installed.pieces(CHECKOUT, destroy, Path(tempfile.gettempdir()) / "shipshape-uninstall.log")
+        found = installed.pieces(
+            CHECKOUT, lifecycle.destroy, Path(tempfile.gettempdir()) / "shipshape-uninstall.log"
+        )
         if not found:
             line("  --  nothing of the lab is on this computer")
             return 0
@@ -465,11 +458,11 @@ def test_command(lab: Lab, parts: Sequence[str], *, every: bool) -> int:
             at_the_end.enter_context(hold(each.machine.lock, called("test")))
         with ExitStack() as switched_off:
             for each in labs:
-                switched_off.callback(switch_off, each.machine)
-            destroy_if_outdated(machine)
+                switched_off.callback(free_memory_of, each.machine)
+            lifecycle.destroy_if_outdated(machine)
             for other in labs[1:]:  # their disks are copies of the first one's, with its keys
                 if other.machine.identity():
-                    destroy(other.machine)
+                    lifecycle.destroy(other.machine)
             fresh = not machine.identity()
             checks: list[test_fast.Checked] = []
 
@@ -481,7 +474,7 @@ def test_command(lab: Lab, parts: Sequence[str], *, every: bool) -> int:
                 {} if names else programs.for_the_tests(lab.system, lab.log / "packages.log", installs=True)
             )
             lab.up(None)
-            provider, choices = machine.provider, machine.choices()
+            provider, choices = machine.provider, machine.state.choices()
             assert choices is not None
             known = test_stages.stages(CHECKOUT, every, provider.tests)
             stages = test_stages.chosen(
@@ -539,10 +532,10 @@ def on_another_distro(lab: Lab, distro: str) -> list[test_reports.Took]:
     was = os.environ.get("LAB_DISTRO")
     os.environ["LAB_DISTRO"] = distro
     try:
-        destroy_if_outdated(other.machine)
+        lifecycle.destroy_if_outdated(other.machine)
         for each in others(other):
             if each.machine.identity():
-                destroy(each.machine)
+                lifecycle.destroy(each.machine)
         other.up(None)
         took = [test_reports.Took("the bare machine", time.monotonic() - started, True)]
         servers = [test_servers.Server(other.machine), *beside(other, wanted)]
@@ -553,14 +546,8 @@ def on_another_distro(lab: Lab, distro: str) -> list[test_reports.Took]:
         else:
             os.environ["LAB_DISTRO"] = was
         for each in (other, *others(other)):
-            switch_off(each.machine)
+            free_memory_of(each.machine)
     return [replace(one, title=f"{distro}: {one.title}") for one in took]
-
-
-def destroy_if_outdated(machine: Machine) -> None:
-    """A server that was made from other files than those that are here now is no server of theirs."""
-    if machine.identity() and machine.memory("bare") != machine.machine_inputs():
-        destroy(machine)
 
 
 def others(lab: Lab) -> list[Lab]:
@@ -570,7 +557,7 @@ def others(lab: Lab) -> list[Lab]:
 
 def beside(lab: Lab, stages: Sequence[test_stages.Stage]) -> list[test_servers.Server]:
     """The servers beside the first one, to be made: as many as the stages use and there is room for."""
-    choices = lab.machine.choices()
+    choices = lab.machine.state.choices()
     provider = lab.machine.provider
     if choices is None or not provider.copies or (os.cpu_count() or 1) == 1:
         return []
@@ -594,11 +581,10 @@ def room_for_servers(provider: Provider) -> int:
     return int(min(by_disk, by_disk if memory is None else memory / SERVER_MEMORY))
 
 
-def switch_off(machine: Machine) -> None:
-    if machine.identity():
-        machine.hang_up()
-        title = f"switching the machine {machine.name} off, to free its memory"
-        machine.change(title, "halt", "--force")
+def free_memory_of(machine: Machine) -> None:
+    """Switch a machine of the tests off."""
+    title = f"switching the machine {machine.name} off, to free its memory"
+    lifecycle.switch_off(machine, title, "--force")
 
 
 def programs_command(lab: Lab) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..progress import Problem
 from .docker import Docker
 from .libvirt import Libvirt
-from .provider import Choices, Provider, Unusable
+from .provider import Provider, Unusable
 from .virtualbox import VirtualBox
 from .vmware import VMware
 
@@ -21,4 +21,4 @@ def named(name: str) -> Provider:
     raise Problem(f"LAB_PROVIDER={name} is not known", f"choose one of: {names}")
 
 
-__all__ = ["PROVIDERS", "Choices", "Provider", "Unusable", "named"]
+__all__ = ["PROVIDERS", "Provider", "Unusable", "named"]

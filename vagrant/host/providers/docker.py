@@ -15,27 +15,24 @@ import time
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from .. import computer, record, subprocesses
+from .. import computer, record, ssh_config, subprocesses
 from ..computer import System
 from ..progress import Problem, line, step
+from ..state import Choices
 from ..tools import as_root, candidates, in_group, is_root, is_running, may_become_root, which
 from .libvirt import Libvirt
 from .provider import (
     GB,
-    Choices,
     Cost,
     Image,
+    Machine,
     Provider,
     Unusable,
     box_of,
     built_version,
     distro_wanted,
 )
-
-if TYPE_CHECKING:
-    from ..machine import Machine
 
 CONTAINER = Path(__file__).resolve().parents[2] / "container"
 PID_FILE = Path("/var/run/docker.pid")
@@ -220,7 +217,7 @@ class Docker(Provider):
 
     def keep(self, machine: Machine, *arguments: str, options: Sequence[str] = ()) -> subprocesses.Ended:
         """Run vagrant/container/snapshots on the machine's volume."""
-        choices = machine.choices()
+        choices = machine.state.choices()
         assert choices is not None
         pool = f"--volumes-from={machine.full_name()}"
         program = [image_of(choices), "/shipshape/snapshots", *arguments]
@@ -267,7 +264,7 @@ class Docker(Provider):
             if ended.status != 0:
                 raise subprocesses.failure(f"copying the snapshot {name}", ended, target.log)
         target.known_hosts.write_text(source.known_hosts.read_text(encoding="utf-8"), encoding="utf-8")
-        target.use_the_key_of(source)
+        ssh_config.take_key(source.ssh_config, target.ssh_config)
 
     def host_keys(self, machine: Machine) -> str:
         return docker("exec", machine.full_name(), "sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub").stdout
@@ -280,7 +277,7 @@ class Docker(Provider):
             return docker("rm", "--force", "--volumes", container, limit=60).returncode == 0
 
     def removed(self, machine: Machine) -> None:
-        choices = machine.choices()
+        choices = machine.state.choices()
         if choices is None:
             return
         docker("rm", "--force", "--volumes", machine.full_name(), limit=60)

@@ -10,20 +10,17 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .. import computer, record, subprocesses
 from ..computer import System
 from ..progress import Problem, step
+from ..state import Choices
 from ..tools import as_root, in_group, is_installed, is_root, is_running, which
-from .provider import Choices, Image, Unusable, box_of, built_version, distro_wanted
+from .provider import Image, Machine, Unusable, box_of, built_version, distro_wanted
 from .virtual_machine import VirtualMachine, catalogue_answers, is_added
 
 if sys.platform != "win32":
     import grp
-
-if TYPE_CHECKING:
-    from ..machine import Machine
 
 BUILDER = Path(__file__).resolve().parents[2] / "box" / "build.sh"
 VIRSH = ("virsh", "-c", "qemu:///system")

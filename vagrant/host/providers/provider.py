@@ -12,37 +12,35 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from .. import subprocesses
 from ..computer import System
-from ..progress import Problem
+from ..progress import Problem, Step
+from ..state import Choices, State
+from ..tools import which
 
-if TYPE_CHECKING:
-    from ..machine import Machine
+
+class Machine(Protocol):
+    """What a provider has to know of a machine: class Machine is one, and is made with a provider."""
+
+    name: str
+    state: State
+    log: Path
+    ssh_config: Path
+    known_hosts: Path
+
+    def identity(self) -> str: ...
+
+    def full_name(self) -> str: ...
+
+    def vagrant(self, *arguments: str, step: Step | None = None) -> subprocesses.Ended: ...
+
+    def change(self, title: str, *arguments: str) -> None: ...
 
 
 class Unusable(Problem):
     """This kind of machine does not work on this computer: another one is to be tried, if there is one."""
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What was chosen for a machine when it was made; the Vagrantfile reads it.
-
-    `driver`: kvm or qemu for libvirt, else empty. `box`: of Docker, the image.
-    """
-
-    provider: str
-    driver: str
-    distro: str
-    box: str
-    box_version: str = ""
-
-    @property
-    def emulated(self) -> bool:
-        """Whether the server's processor is emulated, and all of it about five times slower."""
-        return self.driver == "qemu"
 
 
 @dataclass(frozen=True)
@@ -118,8 +116,6 @@ class Provider(ABC):
 
     def missing(self, *, builds: bool) -> list[str]:
         """The Debian packages that are still to be installed, in their order."""
-        from ..tools import which
-
         wanted = {**self.programs, **(self.builders if builds else {})}
         found = [package for package, program in wanted.items() if which(program) is None]
         if builds and not DEBIAN_KEYS.exists():

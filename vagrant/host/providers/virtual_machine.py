@@ -7,15 +7,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .. import subprocesses
 from ..computer import System
 from ..progress import Problem, line, step
-from .provider import GB, SNAPSHOT, Choices, Cost, Image, Provider, box_of, distro_wanted
-
-if TYPE_CHECKING:
-    from ..machine import Machine
+from ..state import Choices
+from .provider import GB, SNAPSHOT, Cost, Image, Machine, Provider, box_of, distro_wanted
 
 CATALOGUE = "https://vagrantcloud.com/api/v2/box"
 CATALOGUE_LIMIT = 5.0  # seconds; a catalogue that is slower is no catalogue to download 600 MB from

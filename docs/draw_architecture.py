@@ -125,10 +125,17 @@ PARTS = (
                 Box(("host.programs",), "what the tests use", 355, 170),
             ),
             (Box(("host.chapters",), "run, and gone to", 355, 170),),
-            (Box(("host.lifecycle",), "saved, brought up, usable again", 240, 260),),
             (
                 Box(
-                    ("host.ssh_files", "host.labcheck_config", "host.clock"),
+                    ("host.snapshots", "host.lifecycle", "host.readiness"),
+                    "saved, brought up, usable again",
+                    240,
+                    260,
+                ),
+            ),
+            (
+                Box(
+                    ("host.ssh_files", "host.labcheck_config", "host.clock", "host.certificates"),
                     "what a machine is reached by, and what time touches",
                     240,
                     370,

@@ -8,7 +8,7 @@ import pytest
 
 from labcheck.ssh import Connection
 from tests.vm.conftest import lab, must
-from vagrant.host import chapters
+from vagrant.host import snapshots
 from vagrant.host.machine import Machine
 from vagrant.host.providers.docker import KEEPER, docker, image_of
 
@@ -45,7 +45,7 @@ def test_a_server_that_writes_is_paused_for_under_a_second(machine: Machine, ser
         target=lambda: worst.append(float(server.run("python3 -", stdin=WRITER, timeout=60).stdout))
     )
     writer.start()
-    chapters.save(machine, chapters.BARE)
+    snapshots.save(machine, snapshots.BARE)
     writer.join()
     assert worst[0] < PAUSE
 
@@ -56,16 +56,16 @@ def test_a_snapshot_takes_the_room_of_what_differs_and_brings_back_what_was(
     must(server, "echo first | sudo tee /var/lib/kept > /dev/null")
     must(internet, "echo first > /var/lib/kept")
     before = taken(container)
-    chapters.save(machine, chapters.BARE)
+    snapshots.save(machine, snapshots.BARE)
     assert taken(container) - before < 200e6
     must(server, "echo second | sudo tee /var/lib/kept > /dev/null")
     must(internet, "echo second > /var/lib/kept")
-    lab("restore", chapters.BARE)
+    lab("restore", snapshots.BARE)
     assert must(server, "cat /var/lib/kept") == "first\n", "it was written out though nobody asked"
     assert must(internet, "cat /var/lib/kept") == "first\n"
     must(server, "sudo rm /var/lib/kept")
     must(internet, "rm /var/lib/kept")
-    chapters.save(machine, chapters.BARE)
+    snapshots.save(machine, snapshots.BARE)
 
 
 @pytest.mark.parametrize("then", ["save", "restore"])
@@ -78,7 +78,7 @@ def test_a_disk_that_was_left_frozen_is_thawed(
     frozen = docker("run", *KEEPER, pool, image_of(choices), "bash", "-ec", FREEZE, limit=30)
     assert frozen.returncode == 0, frozen.stderr
     if then == "save":
-        chapters.save(machine, chapters.BARE)
+        snapshots.save(machine, snapshots.BARE)
     else:
-        lab("restore", chapters.BARE)
+        lab("restore", snapshots.BARE)
     must(server, "echo written > thawed && sync thawed && rm thawed")

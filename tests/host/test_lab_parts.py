@@ -14,11 +14,14 @@ import pytest
 
 from tests import needed
 from vagrant.host import (
+    certificates,
     chapters,
     commands,
     computer,
     labcheck_config,
     lifecycle,
+    readiness,
+    snapshots,
     ssh_config,
     ssh_files,
     subprocesses,
@@ -384,25 +387,26 @@ def asked_of_vagrant(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """What Vagrant is asked for, which it does not do."""
     asked: list[tuple[str, ...]] = []
     monkeypatch.setattr(Machine, "change", lambda _, title, *arguments: asked.append(arguments))
-    monkeypatch.setattr(chapters, "settle", lambda machine: None)
+    monkeypatch.setattr(readiness, "after_restore", lambda machine: None)
     return asked
 
 
 def test_a_chapter_done_again_on_the_finished_server_keeps_its_snapshot(
     made: Machine, asked_of_vagrant: list[tuple[str, ...]]
 ) -> None:
-    assert not chapters.is_past(made, "after-00"), "of a machine of which nothing is remembered"
-    chapters.save(made, "bare")
-    assert not chapters.is_past(made, "after-00")
+    assert not snapshots.is_past(made, "after-00"), "of a machine of which nothing is remembered"
+    snapshots.save(made, "bare")
+    assert not snapshots.is_past(made, "after-00")
     for name in ("after-00", "after-01", "after-02"):
-        assert not chapters.is_past(made, name)
-        chapters.save(made, name)
-    assert [chapters.is_past(made, f"after-0{chapter}") for chapter in range(4)] == [True, True, False, False]
+        assert not snapshots.is_past(made, name)
+        snapshots.save(made, name)
+    past = [snapshots.is_past(made, f"after-0{chapter}") for chapter in range(4)]
+    assert past == [True, True, False, False]
 
-    chapters.restore(made, "after-00")
-    assert not chapters.is_past(made, "after-01"), "the learner went back, and takes another way"
-    chapters.restore(made, "bare")
-    assert not chapters.is_past(made, "after-00")
+    snapshots.restore(made, "after-00")
+    assert not snapshots.is_past(made, "after-01"), "the learner went back, and takes another way"
+    snapshots.restore(made, "bare")
+    assert not snapshots.is_past(made, "after-00")
     assert len(asked_of_vagrant) == 6
 
 
@@ -415,8 +419,8 @@ def test_where_a_restore_failed_nothing_is_remembered(made: Machine, monkeypatch
     monkeypatch.setattr(Machine, "change", fails)
     monkeypatch.setattr(Libvirt, "saved", lambda provider, machine: ["after-01"])
     with pytest.raises(Problem, match="restore failed"):
-        chapters.restore(made, "after-01")
-    assert not chapters.is_past(made, "after-00")
+        snapshots.restore(made, "after-01")
+    assert not snapshots.is_past(made, "after-00")
 
 
 # What Vagrant 2.3.4 ends with where the lease of an hour ago runs out while the machine boots.
@@ -453,22 +457,22 @@ def test_after_a_boot_the_application_is_waited_for_and_may_be_broken(
         return subprocess.CompletedProcess([], status, "", "")
 
     monkeypatch.setattr(Machine, "ssh", ssh)
-    assert says in chapters.wait_for_application(made)
+    assert says in readiness.wait_for_application(made)
     ((host, command, limits),) = asked
     assert host == "server" and "http://127.0.0.1:8000/health/live" in command
     assert limits["limit"] > 120
 
 
 def test_a_certificate_is_stale_in_its_last_third_and_before_its_life() -> None:
-    begin, end = chapters.parse_lifetime(DATES)
+    begin, end = certificates.parse_lifetime(DATES)
     assert end - begin == 12 * 3600
     hour = 3600
-    assert not chapters.is_stale(begin, end, begin + 7 * hour)
-    assert chapters.is_stale(begin, end, begin + 9 * hour)
-    assert chapters.is_stale(begin, end, end + hour)
-    assert chapters.is_stale(begin, end, begin - hour)
+    assert not certificates.is_stale(begin, end, begin + 7 * hour)
+    assert certificates.is_stale(begin, end, begin + 9 * hour)
+    assert certificates.is_stale(begin, end, end + hour)
+    assert certificates.is_stale(begin, end, begin - hour)
 
 
 def test_no_certificate_is_no_lifetime() -> None:
     with pytest.raises(ValueError, match="Could not read certificate"):
-        chapters.parse_lifetime("Could not read certificate from <stdin>\n")
+        certificates.parse_lifetime("Could not read certificate from <stdin>\n")

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from vagrant.host import chapters, commands, computer, installed, record, subprocesses, tools
+from vagrant.host import chapters, commands, computer, installed, record, snapshots, subprocesses, tools
 from vagrant.host.computer import System
 from vagrant.host.machine import Machine
 from vagrant.host.progress import Problem
 from vagrant.host.providers import PROVIDERS, Unusable, choosing, docker, libvirt, named
 from vagrant.host.providers.docker import Docker
 from vagrant.host.providers.libvirt import Libvirt
-from vagrant.host.providers.provider import Image, Provider
+from vagrant.host.providers.provider import SNAPSHOT, Image, Provider
 from vagrant.host.providers.virtualbox import VirtualBox
 from vagrant.host.providers.vmware import VMware
 from vagrant.host.state import Choices
@@ -220,8 +220,8 @@ def test_a_container_that_vagrant_does_not_know_is_left_over(
 
 
 def test_what_a_snapshot_is_called_is_checked_by_who_makes_it() -> None:
-    known = chapters.chapters(ROOT)
-    assert all(chapters.SNAPSHOT.fullmatch(chapters.snapshot_name(chapter)) for chapter in known)
+    known = chapters.numbers(ROOT)
+    assert all(SNAPSHOT.fullmatch(snapshots.name_after(chapter)) for chapter in known)
     assert libvirt.lost_its_address("the\n'inaccessible' state")
 
 

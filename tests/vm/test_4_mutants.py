@@ -17,7 +17,7 @@ import re
 import pytest
 
 from labcheck.ssh import Connection
-from vagrant.host import chapters
+from vagrant.host import chapters, snapshots
 
 from . import choice
 from .choice import MUTANTS, Mutant
@@ -43,7 +43,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def finished_server() -> None:
-    lab("restore", chapters.snapshot_name(chapters.DEPLOYED))
+    lab("restore", snapshots.name_after(chapters.DEPLOYED))
 
 
 def test_the_mutants_fail_their_items_and_say_why(

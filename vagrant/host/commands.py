@@ -23,6 +23,8 @@ from . import (
     labcheck_config,
     lifecycle,
     programs,
+    readiness,
+    snapshots,
     subprocesses,
     test_fast,
     test_reports,
@@ -196,9 +198,9 @@ class Lab:
         def server(_: threading.Event) -> None:
             machine.state.choose(self.settle_on(found, first) if there is None else there)
             lifecycle.up(machine)
-            settle_if_asleep(machine)
+            readiness.after_start(machine)
             if not machine.state.recall("bare"):
-                chapters.save(machine, chapters.BARE)
+                snapshots.save(machine, snapshots.BARE)
                 machine.state.remember("bare", machine_inputs(CHECKOUT))
 
         subprocesses.side_by_side(packages_first, server)
@@ -238,19 +240,6 @@ def check_port(port: int) -> None:
             f"port {port} on 127.0.0.1 is in use by another program (perhaps a JupyterLab that still runs)",
             f"end it, or take another port: make lab PORT={port + 1}",
         )
-
-
-def settle_if_asleep(machine: Machine) -> None:
-    """After a start the guest's clock and certificates may be from before the pause."""
-    with step("clock and certificates") as current:
-        off = set_clock(machine)
-        state = chapters.renew(machine)
-        current.result = (
-            f"clock was {off:.0f} s off, certificates {state}" if abs(off) > 1 else f"certificates {state}"
-        )
-    if chapters.is_deployed(machine):
-        with step("the application") as current:
-            current.result = chapters.wait_for_application(machine)
 
 
 ANNOUNCEMENTS = "@jupyterlab/apputils-extension:announcements"
@@ -324,13 +313,13 @@ def course_command(lab: Lab, numbers: Sequence[str], *, save: bool, limit: float
 
 
 def snapshot_command(lab: Lab, chapter: str) -> int:
-    name = chapters.snapshot_name(chapter)
+    name = snapshots.name_after(chapter)
     with hold(lab.machine.lock, called("snapshot")):
         lab.machine.needed()
-        if chapters.is_past(lab.machine, name):
+        if snapshots.is_past(lab.machine, name):
             line(f"  --  the snapshot {name} stays as it was: the server is further on")
         else:
-            chapters.save(lab.machine, name)
+            snapshots.save(lab.machine, name)
     return 0
 
 
@@ -338,7 +327,7 @@ def restore_command(lab: Lab, name: str) -> int:
     with hold(lab.machine.lock, called("restore")):
         if not lab.machine.ssh_config.exists():
             raise Problem("there is no server yet", "make it first: make lab")
-        chapters.restore(lab.machine, name)
+        snapshots.restore(lab.machine, name)
     return 0
 
 
@@ -480,7 +469,7 @@ def test_command(lab: Lab, parts: Sequence[str], *, every: bool) -> int:
             stages = test_stages.chosen(
                 known, names, provider.saved(machine) if names else [], choices.emulated
             )
-            servers = [test_servers.Server(machine, chapters.BARE if fresh else ""), *beside(lab, stages)]
+            servers = [test_servers.Server(machine, snapshots.BARE if fresh else ""), *beside(lab, stages)]
             machine_took = time.monotonic() - started
 
             def on_the_servers(_: threading.Event) -> list[test_reports.Took]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from . import chapters, subprocesses, test_run
+from . import chapters, snapshots, subprocesses, test_run
 from .environment import Environment
 from .machine import Machine
 from .progress import line
@@ -78,7 +78,7 @@ class StageRunner:
                 line(f"{stage.title}{self.where(server)}:")
                 self.hand_over(server, stage.start)
                 if stage.afresh or server.state != stage.start:
-                    chapters.restore(server.machine, stage.start)
+                    snapshots.restore(server.machine, stage.start)
                 context = {**self.environ, **chapters.context(server.machine)}
                 ran = test_run.run(
                     stage, server.machine.checkout, self.environment.python, context, self.logs

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import chapters
+from . import chapters, snapshots
 from .progress import Problem
 
 STAGE_LIMIT = 7200.0  # seconds; the longest takes an hour on an emulated machine
@@ -55,7 +55,7 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]
     deploying = [
         name for path, name in zip(files, notebooks, strict=True) if path.name[:2] <= chapters.DEPLOYED
     ]
-    finished, last = map(chapters.snapshot_name, (chapters.DEPLOYED, files[-1].name[:2]))
+    finished, last = map(snapshots.name_after, (chapters.DEPLOYED, files[-1].name[:2]))
     tests = ("-m", "vm", "--tb=short", "--durations=10")
     cells = ("--nbval", "-p", "tests.notebooks.nbval_guard")
     title, program = "servers that look right and are wrong", (*tests, "tests/vm/test_4_mutants.py")
@@ -71,11 +71,11 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]
     ]  # fmt: skip
     return [
         Stage("bare", "the bare server, and the internet beside it",
-              (*tests, "tests/vm/test_1_bare.py", "tests/provision"), start=chapters.BARE, server=2),
+              (*tests, "tests/vm/test_1_bare.py", "tests/provision"), start=snapshots.BARE, server=2),
         *([Stage("kind", "the kind of machine: what it separates, and its snapshots",
-                 (*tests, *kind), start=chapters.BARE, server=2)] if kind else []),
+                 (*tests, *kind), start=snapshots.BARE, server=2)] if kind else []),
         Stage("chapters-1", f"the chapters to {chapters.DEPLOYED}, every output compared",
-              (*cells, *deploying), start=chapters.BARE, afresh=True, makes=finished),
+              (*cells, *deploying), start=snapshots.BARE, afresh=True, makes=finished),
         Stage("chapters-2", "the chapters after it, every output compared",
               (*cells, *notebooks[len(deploying) :]), start=finished, makes=last, server=2),
         Stage("again", "the chapters' steps again, on the finished server",

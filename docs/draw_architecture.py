@@ -105,7 +105,10 @@ PARTS = (
         rows=(
             (Box(("lab",), "starts on any Python", 240, 170),),
             (Box(("host.command_line",), "which words each command takes", 240, 240),),
-            (Box(("host.commands",), "what they do with the server", 125, 210),),
+            (
+                Box(("host.commands",), "what they do with the server", 125, 210),
+                Box(("host.test_command",), "what make test does", 355, 210),
+            ),
             (
                 Box(
                     (
@@ -121,10 +124,13 @@ PARTS = (
                 ),
             ),
             (
-                Box(("host.installed",), "the chapters; what the lab leaves", 125, 210),
+                Box(("host.jupyter", "host.uninstall"), "the chapters; what the lab leaves", 125, 210),
                 Box(("host.programs",), "what the tests use", 355, 170),
             ),
-            (Box(("host.chapters",), "run, and gone to", 355, 170),),
+            (
+                Box(("host.bring_up", "host.preflight"), "from an empty computer to a server", 125, 220),
+                Box(("host.chapters",), "run, and gone to", 355, 170),
+            ),
             (
                 Box(
                     ("host.snapshots", "host.lifecycle", "host.readiness"),

@@ -94,7 +94,7 @@ def test_the_lab_is_a_container_there() -> None:
 
 
 def test_the_port_of_jupyterlab_is_forwarded_and_no_other() -> None:
-    default = re.search(r'environ\.get\("PORT", "(\d+)"\)', text("vagrant", "host", "commands.py"))
+    default = re.search(r'environ\.get\("PORT", "(\d+)"\)', text("vagrant", "host", "jupyter.py"))
     assert default and CONFIG["forwardPorts"] == [int(default[1])]
     assert CONFIG["otherPortsAttributes"]["onAutoForward"] == "ignore"
 

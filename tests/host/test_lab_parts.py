@@ -16,10 +16,10 @@ from tests import needed
 from vagrant.host import (
     certificates,
     chapters,
-    commands,
     computer,
     labcheck_config,
     lifecycle,
+    preflight,
     readiness,
     snapshots,
     ssh_config,
@@ -129,23 +129,23 @@ def test_a_port_in_use_is_found_and_another_one_named() -> None:
         listener.listen()
         port = listener.getsockname()[1]
         with pytest.raises(Problem) as caught:
-            commands.check_port(port)
+            preflight.check_port(port)
     assert f"port {port} on 127.0.0.1 is in use" in caught.value.sentence
     assert f"PORT={port + 1}" in caught.value.next_steps[0]
-    commands.check_port(port)  # free again
+    preflight.check_port(port)  # free again
 
 
 def test_parts_on_one_disk_are_added_up_before_anything_is_done(tmp_path: Path) -> None:
     free = computer.free_disk(tmp_path)
-    part = commands.Part("half", Cost(0, free * 0.6), tmp_path / "not yet there")
-    commands.check_disk([part])
+    part = preflight.Part("half", Cost(0, free * 0.6), tmp_path / "not yet there")
+    preflight.check_disk([part])
     with pytest.raises(Problem, match="too little room"):
-        commands.check_disk([part, commands.Part("other half", Cost(0, free * 0.6), tmp_path)])
+        preflight.check_disk([part, preflight.Part("other half", Cost(0, free * 0.6), tmp_path)])
 
 
 def test_too_little_memory_is_said_before_anything_is_done(made: Machine) -> None:
     with pytest.raises(Problem, match="too little memory"):
-        commands.check_memory([commands.Part("the server", Cost(0, 0), made.checkout, 1e15)], made)
+        preflight.check_memory([preflight.Part("the server", Cost(0, 0), made.checkout, 1e15)], made)
 
 
 @pytest.mark.skipif(not Path("/usr/lib/apt/apt-helper").exists(), reason="this system has no apt")

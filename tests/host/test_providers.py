@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from vagrant.host import chapters, commands, computer, installed, record, snapshots, subprocesses, tools
+from vagrant.host import (
+    bring_up,
+    chapters,
+    computer,
+    record,
+    snapshots,
+    subprocesses,
+    tools,
+    uninstall,
+)
 from vagrant.host.computer import System
 from vagrant.host.machine import Machine
 from vagrant.host.progress import Problem
@@ -137,8 +146,8 @@ class Working(Broken):
 
 def settled(monkeypatch: pytest.MonkeyPatch, *options: choosing.Option) -> Choices:
     image = Image("debian12", "a box", is_there=True)
-    monkeypatch.setattr(commands.Lab, "prepare", lambda lab, provider, there: image)
-    return commands.Lab("try").settle_on(choosing.Options(options, (), asked_for=False), image)
+    monkeypatch.setattr(bring_up.Lab, "prepare", lambda lab, provider, there: image)
+    return bring_up.Lab("try").settle_on(choosing.Options(options, (), asked_for=False), image)
 
 
 def test_where_the_probe_fails_the_next_kind_is_taken_and_both_are_said(
@@ -256,8 +265,8 @@ def test_uninstall_names_what_is_there_and_asks(tmp_path: Path, monkeypatch: pyt
     shared = {str(tmp_path / "cache" / "shipshape")}
     shared.add(str(tmp_path / "boxes" / "boxes" / "shipshape-VAGRANTSLASH-debian12"))
     for others in ([], ["shipshape-01234567-lab"]):
-        monkeypatch.setattr(installed, "machines_of_others", lambda _, found=others: found)
-        titles = {piece.title for piece in installed.pieces(checkout, lambda machine: None, tmp_path / "log")}
+        monkeypatch.setattr(uninstall, "machines_of_others", lambda _, found=others: found)
+        titles = {piece.title for piece in uninstall.pieces(checkout, tmp_path / "log")}
         assert str(checkout / ".venv") in titles
         assert titles & shared == (set() if others else shared)
     monkeypatch.delenv("MAKELEVEL", raising=False)
@@ -282,8 +291,8 @@ def test_uninstall_names_what_is_there_and_asks(tmp_path: Path, monkeypatch: pyt
 def test_a_daemon_that_holds_machines_of_others_goes_on(
     monkeypatch: pytest.MonkeyPatch, docker_is_used: bool, libvirt_is_used: bool, go: list[str]
 ) -> None:
-    monkeypatch.setattr(installed, "docker_is_used", lambda: docker_is_used)
-    monkeypatch.setattr(installed, "libvirt_is_used", lambda: libvirt_is_used)
+    monkeypatch.setattr(uninstall, "docker_is_used", lambda: docker_is_used)
+    monkeypatch.setattr(uninstall, "libvirt_is_used", lambda: libvirt_is_used)
     monkeypatch.setattr(tools, "is_running", lambda name: name != "lxcfs")
     known = {"daemons": ["dockerd", "lxcfs", "virtlogd", "libvirtd"]}
-    assert installed.daemons(known) == go
+    assert uninstall.daemons(known) == go

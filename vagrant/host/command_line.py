@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from . import chapters, commands
-from .commands import CHECKOUT, Lab
+from . import chapters, commands, test_command
+from .bring_up import Lab
 from .progress import Problem, called, line
+from .settings import CHECKOUT
 
 HELP = """\
 The lab: a real server on this computer, and notebooks that lead through a first deployment.
@@ -176,7 +177,7 @@ def add_tests(known: Commands) -> None:
     test = known.add(
         "test",
         "Prove everything, or the parts that are named, on machines of its own, switched off at the end.",
-        lambda lab, given: commands.test_command(lab, given.parts, every=given.all),
+        lambda lab, given: test_command.test_command(lab, given.parts, every=given.all),
     )
     test.add_argument(
         "--all", action="store_true", help="every mutant, not one for each item, and every cell twice"
@@ -185,18 +186,18 @@ def add_tests(known: Commands) -> None:
         "parts",
         metavar="PART",
         nargs="*",
-        type=commands.part,
+        type=test_command.part,
         help="a part alone, on the server that was tested last: mutants, off, debian13, ...",
     )
     known.add(
         "test-fast",
         "Prove what needs no machine: format, lint, types, shell scripts, and tests.",
-        lambda lab, _: commands.fast_command(lab),
+        lambda lab, _: test_command.fast_command(lab),
     )
     known.add(
         "programs",
         "Install the programs that the tests use, and start none of them.",
-        lambda lab, _: commands.programs_command(lab),
+        lambda lab, _: test_command.programs_command(lab),
     )
 
 

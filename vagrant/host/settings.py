@@ -1,8 +1,10 @@
-"""The settings that Ruby, bash and Python share: vagrant/lab.env."""
+"""The checkout that this program is in, and the settings that Ruby, bash and Python share there."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def read_settings(source: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import subprocesses, tools
+from . import lifecycle, subprocesses, tools
 from .machine import Machine
 from .progress import Problem, step
 from .providers.docker import PROBE, docker
@@ -134,11 +134,13 @@ def remove_images() -> None:
         require(docker("image", "rm", *images))
 
 
-def pieces(checkout: Path, destroy: Callable[[Machine], None], log: Path) -> list[Piece]:
+def pieces(checkout: Path, log: Path) -> list[Piece]:
     """What is here because of the lab, in the order in which it goes."""
     found: list[Piece] = []
     for machine in (machine for machine in machines(checkout) if machine.identity()):
-        found.append(Piece(f"the machine {machine.name}, with its snapshots", partial(destroy, machine)))
+        found.append(
+            Piece(f"the machine {machine.name}, with its snapshots", partial(lifecycle.destroy, machine))
+        )
     images = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "shipshape/*").stdout.split()
     others = machines_of_others(checkout)
     if images and not others:
@@ -179,7 +181,8 @@ def require(answer: subprocess.CompletedProcess[str]) -> None:
         raise Problem(f"it could not be removed: {answer.stderr.strip()}", "mend that, then run it again")
 
 
-def uninstall(found: list[Piece]) -> None:
-    for piece in found:
+def remove_all(pieces: list[Piece]) -> None:
+    """Remove them in their order, a step for each. Raises Problem."""
+    for piece in pieces:
         with step(f"removing {piece.title.partition(':')[0]}"):
             piece.remove()

@@ -9,7 +9,7 @@ import pytest
 
 from tests.vm.conftest import CHECKOUT, internet, server, target
 from vagrant.host.machine import Machine
-from vagrant.host.providers.docker import docker
+from vagrant.host.providers.docker_daemon import docker
 
 __all__ = ["internet", "server", "target"]
 

@@ -12,7 +12,7 @@ from labcheck.ssh import Connection
 from labcheck.wait import NotYet, wait_until
 from tests.vm.conftest import CHECKOUT, must
 from vagrant.host.machine import Machine
-from vagrant.host.providers.docker import docker
+from vagrant.host.providers.docker_daemon import docker
 
 from .conftest import taken
 

@@ -12,7 +12,7 @@ import pytest
 from labcheck.ssh import Connection
 from tests.vm.conftest import must
 from vagrant.host.machine import Machine
-from vagrant.host.providers.docker import docker
+from vagrant.host.providers.docker_daemon import docker
 
 from .conftest import on_the_host
 

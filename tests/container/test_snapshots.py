@@ -10,7 +10,8 @@ from labcheck.ssh import Connection
 from tests.vm.conftest import lab, must
 from vagrant.host import snapshots
 from vagrant.host.machine import Machine
-from vagrant.host.providers.docker import KEEPER, docker, image_of
+from vagrant.host.providers.docker import KEEPER, image_of
+from vagrant.host.providers.docker_daemon import docker
 
 from .conftest import taken
 

@@ -23,7 +23,16 @@ from vagrant.host import (
 from vagrant.host.computer import System
 from vagrant.host.machine import Machine
 from vagrant.host.progress import Problem
-from vagrant.host.providers import PROVIDERS, Unusable, choosing, docker, libvirt, named
+from vagrant.host.providers import (
+    PROVIDERS,
+    Unusable,
+    choosing,
+    docker,
+    docker_daemon,
+    docker_probe,
+    libvirt,
+    named,
+)
 from vagrant.host.providers.docker import Docker
 from vagrant.host.providers.libvirt import Libvirt
 from vagrant.host.providers.provider import SNAPSHOT, Image, Provider
@@ -176,7 +185,7 @@ def test_each_right_of_the_container_has_its_reason_above_it() -> None:
 
 
 def test_the_container_has_no_right_to_everything() -> None:
-    options = docker.privileges()
+    options = docker_probe.privileges()
     assert "--cap-drop=ALL" in options and "--privileged" not in options
     assert not [option for option in options if "seccomp" in option or "--cap-add=ALL" in option]
     devices = [option.partition("=")[2] for option in options if option.startswith("--device")]
@@ -185,16 +194,16 @@ def test_the_container_has_no_right_to_everything() -> None:
 
 def test_snapshots_need_less_than_a_server() -> None:
     added = {option for option in docker.KEEPER if option.startswith(("--cap-add", "--device"))}
-    assert added < {*docker.privileges()}
+    assert added < {*docker_probe.privileges()}
 
 
 def test_a_pid_file_of_a_killed_daemon_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docker, "PID_FILE", tmp_path / "docker.pid")
-    assert not docker.stale_pid_file()
+    monkeypatch.setattr(docker_daemon, "PID_FILE", tmp_path / "docker.pid")
+    assert not docker_daemon.stale_pid_file()
     (tmp_path / "docker.pid").write_text(str(os.getpid()))
-    assert docker.stale_pid_file(), "its number is another program's now"
+    assert docker_daemon.stale_pid_file(), "its number is another program's now"
     (tmp_path / "docker.pid").write_text("4194304999")
-    assert not docker.stale_pid_file(), "the daemon sees by itself that nobody has this number"
+    assert not docker_daemon.stale_pid_file(), "the daemon sees by itself that nobody has this number"
 
 
 def test_a_machine_that_vagrant_has_only_begun_is_none(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from . import lifecycle, subprocesses, tools
 from .machine import Machine
 from .progress import Problem, step
-from .providers.docker import PROBE, docker
+from .providers.docker_daemon import docker
+from .providers.docker_probe import PROBE
 from .providers.libvirt import DAEMONS as OF_LIBVIRT
 from .providers.libvirt import VIRSH, Libvirt
 from .record import record, recorded

@@ -6,39 +6,32 @@ so are its snapshots (vagrant/container/pool.sh): all of it leaves with the cont
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from .. import computer, record, ssh_config, subprocesses
+from .. import ssh_config, subprocesses
 from ..computer import System
-from ..progress import Problem, line, step
+from ..progress import Problem, step
 from ..state import Choices
-from ..tools import as_root, candidates, in_group, is_root, is_running, may_become_root, which
-from .libvirt import Libvirt
+from ..tools import candidates, in_group, is_root, which
+from . import docker_probe
+from .docker_daemon import answers, docker, join_docker_group, start_docker, start_lxcfs
 from .provider import (
     GB,
     Cost,
     Image,
     Machine,
     Provider,
-    Unusable,
     box_of,
     built_version,
     distro_wanted,
 )
 
 CONTAINER = Path(__file__).resolve().parents[2] / "container"
-PID_FILE = Path("/var/run/docker.pid")
 REGISTRY_LIMIT = 10.0  # seconds; a registry that is slower is none to download from
-START_LIMIT = 60.0  # seconds for the daemon to answer; it needs two
-BOOT_LIMIT = 60.0  # seconds for the probe; it needs three
 # What opens a pool's file systems, and nothing else: for the snapshots' own short-lived container.
 KEEPER = (
     "--rm", "--pull=never", "--network=none", "--security-opt=apparmor=unconfined",
@@ -46,14 +39,7 @@ KEEPER = (
     "--cap-add=DAC_OVERRIDE", "--device-cgroup-rule=b 7:* rwm", "--device-cgroup-rule=c 10:237 rwm",
 )  # fmt: skip
 DISK_IN_USE = 4  # exit status of vagrant/container/snapshots
-PROBE = "shipshape-probe-"
 TOOLS_BASE = "debian:12"  # of the Dockerfile's second stage
-
-
-def privileges() -> list[str]:
-    """The options in vagrant/container/privileges."""
-    rows = (CONTAINER / "privileges").read_text(encoding="utf-8").splitlines()
-    return [row for row in rows if row and not row.startswith("#")]
 
 
 class Docker(Provider):
@@ -186,32 +172,7 @@ class Docker(Provider):
         return Choices(self.name, driver, image.distro, name, version)
 
     def probe(self, choices: Choices, log: Path) -> None:
-        """Boot one: mounts, control groups, loop devices, a running systemd; without a disk to live on."""
-        remove_probes()
-        name = f"{PROBE}{os.getpid()}"
-        environment = ["--env=container=docker", "--env=LAB_PROBE=yes"]
-        run = [
-            "run",
-            "--detach",
-            "--name",
-            name,
-            "--tty",
-            "--pull=never",
-            "--volume=/pool",
-            *environment,
-            *privileges(),
-            image_of(choices),
-        ]
-        with step("a container boots") as current:
-            started = docker(*run, limit=60)
-            try:
-                reason = started.stderr.strip() if started.returncode != 0 else booted(name)
-            finally:
-                docker("rm", "--force", "--volumes", name)
-            current.result = "yes" if not reason else "no"
-            current.failed = bool(reason)
-        if reason:
-            raise Unusable(f"a container does not boot on this computer: {reason}", *instead())
+        docker_probe.probe(image_of(choices))
 
     # ---- the life of a machine ----
 
@@ -281,30 +242,13 @@ class Docker(Provider):
         if choices is None:
             return
         docker("rm", "--force", "--volumes", machine.full_name(), limit=60)
-        remove_probes()
+        docker_probe.remove_probes()
         # Refused as long as another machine's container uses it. Built here, it is in the cache as well.
         docker("image", "rm", image_of(choices))
 
 
-def instead() -> tuple[str, ...]:
-    """What a person can type whose computer runs no container, if there is something."""
-    emulates = Libvirt().fits(computer.system())
-    return ("or take an emulated machine: LAB_PROVIDER=libvirt make lab",) if emulates else ()
-
-
 def image_of(choices: Choices) -> str:
     return f"{choices.box}:{choices.box_version}"
-
-
-def docker(*arguments: str, limit: float = 20.0) -> subprocess.CompletedProcess[str]:
-    """Ask Docker something short, as a member of its group."""
-    return subprocesses.quick(in_group("docker", ["docker", *arguments]), limit=limit)
-
-
-def answers() -> str:
-    """The daemon's version; empty where none answers."""
-    found = docker("version", "--format", "{{.Server.Version}}")
-    return found.stdout.strip().partition("+")[0] if found.returncode == 0 else ""
 
 
 def is_there(tag: str) -> bool:
@@ -322,149 +266,3 @@ def dockerfile_version(base: str) -> str:
     for path in sorted([*CONTAINER.iterdir(), *(CONTAINER.parent / "server").iterdir()]):
         parts.update(path.name.encode() + path.read_bytes())
     return parts.hexdigest()[:12]
-
-
-def booted(name: str) -> str:
-    """Wait until systemd in the container is up; what went wrong, or nothing."""
-    deadline = time.monotonic() + BOOT_LIMIT
-    while True:
-        state = docker("exec", name, "systemctl", "is-system-running").stdout.strip()
-        if state in ("running", "degraded"):
-            return ""
-        alive = docker("inspect", "--format", "{{.State.Running}}", name).stdout.strip() == "true"
-        if not alive or time.monotonic() > deadline:
-            said = docker("logs", "--tail", "5", name)
-            words = subprocesses.ESCAPES.sub("", said.stdout + said.stderr).split("\n")
-            told = [word.strip() for word in words if word.strip()]
-            return told[-1] if told else f"systemd is {state or 'not there'} after {BOOT_LIMIT:.0f} s"
-        time.sleep(0.2)
-
-
-def remove_probes() -> None:
-    """Those of programs that were killed: each has the number of its program in its name."""
-    listed = docker("ps", "--all", "--filter", f"name=^{PROBE}", "--format", "{{.Names}}").stdout.split()
-    for name in listed:
-        if not is_alive(int(name.removeprefix(PROBE))):
-            docker("rm", "--force", "--volumes", name, limit=60)
-
-
-def is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-# ---- the daemon ----
-
-
-def stale_pid_file() -> bool:
-    """Whether a killed daemon left its file, and another program has its number now: it would not start."""
-    try:
-        number = int(PID_FILE.read_text(encoding="ascii"))
-        return (Path(f"/proc/{number}") / "comm").read_text(encoding="utf-8").strip() != "dockerd"
-    except (OSError, ValueError):
-        return False
-
-
-def start_docker(log: Path) -> None:
-    """See that the daemon runs, through systemd or, where there is none, as a daemon. Raises Unusable."""
-    if answers() or "permission denied" in docker("version").stderr:
-        return
-    may_become_root("dockerd   (or start Docker in your system's way)")
-    daemon: subprocess.Popen[bytes] | None = None  # where it is started here
-    with step("starting Docker") as current:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        if Path("/run/systemd/system").exists():
-            ended = subprocesses.run(
-                as_root(["systemctl", "start", "docker"]), log=log, step=current, limit=60, grouped=False
-            )
-            if ended.status != 0:
-                raise Unusable(f"Docker does not start: {ended.text}", f"see {log} and: journalctl -u docker")
-        elif which("dockerd") is None:
-            raise Unusable(
-                "Docker does not answer, and it is not this computer's", "start it, then try again"
-            )
-        elif not is_running("dockerd"):
-            if stale_pid_file():
-                subprocesses.quick(as_root(["rm", "-f", str(PID_FILE)]))
-            daemon = detach(which("dockerd") or "dockerd", log=log)
-        deadline = time.monotonic() + START_LIMIT
-        while docker("version").returncode != 0:
-            if "permission denied" in docker("version").stderr:
-                return
-            if time.monotonic() > deadline or (daemon is not None and daemon.poll() is not None):
-                told = re.findall(
-                    r'(?m)level=(?:fatal|error).*msg="(.*)"|^failed.*$', log.read_text(errors="replace")
-                )
-                raise Unusable(
-                    f"Docker's daemon does not run here: {told[-1] if told else 'no answer'}", f"see {log}"
-                )
-            time.sleep(0.2)
-
-
-LXCFS = Path("/var/lib/lxcfs")
-
-
-def lxcfs_answers() -> bool:
-    return subprocesses.quick(["head", "-c1", str(LXCFS / "proc" / "meminfo")], limit=5.0).stdout != ""
-
-
-def start_lxcfs(log: Path) -> None:
-    """See that lxcfs runs, where it can: without it `free` in a container shows the host's memory."""
-    program = which("lxcfs")
-    if program is None or not Path("/dev/fuse").exists() or lxcfs_answers():
-        return
-    if Path("/run/systemd/system").exists():
-        subprocesses.quick(as_root(["systemctl", "restart", "lxcfs"]))
-        return
-    # What a killed one left is a mount that answers nothing.
-    subprocesses.quick(as_root(["umount", "-l", str(LXCFS)]))
-    subprocesses.quick(as_root(["mkdir", "-p", str(LXCFS)]))
-    detach(program, str(LXCFS), log=log)
-    deadline = time.monotonic() + 5
-    while not lxcfs_answers() and time.monotonic() < deadline:
-        time.sleep(0.1)
-
-
-def detach(program: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
-    """Start a daemon that outlives this program; what it says goes to `log`. It, or the sudo that runs it."""
-    record.remember("daemons", [Path(program).name])
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as said:
-        return subprocess.Popen(
-            as_root([program, *arguments]),
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-
-
-def join_docker_group() -> None:
-    """Ask who is not in the group: it is as good as root. It holds at the next login. Raises Unusable."""
-    if os.name != "posix" or is_root() or answers():
-        return
-    user = os.environ.get("USER") or subprocesses.quick(["id", "-un"]).stdout.strip()
-    line("  Docker answers to root and to the group `docker` alone, and that group is as good as root here.")
-    asked = sys.stdin.isatty() and input(f"  Put {user} into that group? [y/N] ").strip().lower() in (
-        "y",
-        "yes",
-    )
-    if not asked:
-        raise Unusable(
-            f"{user} may not talk to Docker",
-            f"put yourself into its group: sudo usermod -aG docker {user}",
-            *instead(),
-        )
-    may_become_root(f"usermod -aG docker {user}")
-    record.remember("groups", ["docker"])
-    answer = subprocesses.quick(as_root(["usermod", "-aG", "docker", user]))
-    if answer.returncode != 0 or shutil.which("sg") is None:
-        raise Unusable(
-            f"{user} cannot be added to the group docker: {answer.stderr.strip() or 'no sg here'}",
-            f"type: sudo usermod -aG docker {user}",
-        )

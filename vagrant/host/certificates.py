@@ -18,10 +18,10 @@ CERTIFICATE = (
 
 def parse_lifetime(text: str) -> tuple[float, float]:
     """notBefore and notAfter of what openssl prints, in seconds since 1970. Raises ValueError."""
-    found = dict(re.findall(r"^(notBefore|notAfter)=(.+)$", text, re.M))
-    if len(found) != 2:
+    dates = dict(re.findall(r"^(notBefore|notAfter)=(.+)$", text, re.M))
+    if len(dates) != 2:
         raise ValueError(text.strip() or "nothing")
-    return ssl.cert_time_to_seconds(found["notBefore"]), ssl.cert_time_to_seconds(found["notAfter"])
+    return ssl.cert_time_to_seconds(dates["notBefore"]), ssl.cert_time_to_seconds(dates["notAfter"])
 
 
 def is_stale(begin: float, end: float, now: float) -> bool:

@@ -93,8 +93,8 @@ def free_memory() -> int | None:
     """Bytes of memory that a new program can have without swapping; None where the system does not tell."""
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="ascii"), re.M)
-        return int(found.group(1)) * 1024 if found else None
+        available = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="ascii"), re.M)
+        return int(available.group(1)) * 1024 if available else None
     if os.name == "nt":
         return _windows_memory()
     answer = subprocesses.quick(["vm_stat"])

@@ -16,8 +16,8 @@ def record() -> Path:
 def recorded() -> dict[str, list[str]]:
     """`packages` and `groups` that the lab has added; empty where nothing was written down."""
     try:
-        found = json.loads(record().read_text(encoding="utf-8"))
-        return {key: [str(each) for each in found[key]] for key in found}
+        known = json.loads(record().read_text(encoding="utf-8"))
+        return {key: [str(each) for each in known[key]] for key in known}
     except (FileNotFoundError, ValueError, TypeError):
         return {}
 

@@ -21,15 +21,15 @@ def quoted(value: Path | str) -> str:
 
 def parse(text: str) -> dict[str, str]:
     """HostName, Port, User and IdentityFile of what `vagrant ssh-config` prints. Raises Problem."""
-    found: dict[str, str] = {}
+    options: dict[str, str] = {}
     for row in text.splitlines():
         key, _, value = row.strip().partition(" ")
         if key in ("HostName", "Port", "User", "IdentityFile"):
             # Several keys may be offered, the machine's own first.
-            found.setdefault(key, shlex.split(value)[0] if value.startswith('"') else value)
-    if len(found) != 4:
+            options.setdefault(key, shlex.split(value)[0] if value.startswith('"') else value)
+    if len(options) != 4:
         raise Problem("vagrant ssh-config does not say how to reach the server", "start it: make lab")
-    return found
+    return options
 
 
 def control_path(folder: Path) -> str:

@@ -263,9 +263,9 @@ def failure(what: str, ended: Ended, log: Path) -> Problem:
         return Problem(
             f"{what} took too long and was stopped", "run the same command again: it goes on", where
         )
-    said = [text.strip() for text in ended.tail]
-    if GUEST_SCRIPT_FAILED in said:
-        said = said[: said.index(GUEST_SCRIPT_FAILED)][-1:]
-    telling = [text for text in said if re.search(r"error|fail|cannot|could not|unable|denied", text, re.I)]
-    last = telling[-1] if telling else " ".join(said[-4:]) or "it printed nothing"
+    rows = [text.strip() for text in ended.tail]
+    if GUEST_SCRIPT_FAILED in rows:
+        rows = rows[: rows.index(GUEST_SCRIPT_FAILED)][-1:]
+    telling = [text for text in rows if re.search(r"error|fail|cannot|could not|unable|denied", text, re.I)]
+    last = telling[-1] if telling else " ".join(rows[-4:]) or "it printed nothing"
     return Problem(f"{what} failed (exit status {ended.status}): {last}", where)

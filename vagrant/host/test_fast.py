@@ -19,7 +19,7 @@ from .test_reports import skipped
 
 def shell_scripts(checkout: Path) -> list[str]:
     """Every shell script of the checkout, by its name or its first line."""
-    found = []
+    scripts = []
     for top in ("vagrant", "tests", ".ci", ".devcontainer"):
         for path in sorted((checkout / top).rglob("*")):
             if not path.is_file() or path.suffix in (".py", ".pyc", ".png"):
@@ -29,8 +29,8 @@ def shell_scripts(checkout: Path) -> list[str]:
             if path.suffix == ".sh" or (
                 first.startswith(b"#!") and first.rstrip().endswith((b"bash", b"/sh"))
             ):
-                found.append(str(path.relative_to(checkout)))
-    return found
+                scripts.append(str(path.relative_to(checkout)))
+    return scripts
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ def fast(
                 checked.append(Checked(title, time.monotonic() - began, ended, log, report))
             return checked
 
-        found = subprocesses.side_by_side(
+        checked_lanes = subprocesses.side_by_side(
             *(partial(run_lane, *each) for each in zip(lanes, logs, strict=True))
         )
-        checks = [one for lane in found for one in lane]
+        checks = [one for lane in checked_lanes for one in lane]
         current.failed = any(not one.passed for one in checks)
     return checks
 
@@ -116,8 +116,8 @@ def fast(
 def show(checks: list[Checked]) -> int:
     """A line for each, and the last words of what failed; 1 if anything did."""
     for one in checks:
-        said = f": {one.ended.tail[-1].strip('= ')}" if one.ended.tail and one.passed else ""
-        line(f"  {'ok' if one.passed else '!!'}  {one.title}{said}  ({seconds(one.seconds)})")
+        summary = f": {one.ended.tail[-1].strip('= ')}" if one.ended.tail and one.passed else ""
+        line(f"  {'ok' if one.passed else '!!'}  {one.title}{summary}  ({seconds(one.seconds)})")
         if not one.passed:
             for text in one.ended.tail:
                 line(f"        {text}")

@@ -45,22 +45,22 @@ def failures(report: Path) -> list[Failure]:
     """What failed and why, from a JUnit report; a cell that was not run because of another is no news."""
     if not report.exists():
         return []
-    found: list[Failure] = []
+    failed: list[Failure] = []
     for case in ElementTree.parse(report).iter("testcase"):
-        for one in (*case.iter("failure"), *case.iter("error")):
-            why = (one.text or one.get("message") or "").strip().splitlines() or ["no reason is given"]
+        for each in (*case.iter("failure"), *case.iter("error")):
+            why = (each.text or each.get("message") or "").strip().splitlines() or ["no reason is given"]
             if not why[0].startswith("not run: "):
-                says = ((one.get("message") or "").strip() or why[0]).splitlines()[0]
-                found.append(Failure(f"{case.get('classname')}::{case.get('name')}", says, tuple(why)))
-    return found
+                says = ((each.get("message") or "").strip() or why[0]).splitlines()[0]
+                failed.append(Failure(f"{case.get('classname')}::{case.get('name')}", says, tuple(why)))
+    return failed
 
 
 def skipped(report: Path) -> Counter[str]:
     """How many tests were not run for each reason, from a JUnit report; a line of reason is one."""
     if not report.exists():
         return Counter()
-    found = ElementTree.parse(report).iter("skipped")
-    return Counter(reason for one in found for reason in (one.get("message") or "no reason").splitlines())
+    cases = ElementTree.parse(report).iter("skipped")
+    return Counter(reason for case in cases for reason in (case.get("message") or "no reason").splitlines())
 
 
 def concluded(passed: bool, reasons: Counter[str]) -> str:

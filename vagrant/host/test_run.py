@@ -59,16 +59,16 @@ def run(stage: Stage, checkout: Path, python: Path, context: dict[str, str], log
 
 def cells_of(notebooks: list[Path]) -> dict[tuple[str, int], str]:
     """The section of each code cell, by the file's name and nbval's number of the cell, in their order."""
-    found: dict[tuple[str, int], str] = {}
+    sections: dict[tuple[str, int], str] = {}
     for path in notebooks:
         section, count = f"{path.name[:2]}  Start", 0
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             if cell["cell_type"] == "code":
-                found[path.name, count] = section
+                sections[path.name, count] = section
                 count += 1
             elif heading := re.findall(r"^## +(.+)$", "".join(cell["source"]), re.M):
                 section = f"{path.name[:2]}  {heading[-1]}"
-    return found
+    return sections
 
 
 class Sections:
@@ -98,12 +98,12 @@ class Sections:
 
     def see(self, text: str) -> None:
         """Take one line of output. After a cell that failed no other is run: the rest folds into one step."""
-        found = self.LINE.match(text)
-        if found is None or self.failed:
+        cell_line = self.LINE.match(text)
+        if cell_line is None or self.failed:
             return
-        self.failed = found[3] != "PASSED"
-        cell = (f"{found[1]}.ipynb", int(found[2]))
-        self.current.detail = f"cell {found[2]}"
+        self.failed = cell_line[3] != "PASSED"
+        cell = (f"{cell_line[1]}.ipynb", int(cell_line[2]))
+        self.current.detail = f"cell {cell_line[2]}"
         self.left = [(other, title) for other, title in self.left if other > cell]
         if self.left and self.left[0][1] != self.title and not self.failed:
             self.stack.close()

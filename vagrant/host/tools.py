@@ -96,8 +96,8 @@ def candidates(packages: list[str]) -> dict[str, bool]:
 def mirror() -> str | None:
     """The first release file that apt is set up to fetch, or None; nothing is fetched for that."""
     answer = subprocesses.quick(["apt-get", "update", "--print-uris"])
-    found = re.findall(r"^'(https?://\S+/InRelease)'", answer.stdout, re.M)
-    return found[0] if found else None
+    addresses = re.findall(r"^'(https?://\S+/InRelease)'", answer.stdout, re.M)
+    return addresses[0] if addresses else None
 
 
 def mirror_answers() -> None:

@@ -137,32 +137,32 @@ def remove_images() -> None:
 
 def pieces(checkout: Path, log: Path) -> list[Piece]:
     """What is here because of the lab, in the order in which it goes."""
-    found: list[Piece] = []
+    here: list[Piece] = []
     for machine in (machine for machine in machines(checkout) if machine.identity()):
-        found.append(
+        here.append(
             Piece(f"the machine {machine.name}, with its snapshots", partial(lifecycle.destroy, machine))
         )
     images = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "shipshape/*").stdout.split()
     others = machines_of_others(checkout)
     if images and not others:
-        found.append(Piece(f"images in Docker: {', '.join(images)}", remove_images))
+        here.append(Piece(f"images in Docker: {', '.join(images)}", remove_images))
     known = recorded()
     if not others and (started := daemons(known)):
         title = f"daemons that the lab started: {', '.join(started)}"
-        found.append(Piece(title, partial(stop_daemons, started), takes_root=True))
+        here.append(Piece(title, partial(stop_daemons, started), takes_root=True))
     for group in known.get("groups", []) if not others else []:
         user = os.environ.get("USER") or subprocesses.quick(["id", "-un"]).stdout.strip()
         command = tools.as_root(["gpasswd", "--delete", user, group])
-        found.append(Piece(f"{user}'s place in the group {group}", partial(run, command), takes_root=True))
+        here.append(Piece(f"{user}'s place in the group {group}", partial(run, command), takes_root=True))
     packages = leaving(known)
     if packages and not others:
         title = f"packages that the lab installed, and what only they needed: {' '.join(packages)}"
-        found.append(Piece(title, partial(tools.purge, packages, log), takes_root=True))
+        here.append(Piece(title, partial(tools.purge, packages, log), takes_root=True))
     for path in [*([] if others else shared_folders()), *own_folders(checkout)]:
-        found.append(Piece(str(path), partial(remove, path)))
+        here.append(Piece(str(path), partial(remove, path)))
     if record().exists() and not others:
-        found.append(Piece(str(record().parent), lambda: remove(record().parent)))
-    return found
+        here.append(Piece(str(record().parent), lambda: remove(record().parent)))
+    return here
 
 
 def remove(path: Path) -> None:

@@ -48,9 +48,9 @@ class Phases:
         """Take one line of output."""
         plain = re.sub(r"^(==> |    )[\w.-]+: ?", "", text).strip()
         for pattern, title in MILESTONES:
-            found = pattern.search(plain)
-            if text.startswith("==> ") and found:
-                words = title.format(*(group.replace("-", " ") for group in found.groups()))
+            milestone = pattern.search(plain)
+            if text.startswith("==> ") and milestone:
+                words = title.format(*(group.replace("-", " ") for group in milestone.groups()))
                 if words != self.title:
                     self.stack.close()
                     self.title = words

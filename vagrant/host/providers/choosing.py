@@ -61,12 +61,12 @@ def options(system: System, existing: str = "") -> Options:
     return Options(tuple(usable), tuple(better), bool(wanted))
 
 
-def sentence(chosen: Option, found: Options, command: str) -> list[str]:
+def sentence(chosen: Option, options: Options, command: str) -> list[str]:
     """What was chosen, why, and how to choose differently; a line each."""
-    if found.asked_for:
+    if options.asked_for:
         return [f"  The lab will use {chosen.title} (LAB_PROVIDER={chosen.provider.name})."]
-    why = f", since {found.obstacles[0].rstrip('.')}" if found.obstacles else ""
-    others = [option for option in found.those if option.provider.name != chosen.provider.name]
+    why = f", since {options.obstacles[0].rstrip('.')}" if options.obstacles else ""
+    others = [option for option in options.those if option.provider.name != chosen.provider.name]
     other = (
         f"  Another: LAB_PROVIDER={others[0].provider.name} {command}: {others[0].title}." if others else ""
     )

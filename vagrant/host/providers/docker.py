@@ -74,17 +74,17 @@ class Docker(Provider):
 
     def missing(self, *, builds: bool) -> list[str]:
         if answers():  # of whatever make: Docker's own packages, Docker Desktop, a socket
-            found = [package for package in super().missing(builds=builds) if package != "docker.io"]
+            packages = [package for package in super().missing(builds=builds) if package != "docker.io"]
         else:
-            found = super().missing(builds=builds)
+            packages = super().missing(builds=builds)
             # Debian 13 has the client in a package of its own.
             if which("docker") is None and candidates(["docker-cli"])["docker-cli"]:
-                found.append("docker-cli")
+                packages.append("docker-cli")
         # Not needed: without it `free` in the server shows this computer's memory.
-        unasked = bool(found) or is_root() or subprocesses.quick(["sudo", "-n", "true"]).returncode == 0
+        unasked = bool(packages) or is_root() or subprocesses.quick(["sudo", "-n", "true"]).returncode == 0
         if which("lxcfs") is None and which("apt-get") and unasked and candidates(["lxcfs"])["lxcfs"]:
-            found.append("lxcfs")
-        return found
+            packages.append("lxcfs")
+        return packages
 
     def by_hand(self, system: System) -> tuple[str, ...]:
         if system.family == "fedora":
@@ -160,9 +160,9 @@ class Docker(Provider):
             title = f"the {base} image, by its Dockerfile"
             builder = ["docker", "build", "--tag", image.name, "--file", str(CONTAINER / "Dockerfile")]
             settings = (CONTAINER.parent / "lab.env").read_text(encoding="utf-8")
-            found = re.search(rf"(?m)^LAB_BOX_{base.upper()}_DOCKER=(\S+)$", settings)
-            assert found is not None
-            builder += ["--build-arg", f"BASE={found[1]}", str(CONTAINER.parent)]
+            row = re.search(rf"(?m)^LAB_BOX_{base.upper()}_DOCKER=(\S+)$", settings)
+            assert row is not None
+            builder += ["--build-arg", f"BASE={row[1]}", str(CONTAINER.parent)]
         with step(title) as current:
             ended = subprocesses.run(self.command(builder), log=log, step=current, cwd=checkout)
             if ended.status != 0:

@@ -27,8 +27,8 @@ def docker(*arguments: str, limit: float = 20.0) -> subprocess.CompletedProcess[
 
 def answers() -> str:
     """The daemon's version; empty where none answers."""
-    found = docker("version", "--format", "{{.Server.Version}}")
-    return found.stdout.strip().partition("+")[0] if found.returncode == 0 else ""
+    answer = docker("version", "--format", "{{.Server.Version}}")
+    return answer.stdout.strip().partition("+")[0] if answer.returncode == 0 else ""
 
 
 def instead() -> tuple[str, ...]:

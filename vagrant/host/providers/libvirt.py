@@ -78,20 +78,20 @@ class Libvirt(VirtualMachine):
         if choices.driver != "kvm":
             return
         with step("hardware virtualisation") as current:
-            found = computer.virtualisation()
-            current.result = "KVM runs guests" if found.hardware else "none"
-        if not found.hardware:
+            virtualisation = computer.virtualisation()
+            current.result = "KVM runs guests" if virtualisation.hardware else "none"
+        if not virtualisation.hardware:
             raise Unusable(
-                found.reason,
+                virtualisation.reason,
                 "on a cloud machine, ask for nested virtualisation",
                 "or take an emulated machine: LAB_PROVIDER=libvirt make lab",
             )
 
     def missing(self, *, builds: bool) -> list[str]:
-        found = super().missing(builds=builds)
+        packages = super().missing(builds=builds)
         if not has_plugin() and not is_installed("vagrant-libvirt"):
-            found.insert(1 if "vagrant" in found else 0, "vagrant-libvirt")
-        return found
+            packages.insert(1 if "vagrant" in packages else 0, "vagrant-libvirt")
+        return packages
 
     def by_hand(self, system: System) -> tuple[str, ...]:
         if system.family == "fedora":

@@ -117,10 +117,10 @@ class Provider(ABC):
     def missing(self, *, builds: bool) -> list[str]:
         """The Debian packages that are still to be installed, in their order."""
         wanted = {**self.programs, **(self.builders if builds else {})}
-        found = [package for package, program in wanted.items() if which(program) is None]
+        packages = [package for package, program in wanted.items() if which(program) is None]
         if builds and not DEBIAN_KEYS.exists():
-            found.append("debian-archive-keyring")
-        return found
+            packages.append("debian-archive-keyring")
+        return packages
 
     @abstractmethod
     def by_hand(self, system: System) -> tuple[str, ...]:

@@ -252,6 +252,11 @@ def test_the_lab_program_runs_before_anything_is_installed() -> None:
     report(problems)
 
 
+def test_a_module_of_the_lab_program_is_read_in_one_sitting() -> None:
+    lines = {path: len(text(path).splitlines()) for path in python_in("vagrant/host")}
+    report([f"{name(path)}: {count} lines" for path, count in lines.items() if count > 300])
+
+
 def projects(requirements: Iterable[str]) -> set[str]:
     """The names of what is required, in the form in which they can be compared."""
     names = (re.match(r"[\w.-]+", each) for each in requirements)

@@ -4,41 +4,34 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from vagrant.host import (
-    bring_up,
-    chapters,
     computer,
-    record,
-    snapshots,
     subprocesses,
-    tools,
-    uninstall,
 )
 from vagrant.host.computer import System
 from vagrant.host.machine import Machine
 from vagrant.host.progress import Problem
 from vagrant.host.providers import (
     PROVIDERS,
-    Unusable,
     choosing,
     docker,
     docker_daemon,
     docker_probe,
     libvirt,
     named,
+    virtual_machine,
 )
 from vagrant.host.providers.docker import Docker
 from vagrant.host.providers.libvirt import Libvirt
-from vagrant.host.providers.provider import SNAPSHOT, Image, Provider
-from vagrant.host.providers.virtualbox import VirtualBox
+from vagrant.host.providers.provider import Provider, distro_wanted, distros
 from vagrant.host.providers.vmware import VMware
-from vagrant.host.state import Choices
 
 ROOT = Path(__file__).resolve().parents[2]
 DEBIAN = System("debian", "debian", "12", "Debian 12", arm=False)
@@ -135,41 +128,6 @@ def test_nothing_but_its_module_asks_which_provider_there_is() -> None:
     assert not found
 
 
-# ---- one that does not work is followed by the next ----
-
-
-class Broken(VirtualBox):
-    """One whose probe fails."""
-
-    def probe(self, choices: Choices, log: Path) -> None:
-        raise Unusable("it does not boot", "do something else")
-
-    def get(self, checkout: Path, image: Image, driver: str, log: Path) -> Choices:
-        return Choices(self.name, driver, image.distro, "a box")
-
-
-class Working(Broken):
-    def probe(self, choices: Choices, log: Path) -> None:
-        assert choices.driver == "second"
-
-
-def settled(monkeypatch: pytest.MonkeyPatch, *options: choosing.Option) -> Choices:
-    image = Image("debian12", "a box", is_there=True)
-    monkeypatch.setattr(bring_up.Lab, "prepare", lambda lab, provider, there: image)
-    return bring_up.Lab("try").settle_on(choosing.Options(options, (), asked_for=False), image)
-
-
-def test_where_the_probe_fails_the_next_kind_is_taken_and_both_are_said(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first, second = choosing.Option(Broken(), "first"), choosing.Option(Working(), "second")
-    assert settled(monkeypatch, first, second).driver == "second"
-    said = capsys.readouterr().out
-    assert "it does not boot" in said and "The lab will use a virtual machine (VirtualBox) instead." in said
-    with pytest.raises(Unusable, match="it does not boot"):
-        settled(monkeypatch, first)
-
-
 # ---- the container ----
 
 
@@ -206,18 +164,6 @@ def test_a_pid_file_of_a_killed_daemon_is_known(tmp_path: Path, monkeypatch: pyt
     assert not docker_daemon.stale_pid_file(), "the daemon sees by itself that nobody has this number"
 
 
-def test_a_machine_that_vagrant_has_only_begun_is_none(tmp_path: Path) -> None:
-    (tmp_path / "vagrant").mkdir()
-    (tmp_path / "vagrant" / "lab.env").write_text((ROOT / "vagrant" / "lab.env").read_text("utf-8"))
-    machine = Machine(tmp_path, "test")
-    identity = machine.dotfile / "machines" / "test" / "docker" / "id"
-    identity.parent.mkdir(parents=True)
-    identity.write_text("preparing")
-    assert machine.identity() == ""
-    identity.write_text("0123abcd")
-    assert (machine.identity(), machine.provider.name) == ("0123abcd", "docker")
-
-
 def test_a_container_that_vagrant_does_not_know_is_left_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,71 +183,30 @@ def test_a_container_that_vagrant_does_not_know_is_left_over(
     assert asked == [("rm", "--force", "--volumes", machine.full_name())]
 
 
-def test_what_a_snapshot_is_called_is_checked_by_who_makes_it() -> None:
-    known = chapters.numbers(ROOT)
-    assert all(SNAPSHOT.fullmatch(snapshots.name_after(chapter)) for chapter in known)
-    assert libvirt.lost_its_address("the\n'inaccessible' state")
+# ---- boxes ----
 
 
-# ---- what the lab has put onto this computer ----
+def test_the_distributions_are_those_that_have_a_box(made: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert distros(made.settings) == ["ubuntu2204", "ubuntu2404", "debian12", "debian13"]
+    monkeypatch.setenv("LAB_DISTRO", "gentoo")
+    with pytest.raises(Problem, match="LAB_DISTRO=gentoo is not known") as caught:
+        distro_wanted(made.settings)
+    assert caught.value.next_steps == ("choose one of: ubuntu2204, ubuntu2404, debian12, debian13",)
 
 
-def test_what_is_installed_is_written_down_before_it_is_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    assert record.recorded() == {}
-    record.remember("packages", ["vagrant"])
-    record.remember("packages", ["docker.io", "vagrant"])
-    record.remember("groups", ["docker"])
-    assert record.recorded() == {"packages": ["docker.io", "vagrant"], "groups": ["docker"]}
-    record.record().write_text("{")
-    assert record.recorded() == {}
+def test_the_catalogue_is_given_up_on_within_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setattr(virtual_machine, "CATALOGUE", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(virtual_machine, "CATALOGUE_LIMIT", 0.5)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        before = time.monotonic()
+        assert not virtual_machine.catalogue_answers("bento/ubuntu-22.04")
+    assert time.monotonic() - before < 3
 
 
-def test_uninstall_names_what_is_there_and_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a checkout and a home of its own, with no Docker and no packages of the lab."""
-    for name, folder in (("HOME", "home"), ("XDG_STATE_HOME", "state"), ("XDG_CACHE_HOME", "cache"),
-                         ("VAGRANT_HOME", "boxes")):  # fmt: skip
-        monkeypatch.setenv(name, str(tmp_path / folder))
-    checkout = tmp_path / "checkout"
-    subprocess.run(["cp", "-r", str(ROOT / "vagrant"), str(ROOT / "pyproject.toml"), "--parents", "-t",
-                    str(tmp_path), "--no-preserve=mode"], check=True)  # fmt: skip
-    (tmp_path / str(ROOT).lstrip("/")).rename(checkout)
-    (checkout / ".venv" / "bin").mkdir(parents=True)
-    (tmp_path / "cache" / "shipshape").mkdir(parents=True)
-    (tmp_path / "boxes" / "boxes" / "shipshape-VAGRANTSLASH-debian12").mkdir(parents=True)
-    shared = {str(tmp_path / "cache" / "shipshape")}
-    shared.add(str(tmp_path / "boxes" / "boxes" / "shipshape-VAGRANTSLASH-debian12"))
-    for others in ([], ["shipshape-01234567-lab"]):
-        monkeypatch.setattr(uninstall, "machines_of_others", lambda _, found=others: found)
-        titles = {piece.title for piece in uninstall.pieces(checkout, tmp_path / "log")}
-        assert str(checkout / ".venv") in titles
-        assert titles & shared == (set() if others else shared)
-    monkeypatch.delenv("MAKELEVEL", raising=False)
-    ran = subprocess.run(
-        [sys.executable, "vagrant/lab.py", "uninstall"],
-        cwd=checkout, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert ran.returncode == 1
-    assert "lab.py uninstall: uninstall asks first" in ran.stderr
-    assert str(checkout / ".venv") in ran.stdout
-    assert (checkout / ".venv").exists()
-
-
-@pytest.mark.parametrize(
-    ("docker_is_used", "libvirt_is_used", "go"),
-    [
-        (False, False, ["dockerd", "virtlogd", "libvirtd"]),
-        (True, False, ["virtlogd", "libvirtd"]),
-        (False, True, ["dockerd"]),
-    ],
-)
-def test_a_daemon_that_holds_machines_of_others_goes_on(
-    monkeypatch: pytest.MonkeyPatch, docker_is_used: bool, libvirt_is_used: bool, go: list[str]
-) -> None:
-    monkeypatch.setattr(uninstall, "docker_is_used", lambda: docker_is_used)
-    monkeypatch.setattr(uninstall, "libvirt_is_used", lambda: libvirt_is_used)
-    monkeypatch.setattr(tools, "is_running", lambda name: name != "lxcfs")
-    known = {"daemons": ["dockerd", "lxcfs", "virtlogd", "libvirtd"]}
-    assert uninstall.daemons(known) == go
+def test_a_plugin_of_vagrants_own_counts_as_installed(tmp_path: Path) -> None:
+    assert not libvirt.has_plugin(tmp_path)
+    (tmp_path / "plugins.json").write_text('{"version": "1", "installed": {"vagrant-libvirt": {}}}')
+    assert libvirt.has_plugin(tmp_path)

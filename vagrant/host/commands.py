@@ -20,7 +20,7 @@ from . import (
 )
 from .bring_up import Lab
 from .lock import hold
-from .progress import Problem, called, line, seconds
+from .progress import Problem, agrees, called, line, seconds
 from .settings import CHECKOUT
 
 
@@ -93,10 +93,7 @@ def destroy_command(lab: Lab, *, yes: bool) -> int:
     if not yes:
         if not sys.stdin.isatty():
             raise Problem("destroy asks first, and there is no one to ask", "lab.py destroy --yes")
-        if input(f"Remove the machine {lab.machine.name} with its snapshots? [y/N] ").strip().lower() not in (
-            "y",
-            "yes",
-        ):
+        if not agrees(f"Remove the machine {lab.machine.name} with its snapshots?"):
             return 1
     with hold(lab.machine.lock, called("destroy")):
         lifecycle.destroy(lab.machine)
@@ -120,7 +117,7 @@ def uninstall_command(lab: Lab, *, yes: bool) -> int:
         if not yes:
             if not sys.stdin.isatty():
                 raise Problem("uninstall asks first, and there is no one to ask", "lab.py uninstall --yes")
-            if input("Remove all of it? [y/N] ").strip().lower() not in ("y", "yes"):
+            if not agrees("Remove all of it?"):
                 return 1
         if any(piece.takes_root for piece in pieces):
             tools.may_become_root("python3 vagrant/lab.py uninstall")

@@ -178,5 +178,5 @@ def virtualisation(cpuinfo: Path = CPUINFO, device: Path = KVM) -> Virtualisatio
         return Virtualisation(True, "")
     if answer.returncode == 124:
         return Virtualisation(False, f"{device} opens, but a guest of a few instructions did not run on it.")
-    last = (answer.stderr.strip().splitlines() or [f"exit status {answer.returncode}"])[-1]
+    last = subprocesses.last_line(answer, f"exit status {answer.returncode}")
     return Virtualisation(False, f"{device} is there, but a guest does not start on it: {last}")

@@ -129,7 +129,7 @@ class Machine:
         deadline = time.monotonic() + limit
         while (answer := self.ssh(host, "true", limit=15.0)).returncode != 0:
             if time.monotonic() > deadline:
-                reason = (answer.stderr.strip().splitlines() or ["no answer"])[-1]
+                reason = subprocesses.last_line(answer, "no answer")
                 raise Problem(
                     f"{host} did not answer within {limit:.0f} s: {reason}",
                     f"see why: ssh -v -F {self.ssh_config} {host}",

@@ -50,6 +50,11 @@ def line(text: str = "") -> None:
     print(text, flush=True)
 
 
+def agrees(question: str) -> bool:
+    """Ask the person at the terminal; an empty answer is a no."""
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
 @dataclass
 class Step:
     """A step under way: what it does now can be told to it, and it says so while it lasts."""

@@ -236,6 +236,11 @@ def quick(
         )
 
 
+def last_line(answer: subprocess.CompletedProcess[str], otherwise: str) -> str:
+    """The last line on standard error, where a program says why it failed; `otherwise` if it is empty."""
+    return (answer.stderr.strip().splitlines() or [otherwise])[-1]
+
+
 def foreground(
     command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> int:

@@ -43,7 +43,7 @@ def fast_command(lab: Lab) -> int:
     # It is run often, on a person's own computer: what takes a password, `make test` alone installs.
     installs = tools.is_root() or programs.in_ci()
     environ = programs.for_the_tests(lab.system, lab.log / "packages.log", installs=installs)
-    checks = test_fast.fast(CHECKOUT, lab.environment, lab.log / "test-fast.log", environ=environ)
+    checks = test_fast.run(CHECKOUT, lab.environment, lab.log / "test-fast.log", environ=environ)
     status = test_fast.show(checks)
     result = concluded(status == 0, sum((one.skipped() for one in checks), Counter()))
     line(f"test-fast: {result} ({seconds(time.monotonic() - started)})")
@@ -137,7 +137,7 @@ def on_own_machines(
 def fast_tests(lab: Lab, stopped: threading.Event, environ: Mapping[str, str]) -> Took:
     """What needs no machine, shown when all of it has ended."""
     began = time.monotonic()
-    checks = test_fast.fast(CHECKOUT, lab.environment, lab.log / "test-fast.log", stopped, environ)
+    checks = test_fast.run(CHECKOUT, lab.environment, lab.log / "test-fast.log", stopped, environ)
     status = test_fast.show(checks)
     failed = tuple(text for one in checks for text in one.failures())
     skipped = sum((one.skipped() for one in checks), Counter())

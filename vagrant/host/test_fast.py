@@ -56,7 +56,7 @@ class Checked:
         return skipped(self.report) if self.report else Counter()
 
 
-def fast(
+def run(
     checkout: Path,
     environment: Environment,
     log: Path,

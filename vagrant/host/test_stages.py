@@ -58,7 +58,7 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]
     finished, last = map(snapshots.name_after, (chapters.DEPLOYED, files[-1].name[:2]))
     tests = ("-m", "vm", "--tb=short", "--durations=10")
     cells = ("--nbval", "-p", "tests.notebooks.nbval_guard")
-    title, program = "servers that look right and are wrong", (*tests, "tests/vm/test_4_mutants.py")
+    title, program = "mutants, servers that look right and are wrong", (*tests, "tests/vm/test_4_mutants.py")
     extent = ("--all-mutants",) if every else ()
     on = (
         (1, 2, 3) if every else (1, 3)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from .. import computer, record, subprocesses
-from ..progress import line, step
+from ..progress import agrees, line, step
 from ..tools import as_root, in_group, is_root, is_running, may_become_root, which
 from .libvirt import Libvirt
 from .provider import Unusable
@@ -127,11 +127,7 @@ def join_docker_group() -> None:
         return
     user = os.environ.get("USER") or subprocesses.quick(["id", "-un"]).stdout.strip()
     line("  Docker answers to root and to the group `docker` alone, and that group is as good as root here.")
-    asked = sys.stdin.isatty() and input(f"  Put {user} into that group? [y/N] ").strip().lower() in (
-        "y",
-        "yes",
-    )
-    if not asked:
+    if not (sys.stdin.isatty() and agrees(f"  Put {user} into that group?")):
         raise Unusable(
             f"{user} may not talk to Docker",
             f"put yourself into its group: sudo usermod -aG docker {user}",

@@ -31,6 +31,7 @@ from labcheck.facts.rotation import (
 from labcheck.gather import gather
 from labcheck.remote import rotate_under_load
 from labcheck.remote.rotate_under_load import Outcome
+from labcheck.remote_program import run_as_root
 from labcheck.ssh import Connection
 from labcheck.verdict import Finding, failed, passed, unknown
 
@@ -344,13 +345,13 @@ def a_rotation_under_load_loses_nothing(server: Connection, ctx: Context) -> Ite
     """While requests come, the application's logs are rotated by force: each request is logged once."""
     found = seen_in(gather(server, list(NEEDS.values())), ctx.target)
     mark = f"labcheck-{secrets.token_hex(8)}"
-    program = rotate_under_load.program(
-        mark=mark,
-        ports=list(found.behind),
-        logs=[log.path for log in found.logs],
-        configuration=CONFIGURATION,
-    )
-    done = server.run(rotate_under_load.AS_ROOT, stdin=program, timeout=rotate_under_load.TIME_LIMIT + 30)
+    asked = {
+        "mark": mark,
+        "ports": list(found.behind),
+        "logs": [log.path for log in found.logs],
+        "configuration": CONFIGURATION,
+    }
+    done = run_as_root(server, "rotate_under_load", asked, timeout=rotate_under_load.TIME_LIMIT + 30)
     if done.exit_status != 0:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise Unreadable(f"the rotation under load could not be done: {said}")

@@ -18,10 +18,11 @@ from labcheck.checks.application import processes_of_app
 from labcheck.checks.model import Context, Criterion, Item, Target, criterion
 from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Accounts, accounts
-from labcheck.facts.backups import Backups, Job, Rule, Store, backups, parse_backups, program
+from labcheck.facts.backups import Backups, Job, Rule, Store, backups, parse_backups
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.processes import Processes, processes
-from labcheck.ssh import AS_ROOT, Connection
+from labcheck.remote_program import run_as_root
+from labcheck.ssh import Connection
 from labcheck.verdict import Finding, failed, passed, skipped, unknown
 
 HOUR, DAY = 3600, 86400  # s
@@ -387,11 +388,11 @@ class Outcome:
 
 def a_backup_comes_back(server: Connection, ctx: Context) -> Iterator[Finding]:
     """What the store says; then the server's own job makes a copy, which is compared with what is here."""
-    found = parse_backups(server.run(AS_ROOT, stdin=program("stores"), timeout=TIME_LIMIT))
+    found = parse_backups(run_as_root(server, "backups", "stores", timeout=TIME_LIMIT))
     yield from the_newest_is_fresh_and_full(found)
     yield from the_server_cannot_delete_them(found)
     yield from they_can_be_opened_without_the_server(found)
-    done = server.run(AS_ROOT, stdin=program("exercise"), timeout=TIME_LIMIT)
+    done = run_as_root(server, "backups", "exercise", timeout=TIME_LIMIT)
     if done.exit_status != 0:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise Unreadable(f"a backup could not be made and brought back: {said}")

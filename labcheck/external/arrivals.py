@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shlex
 import threading
 import time
 from collections.abc import Mapping
@@ -54,8 +53,7 @@ class Watch:
         self._thread.join(ANSWER)
 
     def _run(self) -> None:
-        source = remote_program.program("arrivals", f"main({self.mark!r}, {LIMIT})")
-        script = f"exec python3 -IS -c {shlex.quote(source)}"
+        script = f"exec {remote_program.command('arrivals', self.mark, LIMIT)}"
         command = gather.reader(script, sudo=True)
         try:
             ended = self.server.run(command, stdin=script, timeout=LIMIT + 5, on_output=self._see, hold=True)

@@ -11,14 +11,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Collection
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import asdict, replace
 
+from labcheck import remote_program
 from labcheck.errors import Unreachable, Unreadable
 from labcheck.external.arrivals import Watch
 from labcheck.external.model import Answers, Questions
 from labcheck.external.parsing import ALL_ROUTES, parse_owners
-from labcheck.remote import probe
 from labcheck.result import Result
 from labcheck.ssh import Connection
 
@@ -29,9 +28,7 @@ PROBE_TIMEOUT = (
 
 def program(questions: Questions) -> str:
     """The probe with its questions: Python source for `python3 -`."""
-    source = Path(probe.__file__).read_text(encoding="utf-8")
-    asked = {name: getattr(questions, name) for name in questions.__dataclass_fields__}
-    return f"{source}\nmain(json.loads({json.dumps(json.dumps(asked))}))\n"
+    return remote_program.program("probe", asdict(questions))
 
 
 def look_and_watch(

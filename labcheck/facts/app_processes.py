@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -13,7 +12,7 @@ from labcheck import remote_program
 from labcheck.errors import Unreadable
 from labcheck.facts import Fact
 from labcheck.result import Result
-from labcheck.ssh import AS_ROOT, Connection
+from labcheck.ssh import Connection
 
 
 @dataclass(frozen=True)
@@ -98,29 +97,27 @@ def parse_refusals(result: Result) -> dict[str, int]:
 
 def ask(server: Connection, what: str, *given: Any) -> Any:
     """What the program finds out as root. What is given to it is in no command line. Raises Unreadable."""
-    mark = secrets.token_hex(8)
-    call = f"main({', '.join(map(repr, (what, *given)))})"
-    script = f"exec python3 -IS - <<'{mark}'\n{remote_program.program('app_processes', call)}{mark}\n"
-    return told(server.run(AS_ROOT, stdin=script, timeout=120), "the application's processes")
+    result = remote_program.run_as_root(server, "app_processes", what, *given)
+    return told(result, "the application's processes")
 
 
 tracking = Fact(
     "tracking",
-    remote_program.command("app_processes", "main('tracked')"),
+    remote_program.command("app_processes", "tracked"),
     parse_tracked,
     sudo=True,
     timeout=30,
 )
 refusals = Fact(
     "refusals",
-    remote_program.command("app_processes", "main('refused')"),
+    remote_program.command("app_processes", "refused"),
     parse_refusals,
     sudo=True,
     timeout=30,
 )
 spending = Fact(
     "spending",
-    remote_program.command("app_processes", "main('spent')"),
+    remote_program.command("app_processes", "spent"),
     parse_spent,
     sudo=True,
     timeout=30,

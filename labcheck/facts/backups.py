@@ -147,11 +147,4 @@ def _store(it: dict[str, Any]) -> Store:
     )
 
 
-def program(what: str) -> str:
-    """The command that looks for backups ("look"), that asks their stores as well ("stores"), or that makes
-    one and brings it back ("exercise").
-    """
-    return command("backups", f"main({what!r})")
-
-
-backups = Fact("backups", program("look"), parse_backups, sudo=True, timeout=120)
+backups = Fact("backups", command("backups", "look"), parse_backups, sudo=True, timeout=120)

@@ -191,4 +191,4 @@ def _alertmanager(it: Any, now: float) -> Alertmanager:
 
 
 # As root: whose socket is whose, which the look at the targets needs beside it, nobody else may see.
-monitoring = Fact("monitoring", command("monitoring", "main()"), parse_monitoring, sudo=True, timeout=45)
+monitoring = Fact("monitoring", command("monitoring"), parse_monitoring, sudo=True, timeout=45)

@@ -103,7 +103,7 @@ def _file(it: dict[str, Any]) -> SecretFile:
 
 def search(**narrower: Any) -> str:
     """The command that searches; `narrower` are arguments of find_secrets.main."""
-    return command("find_secrets", f"main(**{narrower!r})")
+    return command("find_secrets", **narrower)
 
 
 secrets = Fact("secrets", search(), parse_secrets, sudo=True, timeout=30)

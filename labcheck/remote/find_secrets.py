@@ -487,6 +487,8 @@ def main(seconds: float = SECONDS, total: int = TOTAL, roots: Iterable[str] = RO
         at = error.__traceback__
         while at and at.tb_next:
             at = at.tb_next
-        sys.exit(f"{type(error).__name__} in line {at and at.tb_lineno}")
+        sys.exit(
+            f"{type(error).__name__} in {at and at.tb_frame.f_code.co_filename}, line {at and at.tb_lineno}"
+        )
     sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     print(numbers.hide(answer))

@@ -575,7 +575,7 @@ def old_version(address: str, domain: str, version: str) -> str:
     try:
         with tls(address, domain, old_client(version)):
             return "accepted"
-    except (socket.timeout, TimeoutError):  # noqa: UP041  two classes until Python 3.10
+    except (socket.timeout, TimeoutError):  # two classes until Python 3.10
         raise Unseen("no answer") from None
     except (ssl.SSLError, ConnectionResetError, BrokenPipeError):
         return "refused"

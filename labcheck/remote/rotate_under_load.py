@@ -25,7 +25,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-AS_ROOT = "exec bash -c '(( EUID )) && exec sudo -n python3 -IS -; exec python3 -IS -'"
 TIME_LIMIT = 60.0  # s for all of it
 ENOUGH = 60  # answers from each port before the rotation, and again after it
 MOST = 20_000  # requests to each port: more than there is time for
@@ -54,13 +53,6 @@ class Outcome:
     after: list[str] = field(default_factory=list)
     anywhere: dict[str, list[str]] = field(default_factory=dict)
     new: dict[str, list[str]] = field(default_factory=dict)
-
-
-def program(*, mark: str, ports: list[int], logs: list[str], configuration: str) -> str:
-    """Python source for `python3 -`. `mark` begins the id of each request."""
-    source = Path(__file__).read_text(encoding="utf-8")
-    asked = {"mark": mark, "ports": ports, "logs": logs, "configuration": configuration}
-    return f"{source}\nmain(json.loads({json.dumps(json.dumps(asked))}))\n"
 
 
 class Refused(Exception):
@@ -217,6 +209,7 @@ def read(outcome: Outcome, logs: list[str], since: float, said: str) -> bool:
 
 
 def rotate_under_load(mark: str, ports: list[int], logs: list[str], configuration: str) -> Outcome:
+    """What becomes of requests whose ids begin with `mark`."""
     outcome = Outcome()
     with tempfile.TemporaryDirectory() as folder, visitors(ports, mark) as asking:
         state = overdue(folder, logs)

@@ -410,7 +410,7 @@ def test_no_value_is_in_a_command_line_while_it_is_searched_for(
 def test_a_fault_in_the_search_tells_no_value(site: Site, start: Callable[..., int]) -> None:
     start(OPENAI_API_KEY=KEY)
     result = site.raw(seconds=KEY)
-    assert result.exit_status == 1 and "TypeError in line" in result.stderr
+    assert result.exit_status == 1 and "TypeError in labcheck/remote/find_secrets.py, line" in result.stderr
     assert KEY not in result.stdout + result.stderr.replace(f"seconds='{KEY}'", "")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from labcheck import remote_program
 from labcheck.remote import rotate_under_load
 from labcheck.remote.rotate_under_load import Outcome
 from tests import needed
@@ -46,9 +47,8 @@ def rotate(folder: Path, tmp_path: Path) -> Iterator[Rotate]:
         rules.write_text(f"{folder}/*.log {{\n daily\n {rule}\n}}\n{others}")
         rules.chmod(0o644)
         logs = [str(folder / name) for name in ("app.log", "access.log")]
-        program = rotate_under_load.program(
-            mark="m", ports=list(ports or (port,)), logs=logs, configuration=str(rules)
-        )
+        asked = {"mark": "m", "ports": list(ports or (port,)), "logs": logs, "configuration": str(rules)}
+        program = remote_program.program("rotate_under_load", asked)
         done = subprocess.run(
             [sys.executable, "-IS", "-"], input=program, capture_output=True, text=True, timeout=60
         )

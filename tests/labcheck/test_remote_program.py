@@ -1,0 +1,72 @@
+"""How a program travels: with the modules that it imports, in memory, and to an old Python as well."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labcheck import remote_program
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = sorted(
+    path.stem
+    for path in (ROOT / "labcheck" / "remote").glob("*.py")
+    if re.search(r"(?m)^def main\(", path.read_text(encoding="utf-8"))
+)
+
+
+def run(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What runs it on a server, in a folder where there is nothing else."""
+    return subprocess.run(
+        [sys.executable, "-IS", "-"], input=source, cwd=folder, env={"TMPDIR": str(folder)},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_imports_all_that_it_needs_from_memory(name: str, tmp_path: Path) -> None:
+    source = remote_program.program(name)
+    start = source.rpartition("\nmain(")[0]
+    assert start
+    asked = "import sys; print(*(it.__file__ for name, it in sys.modules.items() if name[:8] == 'labcheck'))"
+    done = run(f"{start}\n{asked}\n", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"labcheck/remote/{name}.py" in done.stdout.split()
+    assert all(path.startswith("labcheck/") for path in done.stdout.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_program_is_given_arrives_as_it_is(tmp_path: Path) -> None:
+    asked = {"mark": "'\"\\\n•", "ports": (), "logs": [], "configuration": str(tmp_path)}
+    source = remote_program.program("rotate_under_load", asked)
+    assert source.isascii()
+    assert "TypeError" not in run(source, tmp_path).stderr
+
+
+def test_a_traceback_names_the_file_and_the_line_of_the_checker(tmp_path: Path) -> None:
+    done = run(remote_program.program("rotate_under_load", {"strange": 1}), tmp_path)
+    (line,) = re.findall(r'File "labcheck/remote/rotate_under_load.py", line (\d+), in main', done.stderr)
+    source = (ROOT / "labcheck" / "remote" / "rotate_under_load.py").read_text(encoding="utf-8")
+    assert "rotate_under_load(**asked)" in source.splitlines()[int(line) - 1]
+
+
+def test_the_modules_that_are_sent_go_before_those_of_the_host(tmp_path: Path) -> None:
+    (tmp_path / "labcheck").mkdir()
+    (tmp_path / "labcheck" / "__init__.py").write_text("raise SystemExit('an older labcheck')\n")
+    source = remote_program.program("rotate_under_load", {"strange": 1})
+    done = subprocess.run(
+        [sys.executable, "-"], input=source, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "an older labcheck" not in done.stderr and "TypeError" in done.stderr
+
+
+def test_what_travels_runs_on_the_python_of_debian_11() -> None:
+    vermin = [sys.executable, "-c", "import vermin; vermin.main()"]
+    asked = ["--target=3.9-", "--violations", "--no-tips", "labcheck/remote"]
+    done = subprocess.run([*vermin, *asked], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr

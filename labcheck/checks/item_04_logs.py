@@ -13,7 +13,6 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from labcheck.checks.logs import (
@@ -34,6 +33,7 @@ from labcheck.external.model import HEALTH_PATHS, Got, Website
 from labcheck.facts.logs import TAIL
 from labcheck.facts.network import SshConnection, interface_addresses, ssh_connection
 from labcheck.gather import gather
+from labcheck.remote import timestamps
 from labcheck.ssh import AS_ROOT, Connection
 from labcheck.verdict import Finding, failed, passed, unknown
 from labcheck.wait import GaveUp, wait_until
@@ -71,7 +71,7 @@ def moment(one: Record) -> float | None:
     if not isinstance(text, str) or not _UTC.fullmatch(text):
         return None
     try:
-        return datetime.fromisoformat(text).timestamp()
+        return timestamps.seconds(text)
     except ValueError:
         return None
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from labcheck.errors import Unreadable
 from labcheck.facts import Fact
-from labcheck.remote.monitoring import moment
+from labcheck.remote import timestamps
 from labcheck.remote_program import command, printed
 from labcheck.result import Result
 
@@ -155,7 +155,7 @@ def _rule(it: Any, now: float) -> Rule:
         labels=dict(it["labels"]),
         health=it["health"],
         error=it["lastError"] or "",
-        age=now - moment(it["lastEvaluation"]),
+        age=now - timestamps.seconds(it["lastEvaluation"]),
         interval=float(it["interval"]),
         firing=it["state"] == "firing",
         left=tuple((dict(sample["labels"]), float(sample["value"])) for sample in it["left"]),
@@ -169,7 +169,7 @@ def _alertmanager(it: Any, now: float) -> Alertmanager:
             Active(
                 dict(alert["labels"]),
                 alert["state"],
-                now - moment(alert["updated"]),
+                now - timestamps.seconds(alert["updated"]),
                 tuple(alert["receivers"]),
             )
             for alert in it["alerts"]
@@ -179,7 +179,7 @@ def _alertmanager(it: Any, now: float) -> Alertmanager:
                 tuple(
                     (m["name"], m["value"], m["isRegex"], m.get("isEqual", True)) for m in silence["matchers"]
                 ),
-                moment(silence["ends"]) - now,
+                timestamps.seconds(silence["ends"]) - now,
                 silence["comment"],
             )
             for silence in it["silences"]

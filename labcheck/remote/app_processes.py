@@ -25,6 +25,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from labcheck.remote import procfs
+from labcheck.remote.local_http import FAULTS, LocalServer, split
+from labcheck.remote.secrets import SHORTEST, secret_parts
+
 PATIENCE = 5.0  # seconds for one answer
 START_IS_EARLY = 1.0  # seconds, at most: it is counted from the boot, whose time has whole seconds
 TAIL = 128 * 1024  # bytes of a log's end
@@ -32,31 +36,25 @@ NUMBERS = re.compile(
     r"(?m)^(app_llm_cost_usd_total|app_daily_budget_usd|app_ledger_rows_lost_total|process_start_time_seconds)"
     r"(?:\{[^}]*\})? (\S+)"
 )
-SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|DSN|_URL$")
-SHORTEST = 8  # characters of a value that can be told from an innocent word
 
 
 def environments(wanted: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Each process that has this variable in its environment, and all of it."""
-    for folder in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
+    for process in procfs.processes():
         try:
-            entries = (folder / "environ").read_bytes().decode("utf-8", "replace").split("\0")
+            environment = process.environment()
         except OSError:  # it has ended meanwhile, or is closed also to root
             continue
-        found = dict(entry.split("=", 1) for entry in entries if "=" in entry)
-        if found.get(wanted):
-            yield int(folder.name), found
+        if environment.get(wanted):
+            yield process.pid, environment
 
 
-def command_line(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")[:-1]
-
-
-def authorities(pid: int, told: dict[str, str]) -> str | None:
+def authorities(pid: int, environment: dict[str, str]) -> str | None:
     """The file of certificate authorities that this process's client believes; None for the system's."""
-    if named := told.get("SSL_CERT_FILE") or told.get("REQUESTS_CA_BUNDLE"):
+    if named := environment.get("SSL_CERT_FILE") or environment.get("REQUESTS_CA_BUNDLE"):
         return named
-    program = Path(f"/proc/{pid}/cwd").resolve() / next(iter(command_line(pid)), "")
+    process = procfs.Process(pid)
+    program = process.working_folder() / next(iter(process.arguments()), "")
     return next(map(str, program.parent.parent.glob("lib/python3*/site-packages/certifi/cacert.pem")), None)
 
 
@@ -65,15 +63,18 @@ def authorities(pid: int, told: dict[str, str]) -> str | None:
 
 def tracked() -> list[dict[str, Any]]:
     """Each process that was told of a collector, and of which. Nobody is asked."""
-    return [{"pid": pid, **named(urlsplit(told["SENTRY_DSN"]))} for pid, told in environments("SENTRY_DSN")]
+    return [
+        {"pid": pid, **named(urlsplit(environment["SENTRY_DSN"]))}
+        for pid, environment in environments("SENTRY_DSN")
+    ]
 
 
 def taken() -> list[dict[str, Any]]:
     """The same, and what each collector says to the key, with an empty envelope, which is no event."""
     answers: dict[tuple[str, str | None], dict[str, Any]] = {}
     found = []
-    for pid, told in environments("SENTRY_DSN"):
-        key = (told["SENTRY_DSN"], authorities(pid, told))
+    for pid, environment in environments("SENTRY_DSN"):
+        key = (environment["SENTRY_DSN"], authorities(pid, environment))
         if key not in answers:
             answers[key] = ask_collector(urlsplit(key[0]), key[1])
         found.append({"pid": pid, **answers[key]})
@@ -125,17 +126,16 @@ def reason(error: Exception) -> str:
 
 def send(pid: int, command: list[str]) -> dict[str, Any]:
     """Run a command as this process would: its account, folder and environment; its Python for `python`."""
-    told = dict(environments("SENTRY_DSN"))[pid]
-    status = Path(f"/proc/{pid}/status").read_text()
-    (uid, gid) = (int(re.findall(rf"(?m)^{name}:\s+(\d+)", status)[0]) for name in ("Uid", "Gid"))
-    folder = Path(f"/proc/{pid}/cwd").resolve()
-    program = command_line(pid)[0]
+    environment = dict(environments("SENTRY_DSN"))[pid]
+    process = procfs.Process(pid)
+    uid, gid = int(process.status("Uid")[0]), int(process.status("Gid")[0])
+    program = process.arguments()[0]
     if command[0] == "python":
         command = [program if "python" in program else sys.executable, *command[1:]]
     try:
         done = subprocess.run(
-            command, cwd=folder, env=told, user=uid, group=gid, extra_groups=[], timeout=90, check=False,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            command, cwd=process.working_folder(), env=environment, user=uid, group=gid, extra_groups=[],
+            timeout=90, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         return {"status": -1, "said": type(error).__name__}
@@ -144,50 +144,35 @@ def send(pid: int, command: list[str]) -> dict[str, Any]:
 
 def leaked(pid: int, text: str) -> list[str]:
     """The names of this process's secrets that are in the text."""
-    told = dict(environments("SENTRY_DSN"))[pid]
-    return sorted({name for name, value in told.items() if SECRET.search(name)
-                   and any(part in text for part in parts(value))})  # fmt: skip
-
-
-def parts(value: str) -> Iterator[str]:
-    """What is secret in a value: a password or key in an address, each key of a list, or all of it."""
-    if "://" in value:
-        address = urlsplit(value)
-        found = [address.password or "", "" if address.password else address.username or ""]
-    else:
-        found = [pair.rpartition(":")[2] for pair in value.split(",")]
-    yield from (part for part in map(unquote, found) if len(part) >= SHORTEST)
+    return sorted(
+        name
+        for name, value in dict(environments("SENTRY_DSN"))[pid].items()
+        if any(part in text for part in secret_parts(name, value) if len(part) >= SHORTEST)
+    )
 
 
 # ---- what was spent ----------------------------------------------------------------------------
 
 
-def ports(pids: set[int]) -> dict[int, tuple[str, int]]:
-    """Where each of these processes listens."""
+def places(pids: set[int]) -> dict[int, str]:
+    """Where each of these processes listens, as `127.0.0.1:8000`."""
     listing = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
     found = {}
     for line in listing.splitlines():
-        host, _, port = line.split()[3].rpartition(":")
-        for pid in map(int, re.findall(r"pid=(\d+)", line)):
-            if pid in pids:
-                host = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))
-                found[pid] = (host, int(port))
+        for pid in pids.intersection(map(int, re.findall(r"pid=(\d+)", line))):
+            found[pid] = line.split()[3]
     return found
 
 
-def counted(place: tuple[str, int]) -> dict[str, float] | None:
+def counted(place: str) -> dict[str, float] | None:
     """The numbers of /metrics that are about money; None where there are none."""
-    line = http.client.HTTPConnection(*place, timeout=PATIENCE)
     try:
-        line.request("GET", "/metrics")
-        answer = line.getresponse()
-        text = answer.read().decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException):
+        with contextlib.closing(LocalServer(place)) as server:
+            text = server.text("/metrics")
+    except FAULTS:
         return None
-    finally:
-        line.close()
     found: dict[str, float] = {}
-    for name, value in NUMBERS.findall(text) if answer.status == 200 else ():
+    for name, value in NUMBERS.findall(text):
         found[name] = found.get(name, 0.0) + float(value)
     return found or None
 
@@ -197,7 +182,7 @@ def ask(database: str, query: str) -> str:
     address = urlsplit(database)
     if not address.scheme.startswith("postgres"):
         raise OSError(f"the ledger is in {address.scheme}, which is not looked into")
-    told = {
+    settings = {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "PGHOST": address.hostname or "",
         "PGPORT": str(address.port or 5432),
@@ -208,7 +193,7 @@ def ask(database: str, query: str) -> str:
     }
     done = subprocess.run(
         ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1"],
-        input=query, env=told, capture_output=True, text=True, timeout=15, check=False,
+        input=query, env=settings, capture_output=True, text=True, timeout=15, check=False,
     )  # fmt: skip
     if done.returncode:
         raise OSError((done.stderr.strip().splitlines() or ["psql said nothing"])[0])
@@ -237,10 +222,10 @@ def logged(folder: str) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for line in lines:
         try:
-            told = json.loads(line, parse_float=str, parse_int=str)
+            call = json.loads(line, parse_float=str, parse_int=str)
         except ValueError:
             continue
-        cost, number = told.get("cost_usd"), told.get("request_id")
+        cost, number = call.get("cost_usd"), call.get("request_id")
         if isinstance(number, str) and re.fullmatch(r"[\w.-]{1,64}", number):
             found.setdefault(number, []).append(cost if isinstance(cost, str) else "0")
     return {number: str(sum(map(Decimal, costs))) for number, costs in list(found.items())[-200:]}
@@ -249,7 +234,7 @@ def logged(folder: str) -> dict[str, str]:
 def refused() -> dict[str, int]:
     """How many requests to each path were refused with 429, by the access logs that there still are."""
     found: Counter[str] = Counter()
-    for folder in {told["LOG_DIR"] for _, told in environments("LOG_DIR")}:
+    for folder in {environment["LOG_DIR"] for _, environment in environments("LOG_DIR")}:
         for file in sorted(Path(folder).glob("*access*.log*")):
             opened = gzip.open if file.suffix == ".gz" else open
             with contextlib.suppress(OSError, EOFError), opened(file, "rt", errors="replace") as lines:
@@ -262,25 +247,25 @@ def refusal(line: str) -> str:
     if "429" not in line:
         return ""
     try:
-        told = json.loads(line)
+        request = json.loads(line)
     except ValueError:
         return ""
-    if not isinstance(told, dict) or 429 not in (told.get("status_code"), told.get("status")):
+    if not isinstance(request, dict) or 429 not in (request.get("status_code"), request.get("status")):
         return ""
-    return str(told.get("path", ""))
+    return str(request.get("path", ""))
 
 
 def spent() -> dict[str, Any]:
     """What the processes count, before and after; in between what the ledger holds, and what the log says."""
-    told = dict(environments("DATABASE_URL"))
-    places = ports(set(told))
-    before = {pid: found for pid, place in places.items() if (found := counted(place))}
+    environment = dict(environments("DATABASE_URL"))
+    listens = places(set(environment))
+    before = {pid: numbers for pid, place in listens.items() if (numbers := counted(place))}
     result: dict[str, Any] = {"processes": [], "ledger": None, "log": {}, "costs": {}, "error": ""}
     if not before:
         return result | {"error": "no process that has a DATABASE_URL tells at /metrics what it spends"}
-    databases = {told[pid]["DATABASE_URL"] for pid in before}
-    folders = {told[pid]["LOG_DIR"] for pid in before if told[pid].get("LOG_DIR")}
-    starts = [found.get("process_start_time_seconds", time.time()) for found in before.values()]
+    databases = {environment[pid]["DATABASE_URL"] for pid in before}
+    folders = {environment[pid]["LOG_DIR"] for pid in before if environment[pid].get("LOG_DIR")}
+    starts = [numbers.get("process_start_time_seconds", time.time()) for numbers in before.values()]
     last = max(starts) + START_IS_EARLY
     if len(databases) > 1:
         return result | {"error": "the processes do not share one ledger"}
@@ -295,31 +280,33 @@ def spent() -> dict[str, Any]:
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         result["error"] = f"the ledger or the log cannot be read: {error}"
     for pid in before:
-        after = counted(places[pid]) or before[pid]
         result["processes"].append(
-            {"pid": pid, "port": places[pid][1], "before": before[pid], "after": after}
+            {
+                "pid": pid,
+                "port": split(listens[pid])[1],
+                "before": before[pid],
+                "after": counted(listens[pid]) or before[pid],
+            }
         )
     return result
 
 
 def question(path: str, message: str, number: str) -> dict[str, Any]:
     """Ask the application one question, as one of its users, and see where its cost turns up."""
-    told = dict(environments("DATABASE_URL"))
-    places = ports(set(told))
-    pid, before = next((pid, found) for pid, place in places.items() if (found := counted(place)))
-    key = told[pid].get("API_KEYS", "").split(",")[0].rpartition(":")[2]
+    environment = dict(environments("DATABASE_URL"))
+    listens = places(set(environment))
+    pid, before = next((pid, numbers) for pid, place in listens.items() if (numbers := counted(place)))
+    key = environment[pid].get("API_KEYS", "").split(",")[0].rpartition(":")[2]
     headers = {"Content-Type": "application/json", "X-Request-ID": number}
     headers |= {"Authorization": f"Bearer {key}"} if key else {}
-    line = http.client.HTTPConnection(*places[pid], timeout=60)
-    line.request("POST", path, json.dumps({"message": message}), headers)
-    answer = line.getresponse()
-    answer.read()
+    with contextlib.closing(LocalServer(listens[pid], timeout=60)) as server:
+        status, _ = server.ask("POST", path, json.dumps({"message": message}), headers)
     time.sleep(0.5)  # its line is written when the answer has left
-    after = counted(places[pid]) or {}
+    after = counted(listens[pid]) or {}
     seen = spent()
     name = "app_llm_cost_usd_total"
     return {
-        "status": answer.status,
+        "status": status,
         "metric": after.get(name, 0.0) - before.get(name, 0.0),
         "ledger": seen["costs"].get(number),
         "log": seen["log"].get(number),

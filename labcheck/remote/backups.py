@@ -24,9 +24,14 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from labcheck.remote import procfs, timestamps
+from labcheck.remote.procfs import GONE
+from labcheck.remote.secrets import hide, secret_parts
 
 Json = dict[str, Any]
 
@@ -52,6 +57,8 @@ UNITS = (
 SERVERS = {"postgres": "PostgreSQL", "mysqld": "MySQL", "mariadbd": "MariaDB", "mongod": "MongoDB"}
 OWN = re.compile(r"/(usr/local|opt|etc|home|root|srv)/")  # where what is not packaged lies
 USED = re.compile(r"(?:postgres(?:ql)?|mysql|mariadb|mongodb)(?:\+\w+)?://(?:[^@/\s\0]*@)?\[?([^\]/:\s\0]+)")
+DATABASE_FILE = re.compile(r"/(home|srv|opt|data|var/www)/.*\.(db|sqlite3?)$")
+LOOPBACK = re.compile(r"localhost$|127\.|::1$")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DUMP = re.compile(rb"PGDMP|-- *\r?\n-- PostgreSQL database|-- MySQL dump|-- MariaDB dump|/\*M?!999999")
 NAMED = re.compile(r"\.(dump|pgdump|sql|bak|backup)(\.(gz|xz|zst|bz2))?$")
@@ -79,16 +86,8 @@ def text_of(path: str) -> str:
     return ""
 
 
-def text_of_process(path: str) -> str:
-    """A file of /proc, whose size says nothing; nothing where the process has ended."""
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
 def matching(pattern: str) -> list[str]:
-    return glob.glob(pattern)  # noqa: PTH207  pathlib's falls over a process that ends meanwhile
+    return glob.glob(pattern)  # noqa: PTH207
 
 
 # ---- what makes backups ------------------------------------------------------------------------
@@ -172,12 +171,18 @@ def by_timers() -> list[Json]:
     return jobs
 
 
+def names_of_processes() -> Iterator[str]:
+    for process in procfs.processes():
+        with contextlib.suppress(*GONE):
+            yield process.name()
+
+
 def by_cron() -> list[Json]:
     jobs = []
     places = ["/etc/crontab", *matching("/etc/cron.d/*"), *matching("/var/spool/cron/crontabs/*")]
     lines = [(place, line) for place in places for line in code(text_of(place)).splitlines()]
     lines += [(path, path) for path in matching("/etc/cron.*ly/*")]
-    runs = any(text_of_process(path).strip() in ("cron", "crond") for path in matching("/proc/[0-9]*/comm"))
+    runs = not {"cron", "crond"}.isdisjoint(names_of_processes())
     for place, line in lines:
         found = scripts(line.split())
         if what := kind(line, found):
@@ -254,11 +259,9 @@ class Store:
         return done
 
     def masked(self, text: str) -> str:
+        """The text without passwords, and without the accounts before them in an address."""
         text = re.sub(r"://[^/@\s]+@", "://••••@", text)
-        secrets = [self.told.get(name, "") for name in self.told if re.search("PASSWORD$|KEY|SECRET", name)]
-        for secret in filter(None, secrets):
-            text = text.replace(secret, "••••••")
-        return text
+        return hide(text, (value for name, value in self.told.items() if secret_parts(name, value)))
 
     def ssh(self) -> list[str]:
         """How the job reaches the store over SSH; empty if it does not."""
@@ -379,22 +382,11 @@ def deleting(words: list[str], store: Store) -> str:
 def snapshots(store: Store) -> list[Json]:
     """Of all copies: id, time, and by whom; the newest last."""
     listed = json.loads(store.ask("snapshots", "--json", "--no-lock", "--no-cache").stdout or "[]") or []
-    found = [{"id": it["id"], "time": seconds(it["time"]), "host": it.get("hostname", "")} for it in listed]
+    found = [
+        {"id": it["id"], "time": timestamps.seconds(it["time"]), "host": it.get("hostname", "")}
+        for it in listed
+    ]
     return sorted(found, key=lambda it: it["time"])
-
-
-def seconds(text: str) -> float:
-    """An RFC 3339 time, with any number of digits, since 1970."""
-    match = re.match(r"(\d+)-(\d+)-(\d+)T(\d+):(\d+):(\d+)(?:\.\d+)?(Z|[+-]\d\d:\d\d)", text)
-    if match is None:
-        raise Problem(f"a time is not understood: {text!r}")
-    import calendar
-
-    at = calendar.timegm((*map(int, match.groups()[:6]), 0, 0, 0))
-    if match[7] != "Z":
-        sign, hours, minutes = match[7][0], int(match[7][1:3]), int(match[7][4:])
-        at -= (1 if sign == "+" else -1) * (hours * 3600 + minutes * 60)
-    return float(at)
 
 
 def files(store: Store, snapshot: str) -> list[Json]:
@@ -522,23 +514,20 @@ def is_dump(path: Path) -> bool:
 
 def state() -> Json:
     """What remembers: database servers and SQLite files here, and database servers elsewhere."""
-    here, elsewhere = set(), set()
-    for comm in matching("/proc/[0-9]*/comm"):
-        name = text_of_process(comm).strip()
-        if name in SERVERS:
-            here.add(SERVERS[name])
-        elif name == "chroma" or "chromadb" in text_of_process(comm.replace("/comm", "/cmdline")):
-            here.add("Chroma")
-    for link in matching("/proc/[0-9]*/fd/*"):
+    here: set[str] = set()
+    elsewhere: set[str] = set()
+    for process in procfs.processes():
         with contextlib.suppress(OSError):
-            target = str(Path(link).readlink())
-            if re.match(r"/(home|srv|opt|data|var/www)/.*\.(db|sqlite3?)$", target):
-                here.add(target)
-    for environ in matching("/proc/[0-9]*/environ"):
-        for host in USED.findall(text_of_process(environ)):
-            if not re.match(r"localhost$|127\.|::1$", host) and not addresses(host) & own_addresses():
-                elsewhere.add(host)
-    return {"here": sorted(here), "elsewhere": sorted(elsewhere)}
+            name = process.name()
+            if name in SERVERS:
+                here.add(SERVERS[name])
+            elif name == "chroma" or b"chromadb" in process.command_line():
+                here.add("Chroma")
+            here.update(str(path) for _, path in process.open_files() if DATABASE_FILE.match(str(path)))
+            elsewhere.update(host for value in process.environment().values() for host in USED.findall(value))
+    own = own_addresses()
+    away = [host for host in elsewhere if not LOOPBACK.match(host) and not addresses(host) & own]
+    return {"here": sorted(here), "elsewhere": sorted(away)}
 
 
 # ---- who is told -------------------------------------------------------------------------------
@@ -546,11 +535,12 @@ def state() -> Json:
 
 def prometheus() -> str:
     """Where the server's own Prometheus answers, "" if there is none."""
-    for comm in matching("/proc/[0-9]*/comm"):
-        if text_of_process(comm).strip() == "prometheus":
-            line = text_of_process(comm.replace("/comm", "/cmdline"))
-            at = re.search(r"web\.listen-address[=\0]([^\0]*):(\d+)", line)
-            return f"http://127.0.0.1:{at[2] if at else 9090}"
+    for process in procfs.processes():
+        with contextlib.suppress(*GONE):
+            if process.program() == "prometheus":
+                words = "\0".join(process.arguments())
+                at = re.search(r"web\.listen-address[=\0]([^\0]*):(\d+)", words)
+                return f"http://127.0.0.1:{at[2] if at else 9090}"
     return ""
 
 

@@ -27,7 +27,10 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+
+from labcheck.remote import procfs
+from labcheck.remote.procfs import GONE
+from labcheck.remote.secrets import SHORTEST, hide, secret_parts
 
 Json = dict[str, Any]
 
@@ -38,36 +41,8 @@ COPY = 1024 * 1024  # bytes of a file that lies about: a larger one is no copy o
 CHUNK = 1024 * 1024
 DEEPEST = 20  # folders below each other
 ORIGINS = 10  # objects of a repository whose commit is looked for
-SHORTEST = 8  # characters: what is shorter stands in many places by chance
-HIDDEN = "••••••"
 
-# ---- what is a secret --------------------------------------------------------------------------
-
-SECRET = re.compile(
-    r"(?:^|_)(?:SECRETS?|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(?:_|$)|(?:KEYS?|TOKENS?|_PASS|_PAT)(?:_?\d+)?$"
-)
-# What has such a word in its name, and says where something is, what it is called, or how long it lasts.
-NO_SECRET = re.compile(
-    r"(?:^|_)(?:PUBLIC|PUBLISHABLE)_|_(?:FILE|PATH|DIR|NAME|ID|PREFIX|TTL|SECONDS|LENGTH)$"
-)
-NO_VALUE = re.compile(r"|[\d.]{1,7}|true|false|yes|no|on|off|none|null", re.I)
-PASSWORD_IN_URL = re.compile(r"[A-Za-z][\w+.-]*://[^/?#@:]*:([^/?#]+)@")
-
-
-def secret_parts(name: str, value: str) -> list[str]:
-    """The parts of a variable's value that nobody else may know; none if it holds no secret."""
-    if in_url := PASSWORD_IN_URL.match(value):
-        return list(dict.fromkeys([in_url[1], unquote(in_url[1])]))
-    value, name = value.strip(), name.upper()
-    if not SECRET.search(name) or NO_SECRET.search(name) or NO_VALUE.fullmatch(value):
-        return []
-    if value.startswith("/") and len(value) < 200 and Path(value).exists():
-        return []
-    if "\n" in value:
-        return [max(value.splitlines(), key=len)]
-    # user_1:key,user_2:key and the like: the keys alone.
-    return [part.strip().partition(":")[2] or part.strip() for part in value.split(",") if part.strip()]
-
+# ---- what is written in a file ------------------------------------------------------------------
 
 VARIABLE = re.compile(r"\s*(?:export\s+)?(\w+)\s*=\s*(?:\"(.*)\"|'(.*)'|(.*?))\s*(?:\s#.*)?")
 
@@ -160,7 +135,6 @@ HISTORY = re.compile(r"^\..*history$|^\.(?:viminfo|lesshst)$")
 SKIPPED = {".venv", "venv", "node_modules", "site-packages", "__pycache__"}
 PACKED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 UNKNOWN = {".zst", ".lz4", ".zip", ".7z"}
-GONE = (FileNotFoundError, ProcessLookupError)
 UNREAD = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
@@ -348,19 +322,17 @@ def origin(folder: str, name: str) -> tuple[str, str]:
 class Program:
     """A process of this server, and the variables of its own environment: none where it is `hidden`."""
 
-    def __init__(self, pid: int) -> None:
-        at = Path("/proc", str(pid))
-        self.pid = pid
-        self.uid = at.stat().st_uid
-        self.name = (at / "comm").read_text(errors="replace").strip()
-        self.arguments = (at / "cmdline").read_bytes()
+    def __init__(self, process: procfs.Process) -> None:
+        self.process, self.pid = process, process.pid
+        self.uid = process.uid()
+        self.name = process.name()
+        self.arguments = process.command_line()
         self.variables: dict[str, str] = {}
         self.folder, self.file = Path("/"), Path("/.env")
         try:
-            self.contained = not os.path.samestat((at / "root").stat(), Path("/").stat())
-            entries = (at / "environ").read_bytes().decode("utf-8", "surrogateescape").split("\0")
-            self.variables = dict(entry.split("=", 1) for entry in entries if "=" in entry)
-            self.folder = (at / "cwd").readlink()
+            self.contained = process.is_contained()
+            self.variables = process.environment()
+            self.folder = process.working_folder()
             self.file = self.folder / ".env"
             self.hidden = False
         except PermissionError:
@@ -368,29 +340,21 @@ class Program:
 
     def writes_to(self) -> Iterator[str]:
         """The files that it adds to at their end, as to a log."""
-        at = Path("/proc", str(self.pid))
-        try:
-            links = [] if self.hidden else list((at / "fd").iterdir())
-        except GONE:
+        if self.hidden:
             return
-        for link in links:
-            try:
-                flags = (at / "fdinfo" / link.name).read_text().split("flags:")[1].split()
-                path = link.readlink()
-            except GONE:
-                continue  # it was closed a moment ago
-            if int(flags[0], 8) & os.O_APPEND and path.is_file():
-                yield str(path)
+        with contextlib.suppress(*GONE):  # it ended a moment ago
+            for descriptor, path in self.process.open_files():
+                with contextlib.suppress(*GONE):  # it was closed a moment ago
+                    if self.process.open_flags(descriptor) & os.O_APPEND and path.is_file():
+                        yield str(path)
 
 
 def programs() -> list[Program]:
     """All that run in this system, those in containers left out."""
     found = []
-    for name in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):  # noqa: PTH208
-        try:
-            found.append(Program(int(name)))
-        except GONE:
-            continue  # it ended a moment ago, or is the kernel's own
+    for process in procfs.processes():
+        with contextlib.suppress(*GONE):  # it ended a moment ago, or is the kernel's own
+            found.append(Program(process))
     return [program for program in found if not program.contained]
 
 
@@ -418,12 +382,8 @@ class Numbers:
     def hide(self, text: str) -> str:
         """The text without any of the values."""
         values = {part.decode("utf-8", "surrogateescape") for part in self.parts} | set(self.of)
-        for value in sorted(values, key=len, reverse=True):
-            if len(value) >= SHORTEST:
-                text = text.replace(value, HIDDEN).replace(
-                    json.dumps(value, ensure_ascii=False)[1:-1], HIDDEN
-                )
-        return text
+        written = {json.dumps(value, ensure_ascii=False)[1:-1] for value in values}
+        return hide(text, (value for value in values | written if len(value) >= SHORTEST))
 
 
 def look(numbers: Numbers, seconds: float, total: int, roots: Iterable[str], only: str) -> Json:

@@ -7,17 +7,19 @@ one JSON object. The reading of expressions is here as well, since both sides ne
 
 from __future__ import annotations
 
-import http.client
+import contextlib
 import json
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Container
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
+
+from labcheck.remote import procfs, timestamps
+from labcheck.remote.local_http import FAULTS, LocalServer
 
 PATIENCE = 25.0
 """Seconds to wait for what is late: after a pause or a boot, a monitor needs a moment to catch up."""
@@ -139,40 +141,19 @@ def selectors(expression: str) -> list[tuple[str, dict[str, tuple[str, str]]]]:
 # ---- on the server -----------------------------------------------------------------------------
 
 
-class Asked:
-    """One HTTP server on this machine, asked over one connection."""
-
-    def __init__(self, address: str, prefix: str) -> None:
-        host, _, port = address.rpartition(":")
-        if host.strip("[]") in ("", "0.0.0.0", "::"):
-            host = "127.0.0.1"
-        self.connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=5)
-        self.prefix = prefix.rstrip("/")
-
-    def text(self, path: str) -> str:
-        self.connection.request("GET", self.prefix + path)
-        answer = self.connection.getresponse()
-        body = answer.read().decode("utf-8", "replace")
-        if answer.status != 200:
-            raise OSError(f"{path.partition('?')[0]} answers with status {answer.status}")
-        return body
-
-    def json(self, path: str) -> Any:
-        """Whatever is there; the data alone where it says `success`."""
-        body = json.loads(self.text(path))
-        return body["data"] if isinstance(body, dict) and body.get("status") == "success" else body
+def data(server: LocalServer, path: str) -> Any:
+    """Whatever is there; the data alone where it says `success`."""
+    body = server.json(path)
+    return body["data"] if isinstance(body, dict) and body.get("status") == "success" else body
 
 
 def running(names: Container[str]) -> list[list[str]]:
     """The command lines of the processes whose program has one of these names."""
     found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")[:-1]
-        except OSError:
-            continue  # it has ended
-        if words and Path(words[0]).name in names:
-            found.append(words)
+    for process in procfs.processes():
+        with contextlib.suppress(OSError):  # it has ended
+            if process.program() in names:
+                found.append(process.arguments())
     return sorted(found)
 
 
@@ -191,43 +172,43 @@ def where(words: list[str], port: int) -> tuple[str, str]:
     return option(words, "web.listen-address", f"0.0.0.0:{port}"), prefix
 
 
-def look_at_prometheus(asked: Asked) -> dict[str, Any]:
-    groups = asked.json("/api/v1/rules?type=alert")["groups"]
+def look_at_prometheus(server: LocalServer) -> dict[str, Any]:
+    groups = data(server, "/api/v1/rules?type=alert")["groups"]
     rules = []
     for group in groups:
         for rule in group["rules"]:
             names = ("name", "query", "duration", "labels", "health", "lastError", "lastEvaluation", "state")
             kept = {name: rule.get(name) for name in names} | {"interval": group["interval"]}
             split = comparison(rule["query"])
-            kept["left"] = samples(asked, split[0] if split else rule["query"])
+            kept["left"] = samples(server, split[0] if split else rule["query"])
             rules.append(kept)
     used = {name for rule in rules for name, _ in selectors(str(rule["query"]))}
     targets = [
         {name: target.get(name) for name in ("labels", "scrapeUrl", "health", "lastError")}
-        for target in asked.json("/api/v1/targets?state=active")["activeTargets"]
+        for target in data(server, "/api/v1/targets?state=active")["activeTargets"]
     ]
-    settings = asked.json("/api/v1/status/config")["yaml"]
+    settings = data(server, "/api/v1/status/config")["yaml"]
     return {
         "rules": rules,
-        "known": sorted(used & set(asked.json("/api/v1/label/__name__/values"))),
+        "known": sorted(used & set(data(server, "/api/v1/label/__name__/values"))),
         "targets": targets,
-        "alertmanagers": [it["url"] for it in asked.json("/api/v1/alertmanagers")["activeAlertmanagers"]],
+        "alertmanagers": [it["url"] for it in data(server, "/api/v1/alertmanagers")["activeAlertmanagers"]],
         "names_alertmanager": re.search(r"^  alertmanagers:$", settings, re.M) is not None,
         "lab_pace": (re.findall(r'^    lab_pace: "?(\d+)"?$', settings, re.M) or [None])[0],
-        "failed": samples(asked, FAILED),
+        "failed": samples(server, FAILED),
     }
 
 
-def samples(asked: Asked, expression: str) -> list[dict[str, Any]]:
+def samples(server: LocalServer, expression: str) -> list[dict[str, Any]]:
     """What an expression gives now, at most 20 series of it."""
-    answer = asked.json("/api/v1/query?query=" + quote(expression, safe=""))
+    answer = data(server, "/api/v1/query?query=" + quote(expression, safe=""))
     if answer.get("resultType") != "vector":
         return [{"labels": {}, "value": str(answer["result"][1])}] if answer.get("result") else []
     return [{"labels": it["metric"], "value": it["value"][1]} for it in answer["result"][:20]]
 
 
-def look_at_alertmanager(asked: Asked) -> dict[str, Any]:
-    settings = asked.json("/api/v2/status")["config"]["original"]
+def look_at_alertmanager(server: LocalServer) -> dict[str, Any]:
+    settings = data(server, "/api/v2/status")["config"]["original"]
     alerts = [
         {
             "labels": it["labels"],
@@ -235,16 +216,16 @@ def look_at_alertmanager(asked: Asked) -> dict[str, Any]:
             "updated": it["updatedAt"],
             "receivers": [receiver["name"] for receiver in it["receivers"]],
         }
-        for it in asked.json("/api/v2/alerts")
+        for it in data(server, "/api/v2/alerts")
     ]
     silences = [
         {"matchers": it["matchers"], "ends": it["endsAt"], "comment": it.get("comment", "")}
-        for it in asked.json("/api/v2/silences")
+        for it in data(server, "/api/v2/silences")
         if it["status"]["state"] == "active"
     ]
     count = re.findall(
         r'^alertmanager_notification_requests_(failed_)?total\{integration="(\w+)"[^}]*\} (\S+)$',
-        asked.text("/metrics"),
+        server.text("/metrics"),
         re.M,
     )
     sent: dict[str, list[float]] = {}
@@ -293,15 +274,6 @@ def route_of(settings: str) -> list[str] | None:
     return last[0].split(",") if ended.returncode == 0 and last else None
 
 
-def moment(text: str) -> float:
-    """A time as Go writes it, with up to nine digits behind the point, in seconds since 1970."""
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
-    if match is None:
-        return 0.0
-    stamp = datetime.fromisoformat(match[1] + match[3].replace("Z", "+00:00")).timestamp()
-    return stamp + float(match[2] or 0)
-
-
 def is_late(found: dict[str, Any]) -> bool:
     """Whether it may be different in a moment: the monitor has been away or has just read its settings, a
     target is starting, or an Alertmanager that has just started has not yet heard of what always fires."""
@@ -312,7 +284,7 @@ def is_late(found: dict[str, Any]) -> bool:
     for prometheus in found["prometheus"]:
         if "error" in prometheus:
             return True
-        old = [it for it in prometheus["rules"] if now - moment(it["lastEvaluation"]) > LATE]
+        old = [it for it in prometheus["rules"] if now - timestamps.seconds(it["lastEvaluation"]) > LATE]
         down = {urlsplit(it["scrapeUrl"]).netloc for it in prometheus["targets"] if it["health"] != "up"}
         unheard = prometheus["names_alertmanager"] and not prometheus["alertmanagers"]
         if old or unheard or down - without_alertmanager(found):
@@ -359,11 +331,11 @@ def look() -> dict[str, Any]:
     }
 
 
-def answered(look_at: Callable[[Asked], dict[str, Any]], address: str, prefix: str) -> dict[str, Any]:
+def answered(look_at: Callable[[LocalServer], dict[str, Any]], address: str, prefix: str) -> dict[str, Any]:
     """What it says, or why it could not be asked."""
     try:
-        return {"address": address, **look_at(Asked(address, prefix))}
-    except (OSError, ValueError, http.client.HTTPException, KeyError, TypeError) as problem:
+        return {"address": address, **look_at(LocalServer(address, prefix=prefix))}
+    except (*FAULTS, KeyError, TypeError) as problem:
         return {"address": address, "error": f"{type(problem).__name__}: {problem}"}
 
 

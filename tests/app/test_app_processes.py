@@ -113,7 +113,7 @@ def test_a_test_error_is_sent_as_the_process_would(running: Running, collector: 
 def test_secrets_are_found_in_a_text_and_named_alone(running: Running) -> None:
     assert app_processes.leaked(running.pid, "nothing of the kind, at /api/chat") == []
     assert app_processes.leaked(running.pid, f'{{"a": "{USERS_KEY}"}}') == ["API_KEYS"]
-    assert app_processes.leaked(running.pid, f"{KEY} {PUBLIC}") == ["OPENAI_API_KEY", "SENTRY_DSN"]
+    assert app_processes.leaked(running.pid, f"{KEY} {PUBLIC}") == ["OPENAI_API_KEY"]
     assert app_processes.leaked(running.pid, "of a-password-of-the-tests") == ["DATABASE_URL"]
 
 

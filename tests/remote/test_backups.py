@@ -174,21 +174,14 @@ def test_a_password_in_an_address_is_masked() -> None:
     assert masked == "rest:https://••••@host/ and ••••••"
 
 
+def test_a_passphrase_and_a_session_s_token_are_masked_as_well_and_a_key_s_id_is_not() -> None:
+    told = {"BORG_PASSPHRASE": "a phrase", "AWS_SESSION_TOKEN": "a-token", "AWS_ACCESS_KEY_ID": "AKIA1"}
+    assert store("", **told).masked("a phrase, a-token of AKIA1") == "••••••, •••••• of AKIA1"
+
+
 def test_a_folder_of_this_server_is_here(tmp_path: Path) -> None:
     told = program.place(store(f"restic -r {tmp_path} backup /home"))
     assert told == {"place": "here", "host": str(tmp_path)}
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("2026-11-26T18:57:04.377983285Z", 1795719424.0),
-        ("2026-11-26T20:57:04+02:00", 1795719424.0),
-        ("2026-11-26T13:27:04.5-05:30", 1795719424.0),
-    ],
-)
-def test_restic_s_times(text: str, seconds: float) -> None:
-    assert program.seconds(text) == seconds
 
 
 # ---- dumps that lie about ----------------------------------------------------------------------

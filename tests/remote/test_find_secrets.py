@@ -19,6 +19,7 @@ from labcheck.facts import Fact
 from labcheck.facts.secrets import Place, Secrets, parse_secrets, search
 from labcheck.gather import gather
 from labcheck.remote import find_secrets
+from labcheck.remote import secrets as rule
 from labcheck.result import Result
 from labcheck.ssh import Connection
 from tests.sshd import MAY, MAY_NOT
@@ -112,34 +113,7 @@ def app(start: Callable[..., int]) -> int:
     return start()
 
 
-# ---- what is a secret --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "parts"),
-    [
-        ("OPENAI_API_KEY", KEY, [KEY]),
-        ("API_KEYS", "user_1:one-key-123,user_2:two:key", ["one-key-123", "two:key"]),
-        ("DATABASE_URL", URL, ["correct%20horse%2Fbattery", PASSWORD]),
-        ("REDIS_URL", "redis://:hunter22@localhost:6379/0", ["hunter22"]),
-        ("SECRET_KEY_BASE", "0123456789", ["0123456789"]),
-        ("JWT_SECRET", "/base64+begins/so=", ["/base64+begins/so="]),
-        ("SIGNING_KEY_2", "-----BEGIN-----\nlonger-line-of-it\n--END--", ["longer-line-of-it"]),
-        ("openai_api_key", KEY, [KEY]),
-        ("MAX_TOKENS", "4000", []),
-        ("TOKENIZERS_PARALLELISM", "false", []),
-        ("STRIPE_PUBLISHABLE_KEY", "pk-live-123456789", []),
-        ("TLS_KEY", "/etc/hostname", []),  # a path
-        ("KEY_FILE", "anything-else", []),
-        ("REDIS_URL", "redis://localhost:6379/0", []),
-        ("OPENAI_BASE_URL", "https://llm.lab.example/v1", []),
-        ("PWD", "/home/aiapp", []),
-        ("SSH_AUTH_SOCK", "/tmp/ssh-1234567/agent", []),
-        ("OPENAI_API_KEY", "", []),
-    ],
-)
-def test_a_secret_is_told_from_other_variables(name: str, value: str, parts: list[str]) -> None:
-    assert find_secrets.secret_parts(name, value) == parts
+# ---- what is written in a file ------------------------------------------------------------------
 
 
 def test_a_file_is_read_as_a_shell_would() -> None:
@@ -390,7 +364,7 @@ def test_no_value_leaves_the_server_however_often_it_is_there(
     assert {place.kind for place in observed[fact].places} == {"copy", "log", "repository"}
     sent = fact.command + observed.results["secrets"].stdout + observed.results["secrets"].stderr
     assert not [value for value in SECRETS if value in sent]
-    assert find_secrets.HIDDEN in observed.results["secrets"].stdout
+    assert rule.HIDDEN in observed.results["secrets"].stdout
 
 
 def test_no_value_is_in_a_command_line_while_it_is_searched_for(

@@ -17,8 +17,7 @@ from labcheck.result import Result
 
 @dataclass(frozen=True)
 class Rule:
-    """An alerting rule as it is loaded. `left` is what the left side of its comparison gives now: labels and
-    value of at most 20 series. `age` is for how many seconds it has not been evaluated."""
+    """An alerting rule as it is loaded. `age` is for how many seconds it has not been evaluated."""
 
     name: str
     query: str
@@ -29,7 +28,6 @@ class Rule:
     age: float
     interval: float
     firing: bool
-    left: tuple[tuple[Mapping[str, str], float], ...]
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,16 @@ class Watched:
 
 @dataclass(frozen=True)
 class Prometheus:
-    """`known` are the metrics that rules use and Prometheus has. `pace`: the lab's times are so many times
-    shorter. `failed`: the share of notifications that failed lately; None where nobody counts."""
+    """`records` are the recording rules, by the metric that each makes. `series` are the metrics that alerts
+    read and Prometheus has, with the labels of what it has of them now, and `numbers` the first one's value.
+    `pace`: the lab's times are so many times shorter. `failed`: the share of notifications that failed
+    lately; None where nobody counts."""
 
     address: str
     rules: tuple[Rule, ...]
-    known: frozenset[str]
+    records: Mapping[str, str]
+    series: Mapping[str, tuple[Mapping[str, str], ...]]
+    numbers: Mapping[str, float]
     targets: tuple[Watched, ...]
     alertmanagers: tuple[str, ...]
     pace: float
@@ -124,7 +126,9 @@ def _prometheus(it: Any, now: float) -> Prometheus:
     return Prometheus(
         it["address"],
         tuple(_rule(rule, now) for rule in it["rules"]),
-        frozenset(it["known"]),
+        dict(it["records"]),
+        {name: tuple(map(dict, series)) for name, series in it["series"].items()},
+        {name: float(value) for name, value in it["numbers"].items()},
         tuple(
             Watched(
                 target["labels"]["job"],
@@ -158,7 +162,6 @@ def _rule(it: Any, now: float) -> Rule:
         age=now - timestamps.seconds(it["lastEvaluation"]),
         interval=float(it["interval"]),
         firing=it["state"] == "firing",
-        left=tuple((dict(sample["labels"]), float(sample["value"])) for sample in it["left"]),
     )
 
 

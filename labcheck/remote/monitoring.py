@@ -1,8 +1,8 @@
-"""A program that asks a server's own Prometheus and Alertmanager what is in effect. Sent as it is.
+"""A program that asks a server's own Prometheus and Alertmanager what is in effect.
 
-It reads, and changes nothing: targets, loaded rules with what their expressions give now, who gets the
-alerts, silences, and whether notifications failed. The server's standard library has to do; what it prints is
-one JSON object. The reading of expressions is here as well, since both sides need it.
+It reads, and changes nothing: targets, loaded rules and the series that these read, who gets the alerts,
+silences, and whether notifications failed; and it hands a test alert over where it is told to. It knows
+nothing of PromQL: what the rules say is read where it was sent from. What it prints is one JSON object.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Container
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -25,6 +26,8 @@ PATIENCE = 25.0
 """Seconds to wait for what is late: after a pause or a boot, a monitor needs a moment to catch up."""
 LATE = 60.0
 """Seconds after which a rule that was not evaluated, or an alert that was not renewed, is old."""
+
+MOST_SERIES = 1000  # of one metric
 
 FAILED = (
     "sum(increase(alertmanager_notification_requests_failed_total[5m]))"
@@ -54,91 +57,6 @@ AGENTS = frozenset(
         "prometheus-node-exporter",
     ]
 )
-
-_STRING = r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\''
-_TOKEN = re.compile(
-    rf"(?P<string>{_STRING})|(?P<open>[(\[{{])|(?P<close>[)\]}}])|(?P<compare>[=!<>]=|[<>])(?!~)"
-    r"|(?P<word>[A-Za-z_:][\w:]*)|(?P<other>.)",
-    re.S,
-)
-_GROUPING = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
-_SELECTOR = re.compile(
-    rf"(?<![\w:.\"'])(?P<name>[A-Za-z_:][\w:]*)\s*(?P<labels>\{{(?:[^{{}}\"']|{_STRING})*\}})?(?P<call>\s*\()?"
-)
-_LABEL = re.compile(rf"([A-Za-z_]\w*)\s*(=~|!~|!=|=)\s*({_STRING})")
-_WORDS = frozenset(
-    [
-        "and",
-        "or",
-        "unless",
-        "bool",
-        "by",
-        "without",
-        "on",
-        "ignoring",
-        "offset",
-        "inf",
-        "nan",
-        "start",
-        "end",
-        "atan2",
-    ]
-)
-
-
-def comparison(expression: str) -> tuple[str, str, str] | None:
-    """The left side, the operator and the right side of an alert's condition; None where it compares nothing.
-
-    Of several conditions (`a > 1 and b > 2`) the first that compares.
-    """
-    text = expression.strip()
-    while text.startswith("(") and _closes_at_end(text):
-        text = text[1:-1].strip()
-    depth, begin, found = 0, 0, None
-    for token in _TOKEN.finditer(text):
-        if token["open"]:
-            depth += 1
-        elif token["close"]:
-            depth -= 1
-        elif depth == 0 and (token["word"] or "").lower() in ("and", "or", "unless"):
-            if found:
-                return found[0], found[1], text[found[2] : token.start()].strip()
-            if inner := comparison(text[begin : token.start()]):
-                return inner
-            begin = token.end()
-        elif depth == 0 and token["compare"] and not found:
-            found = (text[begin : token.start()].strip(), token["compare"], token.end())
-    if found:
-        right = re.sub(r"^bool\b", "", text[found[2] :].strip())
-        return found[0], found[1], right.strip()
-    return comparison(text[begin:]) if begin else None
-
-
-def _closes_at_end(text: str) -> bool:
-    depth = 0
-    for token in _TOKEN.finditer(text):
-        depth += bool(token["open"]) - bool(token["close"])
-        if depth == 0:
-            return token.end() == len(text)
-    return False
-
-
-def selectors(expression: str) -> list[tuple[str, dict[str, tuple[str, str]]]]:
-    """The metrics that an expression reads, each with its conditions: label to operator and value."""
-    text = _GROUPING.sub(" ", expression)
-    found = []
-    for match in _SELECTOR.finditer(text):
-        if match["call"] or match["name"].lower() in _WORDS:
-            continue
-        labels = {
-            label: (how, value[1:-1].replace("\\\\", "\\"))
-            for label, how, value in _LABEL.findall(match["labels"] or "")
-        }
-        found.append((match["name"], labels))
-    return found
-
-
-# ---- on the server -----------------------------------------------------------------------------
 
 
 def data(server: LocalServer, path: str) -> Any:
@@ -173,24 +91,26 @@ def where(words: list[str], port: int) -> tuple[str, str]:
 
 
 def look_at_prometheus(server: LocalServer) -> dict[str, Any]:
-    groups = data(server, "/api/v1/rules?type=alert")["groups"]
-    rules = []
-    for group in groups:
+    alerts, records = [], {}
+    for group in data(server, "/api/v1/rules")["groups"]:
         for rule in group["rules"]:
+            if rule["type"] == "recording":
+                records[rule["name"]] = rule["query"]
+                continue
             names = ("name", "query", "duration", "labels", "health", "lastError", "lastEvaluation", "state")
-            kept = {name: rule.get(name) for name in names} | {"interval": group["interval"]}
-            split = comparison(rule["query"])
-            kept["left"] = samples(server, split[0] if split else rule["query"])
-            rules.append(kept)
-    used = {name for rule in rules for name, _ in selectors(str(rule["query"]))}
+            alerts.append({name: rule.get(name) for name in names} | {"interval": group["interval"]})
     targets = [
         {name: target.get(name) for name in ("labels", "scrapeUrl", "health", "lastError")}
         for target in data(server, "/api/v1/targets?state=active")["activeTargets"]
     ]
+    metrics = set(data(server, "/api/v1/label/__name__/values"))
+    now = {name: samples(server, name) for name in sorted(metrics & names_in(alerts, records))}
     settings = data(server, "/api/v1/status/config")["yaml"]
     return {
-        "rules": rules,
-        "known": sorted(used & set(data(server, "/api/v1/label/__name__/values"))),
+        "rules": alerts,
+        "records": records,
+        "series": {name: [one["labels"] for one in found] for name, found in now.items()},
+        "numbers": {name: found[0]["value"] for name, found in now.items() if found},
         "targets": targets,
         "alertmanagers": [it["url"] for it in data(server, "/api/v1/alertmanagers")["activeAlertmanagers"]],
         "names_alertmanager": re.search(r"^  alertmanagers:$", settings, re.M) is not None,
@@ -199,12 +119,26 @@ def look_at_prometheus(server: LocalServer) -> dict[str, Any]:
     }
 
 
+def words(expression: str) -> set[str]:
+    """All that might be a metric's name in it."""
+    return set(re.findall(r"[A-Za-z_:][\w:]*", expression))
+
+
+def names_in(alerts: list[dict[str, Any]], records: dict[str, str]) -> set[str]:
+    """What might be a metric's name in these alerts, and in what is recorded for them."""
+    found: set[str] = set()
+    waiting = [str(alert["query"]) for alert in alerts]
+    while waiting:
+        new = words(waiting.pop()) - found
+        found |= new
+        waiting += [records[name] for name in new if name in records]
+    return found
+
+
 def samples(server: LocalServer, expression: str) -> list[dict[str, Any]]:
-    """What an expression gives now, at most 20 series of it."""
+    """What an expression gives now, as far as there are no more than MOST_SERIES."""
     answer = data(server, "/api/v1/query?query=" + quote(expression, safe=""))
-    if answer.get("resultType") != "vector":
-        return [{"labels": {}, "value": str(answer["result"][1])}] if answer.get("result") else []
-    return [{"labels": it["metric"], "value": it["value"][1]} for it in answer["result"][:20]]
+    return [{"labels": it["metric"], "value": it["value"][1]} for it in answer["result"][:MOST_SERIES]]
 
 
 def look_at_alertmanager(server: LocalServer) -> dict[str, Any]:
@@ -295,9 +229,9 @@ def is_late(found: dict[str, Any]) -> bool:
 
 
 def heartbeats(prometheus: dict[str, Any]) -> set[str]:
-    """The alerts that fire whatever is: their expressions read no metric."""
+    """The alerts that fire whatever is: their expressions name no metric that there is."""
     rules = [it for it in prometheus["rules"] if it["state"] == "firing"]
-    return {it["name"] for it in rules if not selectors(str(it["query"]))}
+    return {it["name"] for it in rules if not words(str(it["query"])) & set(prometheus["series"])}
 
 
 def without_alertmanager(found: dict[str, Any]) -> set[str]:
@@ -339,7 +273,28 @@ def answered(look_at: Callable[[LocalServer], dict[str, Any]], address: str, pre
         return {"address": address, "error": f"{type(problem).__name__}: {problem}"}
 
 
-def main() -> None:
+def send(address: str, mark: str, seconds: float) -> None:
+    """Hand Alertmanager a critical test alert, which ends so many seconds from now."""
+    end = datetime.now(timezone.utc) + timedelta(seconds=seconds)
+    alert = {
+        # A mark in its name, so that it is a group of its own and waits for no other.
+        "labels": {"alertname": f"LabcheckTest-{mark[:6]}", "severity": "critical", "mark": mark},
+        "annotations": {"summary": "a test by labcheck: nothing is wrong"},
+        "endsAt": end.isoformat(),
+    }
+    server = LocalServer(address, timeout=10)
+    status, _ = server.ask(
+        "POST", "/api/v2/alerts", json.dumps([alert]), {"Content-Type": "application/json"}
+    )
+    if status != 200:
+        sys.exit(f"status {status}")
+
+
+def main(what: str = "look", *given: Any) -> None:
+    """Print what there is to see; or with `send` hand over a test alert."""
+    if what == "send":
+        send(*given)
+        return
     end = time.monotonic() + PATIENCE
     while is_late(found := look()) and time.monotonic() < end:
         time.sleep(1)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from labcheck import promql
+from labcheck.checks import item_10_alerts
 from labcheck.checks import item_10_monitoring as item
 from labcheck.checks.model import Target
 from labcheck.errors import Unreadable
@@ -205,10 +207,7 @@ def test_an_alert_that_does_not_fire_for_what_it_is_meant_for_fails(
     ],
 )
 def test_other_words_for_the_same_and_stricter_ones_pass(name: str, query: str) -> None:
-    both = {"node_filesystem_avail_bytes", "node_filesystem_size_bytes"}
-    seen = with_rule(name, query=query)
-    monitor = replace(seen.prometheus[0], known=seen.prometheus[0].known | both)
-    findings = alerts(replace(seen, prometheus=(monitor,)))
+    findings = alerts(with_rule(name, query=query))
     assert verdict(findings) == "PASS", said(findings)
 
 
@@ -219,20 +218,93 @@ def test_other_words_for_the_same_and_stricter_ones_pass(name: str, query: str) 
         ({"age": 900.0}, "is not evaluated any more"),
         ({"query": "probe_sucess_typo / probe_success == 0"}, "reads probe_sucess_typo"),
         ({"query": "probe_success"}, "compares with nothing"),
-        ({"left": ()}, "its left side gives no series"),
         ({"labels": {"severity": "warning"}}, "has the severity warning"),
         ({"labels": {}}, "has the severity none"),
         ({"holds_for": 0.0}, "has to hold for 0 s"),
         ({"holds_for": 3600.0}, "has to hold for 3600 s"),
-        (
-            {"left": (({"instance": "http://127.0.0.1:9115/"}, 1.0),)},
-            "does not look at https://127.0.0.1/health",
-        ),
     ],
 )
 def test_a_health_alert_that_nobody_would_get_in_time_fails(changed: dict[str, Any], says: str) -> None:
     findings = alerts(with_rule("HealthCheckFails", **changed))
     assert verdict(findings) == "FAIL" and says in said(findings)
+
+
+@pytest.mark.parametrize(
+    ("name", "series", "says"),
+    [
+        ("probe_success", (), "HealthCheckFails looks at nothing: its left side gives no series"),
+        ("probe_success", ({"job": "another"},), "its left side gives no series"),
+        ("node_filesystem_size_bytes", (), "DiskFull looks at nothing: its left side gives no series"),
+        ("up", (), "TargetDown looks at nothing"),
+        (
+            "probe_success",
+            ({"job": "health", "instance": "http://127.0.0.1:9115/"},),
+            "does not look at https://127.0.0.1/health",
+        ),
+    ],
+)
+def test_an_alert_on_what_is_not_there_or_on_something_else_fails(
+    name: str, series: tuple[dict[str, str], ...], says: str
+) -> None:
+    findings = alerts(prometheus(series={**GOOD.prometheus[0].series, name: series}))
+    assert verdict(findings) == "FAIL" and says in said(findings)
+
+
+COUNT, FREE = "app_request_seconds_count", "node_filesystem_avail_bytes"
+RATIO = f'sum(rate({COUNT}{{code=~"5.."}}[5m])) / sum(rate({COUNT}[5m]))'
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        # group_left without brackets
+        ("DiskFull", f"1 - {FREE} / on (device) group_left node_filesystem_size_bytes > 0.8"),
+        # capitals
+        ("SlowAnswers", "histogram_quantile(0.95, SUM BY (le) (rate(app_request_seconds_bucket[5m]))) > 5"),
+        ("ErrorRate", f"{RATIO.replace('sum', 'SUM')} > 0.05"),
+        # what is missing as well
+        ("TargetDown", 'up == 0 or absent(up{job="app"})'),
+        ("HealthCheckFails", "absent(probe_of_another_name) or probe_success == 0"),
+        # two conditions, in either order
+        ("ErrorRate", f"{RATIO} > 0.05 and sum(rate({COUNT}[5m])) > 1"),
+        ("ErrorRate", f"sum(rate({COUNT}[5m])) > 1 and {RATIO} > 0.05"),
+        ("DiskFull", f"{FREE} > 0 and {FREE} / node_filesystem_size_bytes < 0.2"),
+        # the number first, and one that is worked out
+        ("ErrorRate", f"0.05 < {RATIO}"),
+        ("ErrorRate", f"{RATIO} > 1 - 0.95"),
+        # several conditions on the same label
+        ("ErrorRate", f"{RATIO} > 0.05".replace('code=~"5.."', 'code!~"2..",code!~"[34].."')),
+    ],
+)
+def test_what_promql_allows_is_no_fault(name: str, query: str) -> None:
+    findings = alerts(with_rule(name, query=query))
+    assert verdict(findings) == "PASS", said(findings)
+
+
+def test_a_recording_rule_is_read_in_the_place_of_what_it_makes() -> None:
+    records = {
+        "app:errors:rate5m": f'sum(rate({COUNT}{{status=~"5.."}}[5m]))',
+        "app:errors:ratio": f"app:errors:rate5m / sum(rate({COUNT}[5m]))",
+    }
+    series = {**GOOD.prometheus[0].series, "app:errors:ratio": ()}
+    seen = with_rule("ErrorRate", query="app:errors:ratio > 0.05")
+    monitor = replace(seen.prometheus[0], records=records, series=series)
+    assert verdict(alerts(replace(seen, prometheus=(monitor,)))) == "PASS"
+    wrong = {**records, "app:errors:rate5m": f'sum(rate({COUNT}{{status=~"5xx"}}[5m]))'}
+    findings = alerts(replace(seen, prometheus=(replace(monitor, records=wrong),)))
+    assert "does not count status 500" in said(findings)
+    findings = alerts(replace(seen, prometheus=(replace(monitor, series=GOOD.prometheus[0].series),)))
+    assert "reads app:errors:ratio, which Prometheus does not have" in said(findings)
+
+
+def test_an_alert_on_what_is_missing_alone_is_not_one_on_what_is_down() -> None:
+    findings = alerts(with_rule("TargetDown", query='absent(up{job="app"})'))
+    assert verdict(findings) == "FAIL" and "has not loaded an alert on a target" in said(findings)
+
+
+def test_an_expression_that_is_not_understood_is_no_fault_and_no_proof() -> None:
+    findings = alerts(with_rule("TargetDown", query="up ==== 0"))
+    assert verdict(findings) == "UNKNOWN" and "TargetDown" in said(findings)
 
 
 def test_the_lab_s_pace_counts_in_the_lab_alone() -> None:
@@ -249,18 +321,18 @@ def test_of_two_alerts_on_the_same_thing_one_that_is_right_is_enough() -> None:
 
 
 def test_an_alert_on_requests_that_have_not_come_yet_is_no_fault() -> None:
-    assert verdict(alerts(with_rule("ErrorRate", left=()))) == "PASS"
+    assert verdict(alerts(prometheus(series={**GOOD.prometheus[0].series, COUNT: ()}))) == "PASS"
 
 
 def test_a_threshold_that_is_no_number_is_unreadable() -> None:
     with pytest.raises(Unreadable, match="no plain number"):
-        alerts(with_rule("ErrorRate", query=RULES["ErrorRate"].query.replace("> 0.05", "> 1 - 0.95")))
+        alerts(with_rule("ErrorRate", query=RULES["ErrorRate"].query.replace("> 0.05", "> scalar(up)")))
 
 
 def test_an_alert_on_something_else_is_no_kind_of_ours() -> None:
     query = "rate(process_cpu_seconds_total[5m]) > 1"
-    assert item.kind(replace(RULES["DiskFull"], query=query)) == ""
-    assert [item.kind(RULES[name]) for name in ("DailyCost", "Heartbeat")] == ["", ""]
+    queries = [query, RULES["DailyCost"].query, RULES["Heartbeat"].query]
+    assert [item_10_alerts.kind(promql.parse(each)) for each in queries] == ["", "", ""]
 
 
 # ---- who is told -------------------------------------------------------------------------------

@@ -1,51 +1,23 @@
-"""How expressions are read, and what a monitor's own command line and settings say."""
+"""What a server's monitors say of themselves, by their command lines, their settings, and when asked."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from labcheck.facts.monitoring import parse_monitoring
 from labcheck.remote import monitoring
-
-
-@pytest.mark.parametrize(
-    ("expression", "left", "operator", "right"),
-    [
-        ("up == 0", "up", "==", "0"),
-        ("(up == 0)", "up", "==", "0"),
-        ('a{x=~"=|>"} / b{y!="}"} >= 0.05', 'a{x=~"=|>"} / b{y!="}"}', ">=", "0.05"),
-        ("a > bool 5", "a", ">", "5"),
-        ("(a > 1) and on (job) b > 2", "a", ">", "1"),
-        ("a > 1 unless b", "a", ">", "1"),
-        ("a and b < 3", "b", "<", "3"),
-        ("sum(a > 1) by (x) != 4", "sum(a > 1) by (x)", "!=", "4"),
-        ("(a + b) * (c - d) > 1e3", "(a + b) * (c - d)", ">", "1e3"),
-    ],
-)
-def test_a_condition_is_split_where_it_compares(
-    expression: str, left: str, operator: str, right: str
-) -> None:
-    assert monitoring.comparison(expression) == (left, operator, right)
-
-
-@pytest.mark.parametrize("expression", ["vector(1)", 'absent(up{job="app"})', "sum(a > 1)", "a", ""])
-def test_what_compares_nothing_is_told(expression: str) -> None:
-    assert monitoring.comparison(expression) is None
-
-
-def test_the_metrics_of_an_expression_are_found_with_their_conditions() -> None:
-    expression = (
-        '(sum by (le, route) (rate(app_bucket{route!~"/health.*",status=~"5\\\\.."}[5m])) or vector(0))'
-        " / on (job) group_left (x) sum(rate(app_count[5m] offset 1h)) > 0.05 and time() < 5e9"
-    )
-    assert monitoring.selectors(expression) == [
-        ("app_bucket", {"route": ("!~", "/health.*"), "status": ("=~", "5\\..")}),
-        ("app_count", {}),
-    ]
-    assert monitoring.selectors("vector(1)") == []
+from labcheck.result import Result
+from labcheck.wait import wait_until
+from tests import needed
+from tests.sshd import free_port
 
 
 @pytest.mark.parametrize(
@@ -125,7 +97,10 @@ def test_a_heartbeat_is_on_its_way_to_an_alertmanager_that_has_just_started(
         {"name": "Heartbeat", "query": "vector(1)", "state": "firing", **old},
         {"name": "Down", "query": "up == 0", "state": "firing", **old},
     ]
-    prometheus = {"rules": rules, "targets": [], "alertmanagers": ["url"], "names_alertmanager": True}
+    prometheus = {
+        "rules": rules, "series": {"up": []}, "targets": [], "alertmanagers": ["url"],
+        "names_alertmanager": True,
+    }  # fmt: skip
     alerts = [{"labels": {"alertname": name}} for name in heard]
     found = {"prometheus": [prometheus], "alertmanagers": [{"alerts": alerts}], "starting": False}
     assert monitoring.is_late(found) is late
@@ -145,6 +120,56 @@ def test_a_target_may_come_but_for_an_alertmanager_that_does_not_run(
     found: dict[str, Any], late: bool
 ) -> None:
     assert monitoring.is_late(found) is late
+
+
+RULES = """\
+groups:
+- name: all
+  interval: 1s
+  rules:
+  - {record: "self:up:sum", expr: 'sum(up{job="self"})'}
+  - {record: "never:read", expr: 'sum(process_cpu_seconds_total)'}
+  - {alert: Down, expr: 'self:up:sum == 0', for: 2m, labels: {severity: critical}}
+  - {alert: Heartbeat, expr: 'vector(1)'}
+  - {alert: Nothing, expr: 'no_such_metric > 1'}
+"""
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[str]:
+    """Where a real one listens that scrapes itself, for some seconds already."""
+    program, port = needed.program("promtool").with_name("prometheus"), free_port()
+    (tmp_path / "rules.yml").write_text(RULES)
+    (tmp_path / "prometheus.yml").write_text(
+        "global: {scrape_interval: 1s, external_labels: {lab_pace: '10'}}\nrule_files: [rules.yml]\n"
+        "scrape_configs:\n- job_name: self\n  metrics_path: /mon/metrics\n"
+        f"  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
+    )
+    command = [
+        program, f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
+        f"--web.listen-address=127.0.0.1:{port}", "--web.route-prefix=/mon", "--log.level=error",
+    ]  # fmt: skip
+    with subprocess.Popen(command, cwd=tmp_path) as running:
+        yield f"127.0.0.1:{port}"
+        running.kill()
+
+
+def test_a_real_prometheus_tells_its_rules_and_the_series_that_its_alerts_read(prometheus: str) -> None:
+    def watching() -> dict[str, Any] | None:
+        found = monitoring.answered(monitoring.look_at_prometheus, prometheus, "/mon")
+        return found if found.get("numbers", {}).get("self:up:sum") == "1" else None
+
+    found = wait_until(watching, what="a rule that is evaluated", timeout=60)
+    assert [rule["name"] for rule in found["rules"]] == ["Down", "Heartbeat", "Nothing"]
+    assert set(found["records"]) == {"self:up:sum", "never:read"}
+    assert set(found["series"]) == {"self:up:sum", "up"}  # what an alert reads, and what that is made of
+    assert found["series"]["up"] == [{"__name__": "up", "instance": prometheus, "job": "self"}]
+    assert (found["lab_pace"], found["alertmanagers"], found["failed"]) == ("10", [], [])
+    answer = json.dumps({"prometheus": [found], "alertmanagers": [], "agents": [], "now": time.time()})
+    (read,) = parse_monitoring(Result(answer, "", 0)).prometheus
+    down = read.rules[0]
+    assert (down.name, down.health, down.holds_for) == ("Down", "ok", 120.0) and 0 <= down.age < 60
+    assert read.numbers["up"] == 1.0
 
 
 AMTOOL = r"""#!/bin/bash

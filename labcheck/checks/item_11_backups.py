@@ -13,12 +13,16 @@ import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
+from typing import Any
 
+from labcheck import promql
 from labcheck.checks.application import processes_of_app
-from labcheck.checks.model import Context, Criterion, Item, Target, criterion
+from labcheck.checks.model import Context, Criterion, Item, Need, Target, criterion
+from labcheck.checks.monitoring import Alert, alerts, unanswered
 from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Accounts, accounts
-from labcheck.facts.backups import Backups, Job, Rule, Store, backups, parse_backups
+from labcheck.facts.backups import Backups, Job, Store, backups, parse_backups
+from labcheck.facts.monitoring import Monitoring, monitoring
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.processes import Processes, processes
 from labcheck.remote_program import run_as_root
@@ -34,18 +38,23 @@ EMPTY = 200
 """Bytes: a packed nothing has twenty, and a dump without any table some hundred more than this."""
 TIME_LIMIT = 900
 
+_OURS = re.compile(r"backup|restic|borg|restore_drill", re.I)
+_DRILL = re.compile("restore|drill")
 _WHY = "disks die, accounts are closed, and whoever breaks in deletes what is within reach"
 
 
-def backup_criterion(judge: Callable[[Backups], Iterator[Finding]]) -> Criterion:
+def backup_criterion(**needs: Need) -> Callable[[Callable[..., Iterator[Finding]]], Criterion]:
     """A criterion of backups that there are: where none is made, the first criterion has said so."""
 
-    @wraps(judge)
-    def whole(found: Backups) -> Iterator[Finding]:
-        if found.of("backup"):
-            yield from judge(found)
+    def make(judge: Callable[..., Iterator[Finding]]) -> Criterion:
+        @wraps(judge)
+        def whole(found: Backups, *others: Any, **named: Any) -> Iterator[Finding]:
+            if found.of("backup"):
+                yield from judge(found, *others, **named)
 
-    return criterion(found=backups)(whole)
+        return criterion(found=backups, **needs)(whole)
+
+    return make
 
 
 @criterion(found=backups, running=processes, sockets=listening_sockets, known=accounts)
@@ -103,7 +112,7 @@ def _idle(job: Job) -> Iterator[Finding]:
         )
 
 
-@backup_criterion
+@backup_criterion()
 def they_are_elsewhere(found: Backups) -> Iterator[Finding]:
     """They are on another machine, and nobody there can read them."""
     if not found.stores:
@@ -131,7 +140,7 @@ def they_are_elsewhere(found: Backups) -> Iterator[Finding]:
             yield passed(f"they are on {store.host}, encrypted by restic")
 
 
-@backup_criterion
+@backup_criterion()
 def the_newest_is_fresh_and_full(found: Backups) -> Iterator[Finding]:
     """The store has one of the last day, with dumps in it that are not empty."""
     for store in found.stores:
@@ -185,7 +194,7 @@ def _fresh_and_full(found: Backups, store: Store, newest: float) -> Iterator[Fin
         )
 
 
-@backup_criterion
+@backup_criterion()
 def the_server_cannot_delete_them(found: Backups) -> Iterator[Finding]:
     """The server's key lets it add copies, and neither delete them nor get a shell at the store."""
     for store in found.stores:
@@ -209,7 +218,7 @@ def the_server_cannot_delete_them(found: Backups) -> Iterator[Finding]:
             yield unknown("whether the server could delete the copies cannot be seen")
 
 
-@backup_criterion
+@backup_criterion()
 def they_can_be_opened_without_the_server(found: Backups) -> Iterator[Finding]:
     """A second password opens the store, made on another machine; and here nobody but root has the first."""
     for store in found.stores:
@@ -244,20 +253,20 @@ def no_dump_lies_open(found: Backups) -> Iterator[Finding]:
         )
 
 
-@backup_criterion
-def somebody_is_told(found: Backups) -> Iterator[Finding]:
+@backup_criterion(seen=monitoring)
+def somebody_is_told(found: Backups, seen: Monitoring) -> Iterator[Finding]:
     """Prometheus has a rule about the age of the last good one, and the number for it."""
-    told = found.told
-    if told.problem:
-        raise Unreadable(f"Prometheus did not say which rules it has loaded ({told.problem})")
-    if not told.prometheus:
+    if not seen.prometheus and (reasons := unanswered(seen, "Prometheus")):
+        raise Unreadable(f"Prometheus did not say which rules it has loaded ({reasons[0]})")
+    if not seen.prometheus:
         raise Unreadable("no Prometheus runs here: who is told when no backup comes cannot be seen")
-    numbers = told.numbers or {}
-    timed = [rule for rule in told.rules if "time()" in rule.query or "_age" in rule.query]
-    live = [rule for rule in timed if any(name in rule.query for name in numbers)]
-    aged = [rule for rule in timed if _of_backups(rule)]
+    loaded = alerts(seen)
+    ours = [it for it in loaded.all if _OURS.search(" ".join([it.rule.name, *it.names]))]
+    timed = [alert for alert in ours if _is_timed(alert)]
+    live = [alert for alert in timed if not set(alert.prometheus.numbers).isdisjoint(alert.names)]
+    aged = [alert for alert in timed if _of_backups(alert)]
     why = "a backup ends silently, and is missed on the day it is needed"
-    broken = [rule for rule in told.rules if rule.health == "err"]
+    broken = [alert.rule for alert in ours if alert.rule.health == "err"]
     for rule in broken:
         yield failed(
             f"the rule {rule.name} cannot be evaluated",
@@ -265,6 +274,9 @@ def somebody_is_told(found: Backups) -> Iterator[Finding]:
             why=why,
             next="promtool check rules, and the rules' page of Prometheus",
         )
+    if not aged and loaded.unread:
+        name, reason = next(iter(loaded.unread.items()))
+        raise Unreadable(f"whether the alert {name} is about backups cannot be told: {reason}")
     if not aged:
         yield failed(
             "Prometheus has no rule about the age of the last backup",
@@ -272,33 +284,38 @@ def somebody_is_told(found: Backups) -> Iterator[Finding]:
             why=why,
             next="/etc/prometheus/rules/backup.yml, then: sudo systemctl reload prometheus",
         )
-    elif not (watching := [rule for rule in aged if rule in live]):
+    elif not (watching := [alert for alert in aged if alert in live]):
         yield failed(
-            f"{aged[0].name} compares a number that nobody reports",
+            f"{aged[0].rule.name} compares a number that nobody reports",
             expected="the time of the last good backup, as a metric",
             why="a rule without a number never fires",
             next="write it to node_exporter's textfile folder at the end of each run",
         )
     elif not broken:
-        yield passed(f"{watching[0].name} watches its age")
-    for rule in live:
-        if rule.state == "firing":
+        yield passed(f"{watching[0].rule.name} watches its age")
+    for alert in live:
+        if alert.rule.firing:
             yield failed(
-                f"the alert {rule.name} is firing",
+                f"the alert {alert.rule.name} is firing",
                 expected="an alert that is quiet",
                 why="somebody has been told, and nothing was done",
                 next=_start(found),
             )
 
 
-def _of_backups(rule: Rule) -> bool:
+def _is_timed(alert: Alert) -> bool:
+    """Whether it compares how long ago something was."""
+    return bool(promql.calls(alert.says, "time")) or any("_age" in name for name in alert.names)
+
+
+def _of_backups(alert: Alert) -> bool:
     """Whether it is about making them, and not only about the drill that brings one back."""
-    rest = re.sub(r"[\w:]*(restore|drill)[\w:]*", "", rule.query)
-    return rest == rule.query or re.search("backup|restic|borg", rest) is not None
+    others = [name for name in alert.names if not _DRILL.search(name)]
+    return len(others) == len(alert.names) or any(_OURS.search(name) for name in others)
 
 
-@backup_criterion
-def one_was_brought_back(found: Backups) -> Iterator[Finding]:
+@backup_criterion(seen=monitoring)
+def one_was_brought_back(found: Backups, seen: Monitoring) -> Iterator[Finding]:
     """A drill of restoring ran within a month, by itself, and ended well."""
     jobs = found.of("drill")
     why = "a backup that was never restored is a hope"
@@ -328,11 +345,12 @@ def one_was_brought_back(found: Backups) -> Iterator[Finding]:
             next=f"sudo journalctl -u {job.unit}",
         )
         return
-    numbers = found.told.numbers or {}
     traces = [
-        value for name, value in numbers.items()
-        if ("restore" in name or "drill" in name) and name.endswith("_timestamp_seconds")
-    ]  # fmt: skip
+        value
+        for prometheus in seen.prometheus
+        for name, value in prometheus.numbers.items()
+        if _DRILL.search(name) and name.endswith("_timestamp_seconds")
+    ]
     last = max([*traces, job.ended if job.ended and job.result == "success" else 0])
     if not last and not traces:
         if job.triggered is None:

@@ -9,22 +9,29 @@ The lab's chapter is 08_errors_and_cost, section "Cost".
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from promql_parser import AggregateExpr, BinaryExpr, Call, Expr, VectorSelector
+
+from labcheck import promql
 from labcheck.checks.model import Context, Item, Target, criterion
+from labcheck.checks.monitoring import Alert, alertmanager_is_elsewhere, alerts, covers, unanswered
 from labcheck.errors import Unreadable
 from labcheck.facts import app_processes as inside
 from labcheck.facts.app_processes import Spent, spending
-from labcheck.facts.cost_rules import CostAlerts, CostRule, cost_alerts
+from labcheck.facts.monitoring import Monitoring, monitoring
 from labcheck.ssh import Connection
 from labcheck.verdict import Finding, failed, passed, unknown
 
 _METRIC = "app_llm_cost_usd_total"
 _BUDGET = "app_daily_budget_usd"
 _LOST = "app_ledger_rows_lost_total"
+_COST = re.compile(r"cost|spen[dt]|usd", re.I)
 _EXACT = 1e-9  # share by which a sum of floats may be off
 _WHY = "a wrong sum looks like a right one, and the bill comes at the end of the month"
 
@@ -102,38 +109,97 @@ def the_log_says_the_same(spent: Spent) -> Iterator[Finding]:
         yield passed("the log says the same, to the last digit", detail=f"{len(known)} requests")
 
 
-@criterion(alerts=cost_alerts)
-def an_alert_is_evaluated(alerts: CostAlerts, target: Target) -> Iterator[Finding]:
+# ---- the alerts --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """An alert fires above `factor` times the metric `budget`, or above `factor` dollars where that is ""."""
+
+    budget: str
+    factor: float
+
+    def dollars(self, budgets: set[float]) -> float | None:
+        """From which sum on, with these budgets in effect; None where none is."""
+        if not self.budget:
+            return self.factor
+        return self.factor * max(budgets) if budgets else None
+
+
+def of_cost(seen: Monitoring) -> tuple[Alert, ...]:
+    """The alerts that are about cost, by their names and their metrics."""
+    return tuple(it for it in alerts(seen).all if _COST.search(" ".join([it.rule.name, *it.names])))
+
+
+def threshold(alert: Alert) -> Threshold | None:
+    """From when on it fires; None where its expression does not say so."""
+    for condition in promql.conditions(alert.says):
+        if condition.operator in (">", ">="):
+            name, factor = _times(condition.right) or ("?", 0.0)
+            return Threshold(name, factor) if not name or "budget" in name.lower() else None
+    return None
+
+
+def _times(expression: Expr) -> tuple[str, float] | None:
+    """The metric and what it is multiplied by: 0.8 * max(budget); an empty name for a number alone."""
+    expression = promql.bare(expression)
+    value = promql.number(expression)
+    if value is not None:
+        return "", value
+    if isinstance(expression, VectorSelector):
+        return promql.selector(expression).name, 1.0
+    if isinstance(expression, BinaryExpr):
+        left, right, how = _times(expression.lhs), _times(expression.rhs), str(expression.op)
+        if left and right and how == "*" and not (left[0] and right[0]):
+            return left[0] or right[0], left[1] * right[1]
+        if left and right and how == "/" and not right[0] and right[1]:
+            return left[0], left[1] / right[1]
+    elif isinstance(expression, AggregateExpr):
+        return _times(expression.expr)
+    elif isinstance(expression, Call) and expression.func.name in ("scalar", "vector"):
+        return _times(expression.args[0])
+    return None
+
+
+@criterion(seen=monitoring)
+def an_alert_is_evaluated(seen: Monitoring, target: Target) -> Iterator[Finding]:
     """Prometheus is there, has alerts about cost, and can evaluate each."""
-    if not alerts.prometheus:
+    found = of_cost(seen)
+    if not seen.prometheus and (reasons := unanswered(seen, "Prometheus")):
+        yield unknown(f"it could not be asked: {reasons[0]}", next="systemctl status prometheus")
+    elif not seen.prometheus:
         yield failed(
             "nobody evaluates rules here: Prometheus does not answer on 127.0.0.1:9090",
             expected="an alert on the cost of a day",
             why="a loop that asks a model all night is found on the bill",
             next="see 07_monitoring, and then this chapter",
         )
-    elif not alerts.rules:
+    elif not found and (unread := alerts(seen).unread):
+        name, reason = next(iter(unread.items()))
+        yield unknown(f"whether the alert {name} is about cost cannot be told: {reason}")
+    elif not found:
         yield failed(
             "Prometheus has no alert about cost",
             expected=f"one that fires when a day costs more than ${target.budget:g}",
             why="a loop that asks a model all night is found on the bill",
             next="put the rules into /etc/prometheus/rules, and reload Prometheus",
         )
-    for rule in alerts.rules:
-        if rule.health != "ok":
+    for alert in found:
+        if alert.rule.health != "ok":
             yield failed(
-                f"the alert {rule.name} is loaded, and cannot be evaluated ({rule.health})",
+                f"the alert {alert.rule.name} is loaded, and cannot be evaluated ({alert.rule.health})",
                 expected="an expression that gives a result",
                 why="it never fires",
                 next="Prometheus's page /rules says what is wrong with it",
             )
 
 
-@criterion(alerts=cost_alerts, spent=spending)
-def a_rule_knows_the_budget(alerts: CostAlerts, spent: Spent, target: Target) -> Iterator[Finding]:
+@criterion(seen=monitoring, spent=spending)
+def a_rule_knows_the_budget(seen: Monitoring, spent: Spent, target: Target) -> Iterator[Finding]:
     """An alert fires when a day costs more than a budget that makes sense, and one before that."""
-    if not alerts.rules:
-        return  # said above
+    found = of_cost(seen)
+    if not found:
+        return  # told above
     budgets = {process.after[_BUDGET] for process in spent.processes if _BUDGET in process.after}
     if len(budgets) > 1:
         yield failed(
@@ -143,10 +209,11 @@ def a_rule_knows_the_budget(alerts: CostAlerts, spent: Spent, target: Target) ->
             next="restart all of the application's processes",
         )
         return
-    limits = {limit for rule in alerts.rules if (limit := _limit(rule, budgets))}
+    thresholds = [it for alert in found if (it := threshold(alert))]
+    limits = {limit for it in thresholds if (limit := it.dollars(budgets))}
     if not limits:
         yield unknown(
-            f"from which sum on {alerts.rules[0].name} fires could not be read",
+            f"from which sum on {found[0].rule.name} fires could not be read",
             next=f"its expression should end with > {target.budget:g} or > max({_BUDGET})",
         )
     elif max(limits) > target.budget:
@@ -164,38 +231,37 @@ def a_rule_knows_the_budget(alerts: CostAlerts, spent: Spent, target: Target) ->
             next="add a rule with the same expression, and 0.8 times the budget",
         )
     else:
-        told = " and ".join(f"${limit:g}" for limit in sorted(limits))
-        yield passed(f"it is told when a day costs more than {told}")
+        sums = " and ".join(f"${limit:g}" for limit in sorted(limits))
+        yield passed(f"it is told when a day costs more than {sums}")
 
 
-def _limit(rule: CostRule, budgets: set[float]) -> float | None:
-    """The dollars from which on an alert fires."""
-    if rule.factor is None or (rule.budget and not budgets):
-        return None
-    return rule.factor * max(budgets) if rule.budget else rule.factor
-
-
-@criterion(alerts=cost_alerts)
-def it_would_reach_somebody(alerts: CostAlerts) -> Iterator[Finding]:
+@criterion(seen=monitoring)
+def it_would_reach_somebody(seen: Monitoring) -> Iterator[Finding]:
     """Prometheus knows an Alertmanager, and that one has somebody to tell and does not keep it to itself."""
-    if not alerts.rules:
-        return  # said above
-    if not alerts.connected or not alerts.alertmanager:
-        saw = "Prometheus knows no Alertmanager" if not alerts.connected else "Alertmanager does not answer"
+    found = of_cost(seen)
+    if not found:
+        return  # told above
+    connected = any(prometheus.alertmanagers for prometheus in seen.prometheus)
+    if connected and not seen.alertmanagers and (reasons := unanswered(seen, "Alertmanager")):
+        yield unknown(f"it could not be asked: {reasons[0]}", next="systemctl status prometheus-alertmanager")
+    elif connected and not seen.alertmanagers and alertmanager_is_elsewhere(seen):
+        reason = "Prometheus hands its alerts to an Alertmanager"
+        yield unknown(f"{reason} on another server, which cannot be asked from here")
+    elif not connected or not seen.alertmanagers:
         yield failed(
-            saw,
+            "Alertmanager does not answer" if connected else "Prometheus knows no Alertmanager",
             expected="a way from the rule to a person",
             why="it fires where nobody looks",
             next="alertmanagers in /etc/prometheus/prometheus.yml; systemctl status prometheus-alertmanager",
         )
-    elif not alerts.receivers:
+    elif not any(kinds for manager in seen.alertmanagers for kinds in manager.receivers.values()):
         yield failed(
             "Alertmanager has a receiver that tells nobody",
             expected="a receiver with a webhook, mail, or the like",
             why="it swallows every alert, and says that all is well",
             next="give the receiver in /etc/prometheus/alertmanager.yml an address",
         )
-    elif quiet := sorted(alerts.silenced & {rule.name for rule in alerts.rules}):
+    elif quiet := sorted({alert.rule.name for alert in found if _is_silenced(alert, seen)}):
         yield failed(
             f"a silence keeps back {', '.join(quiet)}",
             expected="no silence on it, once the maintenance is over",
@@ -204,6 +270,11 @@ def it_would_reach_somebody(alerts: CostAlerts) -> Iterator[Finding]:
         )
     else:
         yield passed("its alert has a way to a receiver")
+
+
+def _is_silenced(alert: Alert, seen: Monitoring) -> bool:
+    labels = {**alert.rule.labels, "alertname": alert.rule.name}
+    return any(covers(silence, labels) for manager in seen.alertmanagers for silence in manager.silences)
 
 
 # ---- exercise ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Facts about backups: what makes them, what the store says of them, and who is told when none comes.
+"""Facts about backups: what makes them, and what the store says of them.
 
 What is asked, and how, is in remote/backups.py, which runs on the server. No password leaves it.
 """
@@ -6,7 +6,6 @@ What is asked, and how, is in remote/backups.py, which runs on the server. No pa
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,24 +72,6 @@ class Store:
 
 
 @dataclass(frozen=True)
-class Rule:
-    name: str
-    query: str
-    health: str
-    state: str
-
-
-@dataclass(frozen=True)
-class Told:
-    """What the server's own Prometheus has loaded about backups, and the numbers that these rules ask for."""
-
-    prometheus: bool
-    problem: str = ""
-    rules: tuple[Rule, ...] = ()
-    numbers: Mapping[str, float] | None = None
-
-
-@dataclass(frozen=True)
 class Backups:
     """`here` and `elsewhere` name what remembers something: on this server, and on others that it uses."""
 
@@ -101,7 +82,6 @@ class Backups:
     jobs: tuple[Job, ...]
     stores: tuple[Store, ...]
     dumps: tuple[str, ...]
-    told: Told
 
     def of(self, kind: str) -> tuple[Job, ...]:
         return tuple(job for job in self.jobs if job.kind == kind)
@@ -117,7 +97,6 @@ def parse_backups(result: Result) -> Backups:
 
 
 def _backups(found: dict[str, Any]) -> Backups:
-    told = found["told"]
     return Backups(
         now=float(found["now"]),
         host=str(found["host"]),
@@ -126,12 +105,6 @@ def _backups(found: dict[str, Any]) -> Backups:
         jobs=tuple(Job(**{**it, "tools": tuple(it["tools"])}) for it in found["jobs"]),
         stores=tuple(_store(it) for it in found["stores"]),
         dumps=tuple(found["dumps"]),
-        told=Told(
-            told["prometheus"],
-            told["problem"],
-            tuple(Rule(**it) for it in told["rules"]),
-            dict(told["numbers"]),
-        ),
     )
 
 

@@ -22,8 +22,6 @@ import stat
 import subprocess
 import tempfile
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -530,52 +528,7 @@ def state() -> Json:
     return {"here": sorted(here), "elsewhere": sorted(away)}
 
 
-# ---- who is told -------------------------------------------------------------------------------
-
-
-def prometheus() -> str:
-    """Where the server's own Prometheus answers, "" if there is none."""
-    for process in procfs.processes():
-        with contextlib.suppress(*GONE):
-            if process.program() == "prometheus":
-                words = "\0".join(process.arguments())
-                at = re.search(r"web\.listen-address[=\0]([^\0]*):(\d+)", words)
-                return f"http://127.0.0.1:{at[2] if at else 9090}"
-    return ""
-
-
-def get(address: str) -> Any:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(address, timeout=10) as answer:
-        return json.load(answer)["data"]
-
-
-OURS = re.compile(r"backup|restic|borg|restore_drill", re.I)
-
-
-def told() -> Json:
-    """The rules that Prometheus has loaded about backups, and the numbers that they compare."""
-    where = prometheus()
-    if not where:
-        return {"prometheus": False, "problem": "", "rules": [], "numbers": {}}
-    try:
-        groups = get(f"{where}/api/v1/rules?type=alert")["groups"]
-        rules = [
-            {"name": rule["name"], "query": rule["query"], "health": rule["health"], "state": rule["state"]}
-            for group in groups
-            for rule in group["rules"]
-            if OURS.search(rule["name"] + rule["query"])
-        ]
-        wanted = set(re.findall(r"[a-zA-Z_:][\w:]*", " ".join(rule["query"] for rule in rules)))
-        names = wanted & set(get(f"{where}/api/v1/label/__name__/values"))
-        numbers = {}
-        for name in sorted(names):
-            found = get(f"{where}/api/v1/query?query={urllib.parse.quote(name)}")["result"]
-            if found:
-                numbers[name] = float(found[0]["value"][1])
-        return {"prometheus": True, "problem": "", "rules": rules, "numbers": numbers}
-    except (OSError, ValueError, KeyError) as error:
-        return {"prometheus": True, "problem": f"{type(error).__name__}", "rules": [], "numbers": {}}
+# ---- the look ----------------------------------------------------------------------------------
 
 
 def jobs() -> list[Json]:
@@ -597,7 +550,6 @@ def look(ask: bool = False) -> Json:
         "jobs": [public(job) for job in found],
         "stores": [it for job in makers if (it := described(job, ask))],
         "dumps": open_dumps(),
-        "told": told(),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -11,7 +11,8 @@ from labcheck.checks import item_11_backups as item
 from labcheck.checks.model import Target
 from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Account, Accounts
-from labcheck.facts.backups import Backups, Held, Job, Password, Rule, Store, Told
+from labcheck.facts.backups import Backups, Held, Job, Password, Store
+from labcheck.facts.monitoring import Monitoring, Prometheus, Rule
 from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
 from labcheck.verdict import Finding, overall
@@ -37,22 +38,26 @@ STORE = Store(
     shell=False, delete="refused", open=(),
 )  # fmt: skip
 TOO_OLD = Rule(
-    "BackupTooOld", "time() - aiapp_backup_last_success_timestamp_seconds > 26 * 3600", "ok", "inactive"
-)
+    "BackupTooOld", "time() - aiapp_backup_last_success_timestamp_seconds > 26 * 3600",
+    holds_for=0.0, labels={}, health="ok", error="", age=1.0, interval=15.0, firing=False,
+)  # fmt: skip
 NUMBERS = {
     "aiapp_backup_last_success_timestamp_seconds": NOW - HOUR,
     "aiapp_restore_drill_last_success_timestamp_seconds": NOW - 48 * HOUR,
 }
-FOUND = Backups(
-    NOW,
-    "server",
-    ("Chroma", "PostgreSQL"),
-    (),
-    (JOB, DRILL),
-    (STORE,),
-    (),
-    Told(True, "", (TOO_OLD,), NUMBERS),
-)
+FOUND = Backups(NOW, "server", ("Chroma", "PostgreSQL"), (), (JOB, DRILL), (STORE,), ())
+
+
+def watching(
+    *rules: Rule, numbers: Mapping[str, float] = NUMBERS, records: Mapping[str, str] | None = None
+) -> Monitoring:
+    series = {name: ({},) for name in numbers}
+    monitor = Prometheus("127.0.0.1:9091", rules, records or {}, series, numbers, (), (), 1.0, None)
+    return Monitoring((monitor,), (), {}, ())
+
+
+SEEN = watching(TOO_OLD)
+WITHOUT_NUMBERS = watching(numbers={})
 
 
 def verdict(findings: Iterable[Finding]) -> str:
@@ -76,18 +81,13 @@ def with_job(**changes: object) -> Backups:
 
 
 def with_drill(**changes: object) -> Backups:
-    told = replace(FOUND.told, numbers={})
-    return replace(FOUND, jobs=(JOB, replace(DRILL, **changes)), told=told)  # type: ignore[arg-type]
-
-
-def with_told(**changes: object) -> Backups:
-    return replace(FOUND, told=replace(FOUND.told, **changes))  # type: ignore[arg-type]
+    return replace(FOUND, jobs=(JOB, replace(DRILL, **changes)))  # type: ignore[arg-type]
 
 
 def test_a_server_as_it_should_be_passes_in_every_criterion() -> None:
     assert verdict(made(FOUND)) == "PASS"
     for criterion in item.ITEM.criteria[1:]:
-        findings = list(criterion(FOUND))
+        findings = list(criterion(*([FOUND, SEEN] if "seen" in criterion.needs else [FOUND])))
         assert all(finding.verdict.value == "PASS" for finding in findings), (criterion.name, said(findings))
 
 
@@ -102,7 +102,7 @@ def test_without_any_job_it_fails_once_and_names_what_would_be_lost() -> None:
         finding
         for criterion in item.ITEM.criteria[1:7]
         if criterion is not item.somebody_is_told
-        for finding in criterion(bare)
+        for finding in criterion(*([bare, SEEN] if "seen" in criterion.needs else [bare]))
     ]
 
 
@@ -229,33 +229,40 @@ OF_THE_DRILL = replace(
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("seen", "says"),
     [
-        ({"rules": ()}, "no rule about the age"),
-        (
-            {"rules": (replace(TOO_OLD, query="aiapp_backup_last_run_succeeded == 0"),)},
-            "no rule about the age",
-        ),
-        ({"numbers": {}}, "compares a number that nobody reports"),
-        ({"rules": (OF_THE_DRILL,)}, "no rule about the age"),
-        (
-            {"rules": (TOO_OLD, OF_THE_DRILL), "numbers": DRILL_S},
-            "BackupTooOld compares a number that nobody",
-        ),
-        ({"rules": (replace(TOO_OLD, health="err"),)}, "cannot be evaluated"),
-        ({"rules": (replace(TOO_OLD, state="firing"),)}, "BackupTooOld is firing"),
-        ({"rules": (TOO_OLD, replace(OF_THE_DRILL, state="firing"))}, "RestoreDrillTooOld is firing"),
+        (watching(), "no rule about the age"),
+        (watching(replace(TOO_OLD, query="aiapp_backup_last_run_succeeded == 0")), "no rule about the age"),
+        (watching(TOO_OLD, numbers={}), "compares a number that nobody reports"),
+        (watching(OF_THE_DRILL), "no rule about the age"),
+        (watching(TOO_OLD, OF_THE_DRILL, numbers=DRILL_S), "BackupTooOld compares a number that nobody"),
+        (watching(replace(TOO_OLD, health="err")), "cannot be evaluated"),
+        (watching(replace(TOO_OLD, firing=True)), "BackupTooOld is firing"),
+        (watching(TOO_OLD, replace(OF_THE_DRILL, firing=True)), "RestoreDrillTooOld is firing"),
     ],
 )
-def test_where_nobody_is_told_it_fails(changes: dict[str, object], says: str) -> None:
-    findings = list(item.somebody_is_told(with_told(**changes)))
+def test_where_nobody_is_told_it_fails(seen: Monitoring, says: str) -> None:
+    findings = list(item.somebody_is_told(FOUND, seen))
     assert verdict(findings) == "FAIL" and says in said(findings)
 
 
-@pytest.mark.parametrize("changes", [{"prometheus": False}, {"problem": "URLError"}])
-def test_a_monitoring_that_cannot_be_asked_is_unknown(changes: dict[str, object]) -> None:
+def test_an_age_that_is_recorded_is_an_age() -> None:
+    recorded = replace(TOO_OLD, query="backup:since_last_success:seconds > 26 * 3600")
+    seen = watching(recorded, records={"backup:since_last_success:seconds": TOO_OLD.query.partition(" >")[0]})
+    assert verdict(item.somebody_is_told(FOUND, seen)) == "PASS"
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        Monitoring((), (), {}, ()),
+        Monitoring((), (), {"Prometheus at 127.0.0.1:9090": "refused"}, ()),
+        watching(replace(TOO_OLD, query="time( > 1")),
+    ],
+)
+def test_a_monitoring_that_cannot_be_asked_is_unknown(seen: Monitoring) -> None:
     with pytest.raises(Unreadable):
-        list(item.somebody_is_told(with_told(**changes)))
+        list(item.somebody_is_told(FOUND, seen))
 
 
 # ---- brought back ------------------------------------------------------------------------------
@@ -273,20 +280,20 @@ def test_a_monitoring_that_cannot_be_asked_is_unknown(changes: dict[str, object]
     ],
 )
 def test_a_drill(changes: dict[str, object], expected: str, says: str) -> None:
-    findings = list(item.one_was_brought_back(with_drill(**changes)))
+    findings = list(item.one_was_brought_back(with_drill(**changes), WITHOUT_NUMBERS))
     assert verdict(findings) == expected and says in said(findings)
 
 
 def test_after_a_boot_the_drill_s_own_number_tells() -> None:
     drill = replace(DRILL, ended=None, result="", triggered=None)
-    assert verdict(item.one_was_brought_back(replace(FOUND, jobs=(JOB, drill)))) == "PASS"
+    boot = replace(FOUND, jobs=(JOB, drill))
+    assert verdict(item.one_was_brought_back(boot, SEEN)) == "PASS"
     old = NUMBERS | {"aiapp_restore_drill_last_success_timestamp_seconds": NOW - 40 * 86400}
-    late = replace(FOUND, jobs=(JOB, drill), told=replace(FOUND.told, numbers=old))
-    assert verdict(item.one_was_brought_back(late)) == "FAIL"
+    assert verdict(item.one_was_brought_back(boot, watching(numbers=old))) == "FAIL"
 
 
 def test_without_a_drill_it_fails() -> None:
-    assert verdict(item.one_was_brought_back(replace(FOUND, jobs=(JOB,)))) == "FAIL"
+    assert verdict(item.one_was_brought_back(replace(FOUND, jobs=(JOB,)), SEEN)) == "FAIL"
 
 
 # ---- exercise ----------------------------------------------------------------------------------

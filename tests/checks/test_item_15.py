@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from labcheck import promql
 from labcheck.checks import item_15_cost as item
+from labcheck.checks.item_15_cost import Threshold
 from labcheck.checks.model import Target
+from labcheck.checks.monitoring import Alert
 from labcheck.errors import Unreadable
 from labcheck.facts.app_processes import Counts, Spent, spending
-from labcheck.facts.cost_rules import CostAlerts, CostRule
+from labcheck.facts.monitoring import Alertmanager, Monitoring, Prometheus, Rule, Silence
 from labcheck.result import Result
 from labcheck.verdict import Finding, overall
 
@@ -121,35 +124,80 @@ def test_the_log_is_compared_to_the_last_digit() -> None:
 
 # ---- the alerts --------------------------------------------------------------------------------
 
-NEAR = CostRule("CostNearBudget", "day > 0.8 * max(app_daily_budget_usd)", "ok", BUDGET, 0.8)
-ABOVE = CostRule("CostAboveBudget", "day > max(app_daily_budget_usd)", "ok", BUDGET, 1.0)
-ALERTS = CostAlerts(True, (NEAR, ABOVE), True, True, 1, frozenset())
+DAY = "sum(increase(app_llm_cost_usd_total[1d]))"
+SILENCE_FOR_A_YEAR = 365 * 86400.0
 
 
-def rules(*given: CostRule, budgets: tuple[float, ...] = (100, 100, 100), **changes: Any) -> list[Finding]:
+def rule(name: str, query: str, health: str = "ok") -> Rule:
+    return Rule(name, query, 0.0, {"severity": "warning"}, health, "", 1.0, 15.0, False)
+
+
+NEAR = rule("CostNearBudget", "app:llm_cost_usd:day > 0.8 * max(app_daily_budget_usd)")
+ABOVE = rule("CostAboveBudget", "app:llm_cost_usd:day > max(app_daily_budget_usd)")
+PROMETHEUS = Prometheus(
+    "127.0.0.1:9091", (NEAR, ABOVE, rule("Disk", "used > 0.8")), {"app:llm_cost_usd:day": DAY}, {}, {}, (),
+    ("http://127.0.0.1:9093/api/v2/alerts",), 1.0, None,
+)  # fmt: skip
+MANAGER = Alertmanager("127.0.0.1:9093", (), (), {"pager": ("webhook",), "nobody": ()}, {}, None)
+WATCHED = Monitoring((PROMETHEUS,), (MANAGER,), {}, ())
+NOTHING = Monitoring((), (), {}, ())
+
+
+def loaded(*rules: Rule, **changes: Any) -> Monitoring:
+    return replace(WATCHED, prometheus=(replace(PROMETHEUS, rules=rules or PROMETHEUS.rules, **changes),))
+
+
+def rules(seen: Monitoring = WATCHED, budgets: tuple[float, ...] = (100, 100, 100)) -> list[Finding]:
     processes = tuple(counts(number, 0.0, budget) for number, budget in enumerate(budgets))
-    alerts = replace(ALERTS, rules=given or ALERTS.rules, **changes)
-    knows = item.a_rule_knows_the_budget(alerts, replace(SPENT, processes=processes), target=TARGET)
-    return [*item.an_alert_is_evaluated(alerts, target=TARGET), *knows]
+    knows = item.a_rule_knows_the_budget(seen, replace(SPENT, processes=processes), target=TARGET)
+    return [*item.an_alert_is_evaluated(seen, target=TARGET), *knows]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        (f"{DAY} > 100", Threshold("", 100.0)),
+        (f"{DAY} >= 1e9", Threshold("", 1e9)),
+        (f"{DAY} > 0.8 * 100", Threshold("", 80.0)),
+        (f"100 < {DAY}", Threshold("", 100.0)),
+        ("app:llm_cost_usd:day > max(app_daily_budget_usd)", Threshold(BUDGET, 1.0)),
+        ("app:llm_cost_usd:day > 0.8 * max(app_daily_budget_usd)", Threshold(BUDGET, 0.8)),
+        ("app:llm_cost_usd:day > on() max(app_daily_budget_usd) * 0.8", Threshold(BUDGET, 0.8)),
+        ("app:llm_cost_usd:day > on() group_left MAX(app_daily_budget_usd) / 2", Threshold(BUDGET, 0.5)),
+        ("app:llm_cost_usd:day\n  > scalar(max(app_daily_budget_usd))", Threshold(BUDGET, 1.0)),
+        ("sum(a) > 0 unless sum(increase(app_llm_cost_usd_total[15m])) > 0", Threshold("", 0.0)),
+        ("app:llm_cost_usd:day > avg_over_time(app:llm_cost_usd:day[7d]) * 2", None),
+        (f"{DAY} > {DAY} * 2", None),
+        (f"absent({DAY})", None),
+    ],
+)
+def test_from_which_sum_on_an_expression_fires(expression: str, expected: Threshold | None) -> None:
+    read = promql.parse(expression)
+    assert item.threshold(Alert(PROMETHEUS, NEAR, read, read)) == expected
 
 
 def test_an_alert_at_the_budget_and_one_before_pass() -> None:
     assert verdict(rules()) == "PASS"
     assert said(rules()) == "it is told when a day costs more than $80 and $100"
-    plain = (CostRule("Cost", "day > 100", "ok", "", 100.0), CostRule("Soon", "day > 80", "ok", "", 80.0))
-    assert verdict(rules(*plain)) == "PASS"
+    assert verdict(rules(loaded(rule("Cost", f"{DAY} > 100"), rule("Soon", f"{DAY} > 80")))) == "PASS"
 
 
 @pytest.mark.parametrize(
     ("findings", "expected", "says"),
     [
-        (rules(prometheus=False), "FAIL", "does not answer"),
-        (rules(replace(NEAR, health="err"), ABOVE), "FAIL", "cannot be evaluated"),
-        (rules(ABOVE), "FAIL", "and not before"),
+        (rules(NOTHING), "FAIL", "does not answer"),
+        (
+            rules(replace(NOTHING, unanswered={"Prometheus at 127.0.0.1:9091": "refused"})),
+            "UNKNOWN",
+            "127.0.0.1:9091: refused",
+        ),
+        (rules(loaded(rule("Cost", "sum( > 1"))), "UNKNOWN", "whether the alert Cost is about cost"),
+        (rules(loaded(replace(NEAR, health="err"), ABOVE)), "FAIL", "cannot be evaluated"),
+        (rules(loaded(ABOVE)), "FAIL", "and not before"),
         (rules(budgets=(1e9, 1e9, 1e9)), "FAIL", "budget in effect is $1,000,000,000 a day"),
-        (rules(CostRule("Cost", "day > 1e9", "ok", "", 1e9)), "FAIL", "budget in effect is $1,000,000,000"),
+        (rules(loaded(rule("Cost", f"{DAY} > 1e9"))), "FAIL", "budget in effect is $1,000,000,000"),
         (rules(budgets=(100, 100, 1)), "FAIL", "do not have the same budget"),
-        (rules(CostRule("Odd", "day > other", "ok", "", None)), "UNKNOWN", "could not be read"),
+        (rules(loaded(rule("Odd", f"{DAY} > other"))), "UNKNOWN", "could not be read"),
     ],
 )
 def test_what_is_wrong_with_the_rules_is_said(findings: list[Finding], expected: str, says: str) -> None:
@@ -157,30 +205,65 @@ def test_what_is_wrong_with_the_rules_is_said(findings: list[Finding], expected:
 
 
 def test_no_rule_about_cost_fails() -> None:
-    found = list(item.an_alert_is_evaluated(replace(ALERTS, rules=()), target=TARGET))
+    found = list(item.an_alert_is_evaluated(loaded(rule("Disk", "used > 0.8")), target=TARGET))
     assert verdict(found) == "FAIL" and "no alert about cost" in said(found)
+
+
+def test_the_rules_of_a_prometheus_on_any_port_count() -> None:
+    """It is found by its process, as for item 10."""
+    assert PROMETHEUS.address == "127.0.0.1:9091" and verdict(rules()) == "PASS"
 
 
 def test_a_budget_of_one_s_own_is_named_in_labcheck_toml() -> None:
     processes = tuple(counts(number, 0.0, 500) for number in range(3))
     spent = replace(SPENT, processes=processes)
-    assert verdict(item.a_rule_knows_the_budget(ALERTS, spent, target=TARGET)) == "FAIL"
-    assert verdict(item.a_rule_knows_the_budget(ALERTS, spent, target=replace(TARGET, budget=500))) == "PASS"
+    assert verdict(item.a_rule_knows_the_budget(WATCHED, spent, target=TARGET)) == "FAIL"
+    assert verdict(item.a_rule_knows_the_budget(WATCHED, spent, target=replace(TARGET, budget=500))) == "PASS"
+
+
+def silenced(*matchers: tuple[str, str, bool, bool]) -> Monitoring:
+    silence = Silence(matchers, SILENCE_FOR_A_YEAR, "until Monday")
+    return replace(WATCHED, alertmanagers=(replace(MANAGER, silences=(silence,)),))
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected", "says"),
+    ("seen", "expected", "says"),
     [
-        ({}, "PASS", "has a way to a receiver"),
-        ({"connected": False}, "FAIL", "knows no Alertmanager"),
-        ({"alertmanager": False}, "FAIL", "does not answer"),
-        ({"receivers": 0}, "FAIL", "tells nobody"),
-        ({"silenced": frozenset({"CostAboveBudget"})}, "FAIL", "a silence keeps back CostAboveBudget"),
-        ({"silenced": frozenset({"DiskFull"})}, "PASS", "has a way"),
+        (WATCHED, "PASS", "has a way to a receiver"),
+        (loaded(alertmanagers=()), "FAIL", "knows no Alertmanager"),
+        (replace(WATCHED, alertmanagers=()), "FAIL", "Alertmanager does not answer"),
+        (
+            replace(WATCHED, alertmanagers=(), unanswered={"Alertmanager at :9093": "timed out"}),
+            "UNKNOWN",
+            "timed out",
+        ),
+        (
+            replace(loaded(alertmanagers=("http://10.0.0.7:9093/api/v2/alerts",)), alertmanagers=()),
+            "UNKNOWN",
+            "on another server",
+        ),
+        (
+            replace(WATCHED, alertmanagers=(replace(MANAGER, receivers={"pager": ()}),)),
+            "FAIL",
+            "tells nobody",
+        ),
+        (
+            silenced(("alertname", "CostAboveBudget", False, True)),
+            "FAIL",
+            "a silence keeps back CostAboveBudget",
+        ),
+        (silenced(("alertname", "Cost.*", True, True)), "FAIL", "CostAboveBudget, CostNearBudget"),
+        (silenced(("severity", "warning", False, True)), "FAIL", "CostAboveBudget, CostNearBudget"),
+        (silenced(("alertname", "DiskFull", False, True)), "PASS", "has a way"),
+        (
+            silenced(("alertname", "Other", False, False), ("severity", "critical", False, True)),
+            "PASS",
+            "way",
+        ),
     ],
 )
-def test_an_alert_needs_a_way_out(changes: dict[str, Any], expected: str, says: str) -> None:
-    findings = list(item.it_would_reach_somebody(replace(ALERTS, **changes)))
+def test_an_alert_needs_a_way_out(seen: Monitoring, expected: str, says: str) -> None:
+    findings = list(item.it_would_reach_somebody(seen))
     assert verdict(findings) == expected and says in said(findings)
 
 

@@ -13,7 +13,7 @@ from labcheck.errors import Unreadable
 from labcheck.external import planning, probing, questions
 from labcheck.external.model import HEALTH_PATHS, Got, Website
 from labcheck.gather import gather
-from labcheck.remote.probe import BETWEEN_ATTEMPTS
+from labcheck.remote.external.web import BETWEEN_ATTEMPTS
 from labcheck.ssh import AS_ROOT, Connection
 from labcheck.verdict import Finding, Verdict, failed, passed, unknown
 from labcheck.wait import GaveUp, NotYet, wait_until

@@ -23,7 +23,7 @@ from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.processes import Processes, processes
 from labcheck.facts.stores import Store, shared_stores
 from labcheck.gather import gather
-from labcheck.remote.probe import MOST, QUOTA
+from labcheck.remote.external.rate_limit import MOST, QUOTA
 from labcheck.ssh import Connection
 from labcheck.verdict import Finding, failed, passed, unknown
 from labcheck.wait import GaveUp, wait_until

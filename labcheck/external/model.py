@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from labcheck.errors import Unreadable
 from labcheck.facts import Fact
-from labcheck.remote import probe
+from labcheck.remote.external import rate_limit
 
 T = TypeVar("T")
 
@@ -203,7 +203,7 @@ class Counted:
     @property
     def quota(self) -> int | None:
         """How many requests there may be, where the answer says so."""
-        return probe.quota(dict(self.fields))
+        return rate_limit.quota(dict(self.fields))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.ssh import Asked, Sshds, sshds
 from labcheck.facts.ssh import Sshd as Seen
 from labcheck.gather import gather
-from labcheck.remote import probe
+from labcheck.remote.external.ssh import probe_logins
 from labcheck.ssh import Connection
 from labcheck.verdict import Finding, overall
 from tests.sshd import MAY, Sshd
@@ -227,7 +227,7 @@ def test_a_real_sshd_offers_what_it_says_that_it_offers(sshd: Sshd, shared: Conn
     observed = gather(shared, [sshds, listening_sockets])
     here = tuple(socket for socket in observed[listening_sockets] if socket.port == sshd.port)
     key = " ".join((sshd.folder / "host.pub").read_text().split()[:2])
-    seen = probe.probe_logins(["127.0.0.1"], [sshd.port], ["root", MAY, NOBODY], [key])
+    seen = probe_logins(["127.0.0.1"], [sshd.port], ["root", MAY, NOBODY], [key])
     probes = tuple(LoginProbe(i["address"], i["port"], i["account"], tuple(i["offered"]), "") for i in seen)
     assert not list(ssh.what_is_offered_is_what_is_written(observed[sshds], here, probes))
     (finding,) = ssh.no_file_lets_a_password_in(observed[sshds], here, KNOWN)

@@ -16,7 +16,8 @@ from labcheck.errors import Unreadable
 from labcheck.external import probing, questions
 from labcheck.external.arrivals import Watch
 from labcheck.external.model import HEALTH_PATHS, NOBODY, Answers, Questions
-from labcheck.remote import probe
+from labcheck.remote.external import marks, rate_limit, ssh
+from labcheck.remote.external.answers import Unseen
 from labcheck.result import Result
 from labcheck.ssh import Connection
 from tests import needed
@@ -127,7 +128,7 @@ def test_without_a_network_nothing_is_said_to_be_closed() -> None:
 
 def test_the_server_sees_what_is_sent_to_each_of_its_addresses(shared: Connection) -> None:
     with Watch(shared) as watch:
-        sent = probe.send_marks([*ADDRESSES, "127.0.0.2"], "app.lab.example", watch.mark)
+        sent = marks.send_marks([*ADDRESSES, "127.0.0.2"], "app.lab.example", watch.mark)
         seen = watch.arrived(3)
     assert (seen.problem, seen.lost) == ("", 0)
     assert seen.addresses == {number: {address} for number, address in enumerate(sent)}
@@ -140,7 +141,7 @@ def test_the_server_sees_what_is_sent_to_each_of_its_addresses(shared: Connectio
 
 def test_what_is_sent_elsewhere_does_not_arrive(shared: Connection) -> None:
     with Watch(shared) as watch:
-        sent = probe.send_marks(["192.0.2.1"], "app.lab.example", watch.mark)
+        sent = marks.send_marks(["192.0.2.1"], "app.lab.example", watch.mark)
         assert watch.arrived(1).addresses == {}
     assert not sent["192.0.2.1"]["took"]
 
@@ -218,7 +219,7 @@ def test_a_key_is_the_client_where_there_is_one(ask: Ask) -> None:
     ],
 )
 def test_what_is_allowed_is_read_from_new_and_old_fields(fields: dict[str, str], expected: int) -> None:
-    assert probe.quota(fields) == expected
+    assert rate_limit.quota(fields) == expected
 
 
 # ---- SSH ---------------------------------------------------------------------------------------
@@ -229,7 +230,7 @@ def host_key(sshd: Sshd) -> str:
 
 
 def test_what_a_login_needs_is_seen_for_each_kind_of_account(sshd: Sshd) -> None:
-    seen = probe.probe_logins(["127.0.0.1"], [sshd.port], ["root", MAY, NOBODY], [host_key(sshd)])
+    seen = ssh.probe_logins(["127.0.0.1"], [sshd.port], ["root", MAY, NOBODY], [host_key(sshd)])
     offered = ["publickey", "keyboard-interactive"]  # which is on where nobody turns it off
     assert [(item["account"], item["offered"], item["error"]) for item in seen] == [
         (account, offered, "") for account in ("root", MAY, NOBODY)
@@ -238,14 +239,14 @@ def test_what_a_login_needs_is_seen_for_each_kind_of_account(sshd: Sshd) -> None
 
 def test_nobody_is_asked_what_a_login_needs_who_does_not_show_the_server_s_key(sshd: Sshd) -> None:
     other = " ".join((sshd.folder / "other.pub").read_text().split()[:2])
-    (seen,) = probe.probe_logins(["127.0.0.1"], [sshd.port], ["root", NOBODY], [other])
+    (seen,) = ssh.probe_logins(["127.0.0.1"], [sshd.port], ["root", NOBODY], [other])
     assert (seen["offered"], seen["error"]) == ([], "another host")
-    with pytest.raises(probe.Unseen, match="host keys are not known"):
-        probe.probe_logins(["127.0.0.1"], [sshd.port], ["root"], [])
+    with pytest.raises(Unseen, match="host keys are not known"):
+        ssh.probe_logins(["127.0.0.1"], [sshd.port], ["root"], [])
 
 
 def test_a_closed_port_is_no_answer_for_anyone(sshd: Sshd) -> None:
-    (seen,) = probe.probe_logins(["127.0.0.1"], [free_port()], ["root", NOBODY], [host_key(sshd)])
+    (seen,) = ssh.probe_logins(["127.0.0.1"], [free_port()], ["root", NOBODY], [host_key(sshd)])
     assert seen["error"] == "refused"
 
 
@@ -268,5 +269,5 @@ def test_what_ssh_says_of_a_refusal_is_understood(
     fake.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit {status}\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    seen = probe.probe_login("b", 22, "a", "known_hosts")
+    seen = ssh.probe_login("b", 22, "a", "known_hosts")
     assert seen["offered"] == offered and seen["error"].startswith(error)

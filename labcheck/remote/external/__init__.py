@@ -1,0 +1,1 @@
+"""What the probe asks from outside, by subject."""

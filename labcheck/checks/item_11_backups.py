@@ -406,11 +406,11 @@ class Outcome:
 
 def a_backup_comes_back(server: Connection, ctx: Context) -> Iterator[Finding]:
     """What the store says; then the server's own job makes a copy, which is compared with what is here."""
-    found = parse_backups(run_as_root(server, "backups", "stores", timeout=TIME_LIMIT))
+    found = parse_backups(run_as_root(server, "find_backups", "stores", timeout=TIME_LIMIT))
     yield from the_newest_is_fresh_and_full(found)
     yield from the_server_cannot_delete_them(found)
     yield from they_can_be_opened_without_the_server(found)
-    done = run_as_root(server, "backups", "exercise", timeout=TIME_LIMIT)
+    done = run_as_root(server, "find_backups", "exercise", timeout=TIME_LIMIT)
     if done.exit_status != 0:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise Unreadable(f"a backup could not be made and brought back: {said}")

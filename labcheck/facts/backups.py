@@ -1,6 +1,6 @@
 """Facts about backups: what makes them, and what the store says of them.
 
-What is asked, and how, is in remote/backups.py, which runs on the server. No password leaves it.
+What is asked, and how, is in remote/find_backups.py, which runs on the server. No password leaves it.
 """
 
 from __future__ import annotations
@@ -120,4 +120,4 @@ def _store(it: dict[str, Any]) -> Store:
     )
 
 
-backups = Fact("backups", command("backups", "look"), parse_backups, sudo=True, timeout=120)
+backups = Fact("backups", command("find_backups", "look"), parse_backups, sudo=True, timeout=120)

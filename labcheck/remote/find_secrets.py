@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from labcheck.remote import procfs
+from labcheck.remote.permissions import everybody_enters
 from labcheck.remote.procfs import GONE
 from labcheck.remote.secrets import SHORTEST, hide, secret_parts
 
@@ -81,18 +82,12 @@ def is_person(uid: int) -> bool:
     return 1000 <= uid < 60000
 
 
-@functools.lru_cache(None)
-def way_is_open(folder: Path) -> bool:
-    """Whether everybody may enter it, and each folder above it."""
-    return all(it.stat().st_mode & stat.S_IXOTH for it in (folder, *folder.parents))
-
-
 def may_read(path: str, status: os.stat_result, *, strict: bool) -> list[str]:
     """The persons' and applications' accounts that may read a file, or "everybody".
 
     `strict` goes by the file's own mode, and not by what the folders around it keep out.
     """
-    if status.st_mode & stat.S_IROTH and (strict or way_is_open(Path(path).parent)):
+    if status.st_mode & stat.S_IROTH and (strict or everybody_enters(Path(path).parent)):
         return ["everybody"]
     uids = {status.st_uid} | (members(status.st_gid) if status.st_mode & stat.S_IRGRP else set())
     return sorted(account(uid) for uid in uids if is_person(uid))

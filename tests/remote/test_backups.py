@@ -15,7 +15,8 @@ import pytest
 
 from labcheck.errors import Unreadable
 from labcheck.facts.backups import parse_backups
-from labcheck.remote import backups as program
+from labcheck.remote import find_backups, permissions
+from labcheck.remote.backups import commands, dumps, jobs, restic, restore
 from labcheck.result import Result
 from tests import needed
 from tests.sshd import MAY, Sshd, free_port, shell
@@ -81,17 +82,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in {"backup": SCRIPT, "with-restic": WRAPPER, "environment": ENVIRONMENT}.items():
         (tmp_path / name).write_text(text.format(folder=tmp_path))
         (tmp_path / name).chmod(0o755)
-    monkeypatch.setattr(program, "OWN", re.compile(re.escape(str(tmp_path))))
+    monkeypatch.setattr(jobs, "OWN", re.compile(re.escape(str(tmp_path))))
     return tmp_path
 
 
 def job(folder: Path) -> dict[str, Any]:
     words = str(folder / "backup")
-    found = program.scripts([words])
+    found = jobs.scripts([words])
     return {
         "kind": "backup", "name": "backup.timer", "unit": "backup.service",
-        "tools": program.tools(words, found), "_words": words,
-        "_scripts": found, "_settings": program.settings([], found),
+        "tools": jobs.tools(words, found), "_words": words,
+        "_scripts": found, "_settings": jobs.settings([], found),
     }  # fmt: skip
 
 
@@ -105,22 +106,22 @@ def test_a_timer_is_known_by_what_its_script_does(folder: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", str(folder), prepend=":")
     for name in ("backup.timer", "fstrim.timer", "drill.timer", "never@.timer", "backup.service"):
         (folder / name).touch()
-    monkeypatch.setattr(program, "UNITS", (str(folder), str(folder / "none")))
-    backup, drill = program.by_timers()
+    monkeypatch.setattr(jobs, "UNITS", (str(folder), str(folder / "none")))
+    backup, drill = jobs.by_timers()
     assert (backup["kind"], backup["name"], backup["unit"]) == ("backup", "backup.timer", "backup.service")
     assert backup["enabled"] and backup["active"] and backup["tools"] == ["pg_dump", "restic"]
     assert backup["result"] == "exit-code" and backup["ended"] > 0
     assert (drill["kind"], drill["enabled"], drill["active"]) == ("drill", False, False)
     assert drill["result"] == "" and drill["ended"] is None  # it has not run since the boot
-    assert not [name for name in program.public(backup) if name.startswith("_")]
+    assert not [name for name in jobs.public(backup) if name.startswith("_")]
 
 
 def test_what_a_script_calls_and_reads_is_read_as_well_and_its_comments_are_not(folder: Path) -> None:
-    found = program.scripts([str(folder / "backup")])
+    found = jobs.scripts([str(folder / "backup")])
     assert set(found) == {str(folder / "backup"), str(folder / "with-restic")}
-    assert program.settings([], found)["RESTIC_REPOSITORY"] == "rclone:store"
-    assert program.kind("# restic backup", {}) == "backup"  # a command line has no comments
-    assert program.kind("", {"/usr/local/sbin/x": "#!/bin/sh\n# restic backup\ntrue\n"}) == ""
+    assert jobs.settings([], found)["RESTIC_REPOSITORY"] == "rclone:store"
+    assert jobs.kind("# restic backup", {}) == "backup"  # a command line has no comments
+    assert jobs.kind("", {"/usr/local/sbin/x": "#!/bin/sh\n# restic backup\ntrue\n"}) == ""
 
 
 @pytest.mark.parametrize(
@@ -137,11 +138,11 @@ def test_what_a_script_calls_and_reads_is_read_as_well_and_its_comments_are_not(
     ],
 )
 def test_kinds(words: str, kind: str) -> None:
-    assert program.kind(words, {}) == kind
+    assert jobs.kind(words, {}) == kind
 
 
 def test_a_command_that_only_knows_where_is_used_as_it_is(folder: Path) -> None:
-    told = program.Store(job(folder))
+    told = restic.Store(job(folder))
     assert told.command == [str(folder / "with-restic")]
     assert told.where == "rclone:store" and told.password == str(folder / "password")
     assert told.ssh() == ["ssh", "-F", str(folder / "ssh_config"), "store"]
@@ -163,8 +164,8 @@ def test_where_a_repository_is(where: str, host: str) -> None:
     assert (told.where, told.host(), told.password) == (where, host, "/etc/password")
 
 
-def store(words: str, **settings: str) -> program.Store:
-    return program.Store({"_words": words, "_scripts": {}, "_settings": settings, "name": "backup.timer"})
+def store(words: str, **settings: str) -> restic.Store:
+    return restic.Store({"_words": words, "_scripts": {}, "_settings": settings, "name": "backup.timer"})
 
 
 def test_a_password_in_an_address_is_masked() -> None:
@@ -180,7 +181,7 @@ def test_a_passphrase_and_a_session_s_token_are_masked_as_well_and_a_key_s_id_is
 
 
 def test_a_folder_of_this_server_is_here(tmp_path: Path) -> None:
-    told = program.place(store(f"restic -r {tmp_path} backup /home"))
+    told = restic.place(store(f"restic -r {tmp_path} backup /home"))
     assert told == {"place": "here", "host": str(tmp_path)}
 
 
@@ -190,8 +191,8 @@ def test_a_folder_of_this_server_is_here(tmp_path: Path) -> None:
 def test_a_dump_is_found_by_what_is_in_it_and_counts_if_everybody_may_read_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program, "PLACES", (str(tmp_path),))
-    monkeypatch.setattr(program, "everybody_enters", lambda place: True)
+    monkeypatch.setattr(dumps, "PLACES", (str(tmp_path),))
+    monkeypatch.setattr(dumps, "everybody_enters", lambda place: True)
     text = b"--\n-- PostgreSQL database dump\n--\n\nSELECT 1;\n"
     contents = {
         "custom": b"PGDMP\x01\x0e\x00", "plain.txt": text, "packed.gz": gzip.compress(text),
@@ -207,17 +208,17 @@ def test_a_dump_is_found_by_what_is_in_it_and_counts_if_everybody_may_read_it(
     (tmp_path / "shut").mkdir()
     (tmp_path / "shut" / "away.sql").write_bytes(text)
     (tmp_path / "shut").chmod(0o700)
-    assert {Path(path).name for path in program.open_dumps()} == {"custom", "plain.txt", "packed.gz"}
+    assert {Path(path).name for path in dumps.open_dumps()} == {"custom", "plain.txt", "packed.gz"}
 
 
 def test_a_closed_folder_keeps_everybody_out(tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "password").touch(mode=0o644)
     tmp_path.chmod(0o700)
-    assert program.everybody_reads("/etc/passwd") and program.everybody_enters("/usr/bin")
-    assert not program.everybody_reads(str(tmp_path / "inside" / "password"))
-    assert not program.everybody_enters(str(tmp_path / "inside"))
-    assert not program.everybody_enters("/usr/there-is-no-such-folder")
+    assert permissions.everybody_reads(Path("/etc/passwd")) and permissions.everybody_enters(Path("/usr/bin"))
+    assert not permissions.everybody_reads(tmp_path / "inside" / "password")
+    assert not permissions.everybody_enters(tmp_path / "inside")
+    assert not permissions.everybody_enters(Path("/usr/there-is-no-such-folder"))
 
 
 # ---- comparing ---------------------------------------------------------------------------------
@@ -225,11 +226,11 @@ def test_a_closed_folder_keeps_everybody_out(tmp_path: Path) -> None:
 
 def test_rows_that_came_meanwhile_are_neither_missing_nor_strange() -> None:
     before, after = {"public.usage": {"a", "b", "old"}}, {"public.usage": {"a", "b", "new"}}
-    (table,) = program.compared("aiapp", {"public.usage": {"a", "b", "old"}}, before, after)
+    (table,) = restore.compared("aiapp", {"public.usage": {"a", "b", "old"}}, before, after)
     assert table == {"name": "aiapp: usage", "rows": 3, "missing": 0, "strange": 0}
-    (table,) = program.compared("aiapp", {"public.usage": {"a", "x"}}, before, after)
+    (table,) = restore.compared("aiapp", {"public.usage": {"a", "x"}}, before, after)
     assert (table["missing"], table["strange"]) == (1, 1)
-    (table,) = program.compared("aiapp", {}, before, after)
+    (table,) = restore.compared("aiapp", {}, before, after)
     assert (table["rows"], table["missing"]) == (0, 2)
 
 
@@ -245,7 +246,7 @@ def store_of(folder: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> Itera
     for name in ("restic", "rclone"):
         found = needed.program(name)
         # Neither sshd nor the program goes by this process's own PATH.
-        monkeypatch.setattr(program, "PATH", f"{found.parent}:{program.PATH}")
+        monkeypatch.setattr(commands, "PATH", f"{found.parent}:{commands.PATH}")
     authorized = sshd.folder / "authorized"
     as_it_was = authorized.read_text()
     config = sshd.config(IdentityFile=str(sshd.folder / "other")).read_text()
@@ -263,7 +264,7 @@ def store_of(folder: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> Itera
             (folder / "copy").mkdir(exist_ok=True)
             (folder / "copy" / "aiapp.dump").write_bytes(b"")
             shell(str(folder / "with-restic"), "backup", str(folder / "copy"))
-        told = program.described(job(folder), ask=True)
+        told = restic.described(job(folder), ask=True)
         assert told is not None
         return told
 
@@ -283,7 +284,7 @@ def test_a_key_that_can_only_append_is_told_from_one_that_can_delete(store_of: A
 def test_a_look_logs_in_nowhere(store_of: Authorize, folder: Path, sshd: Sshd) -> None:
     store_of("{rclone} -q serve restic --stdio --append-only {home}")
     logins = (sshd.folder / "sshd.log").read_text().count("Accepted publickey")
-    told = program.described(job(folder), ask=False)
+    told = restic.described(job(folder), ask=False)
     assert told is not None and (told["place"], told["asked"], told["newest"]) == ("here", False, None)
     assert (sshd.folder / "sshd.log").read_text().count("Accepted publickey") == logins > 0
 
@@ -299,7 +300,7 @@ def test_a_key_that_opens_a_shell(store_of: Authorize) -> None:
 
 def test_a_look_leaves_no_lock_and_no_copy(store_of: Authorize, folder: Path) -> None:
     store_of("{rclone} -q serve restic --stdio --append-only {home}")
-    program.described(job(folder), ask=True)
+    restic.described(job(folder), ask=True)
     locks = subprocess.run(
         [folder / "with-restic", "list", "locks", "--no-lock"], capture_output=True, text=True, timeout=60
     )
@@ -310,7 +311,7 @@ def test_a_look_leaves_no_lock_and_no_copy(store_of: Authorize, folder: Path) ->
 
 
 def test_the_whole_look_is_understood() -> None:
-    answer = json.dumps(program.look())
+    answer = json.dumps(find_backups.look())
     found = parse_backups(Result(answer, "", 0))
     assert found.host and found.now > 1.7e9
 

@@ -1,0 +1,1 @@
+"""What is looked for of backups, by subject."""

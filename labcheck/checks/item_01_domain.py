@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from labcheck.checks.model import Item, Target, criterion
 from labcheck.external import questions
-from labcheck.external.model import Owners, Records, Sent
+from labcheck.external.model import MarksSent, Records, Sent
 from labcheck.facts.network import interface_addresses
 from labcheck.verdict import Finding, failed, passed, unknown
 
@@ -114,13 +114,13 @@ def the_world_has_heard(authority: tuple[Records, ...], resolver: Records) -> It
 
 
 @criterion(
-    authority=questions.authority, resolver=questions.resolver, owners=questions.owners, edge=questions.edge,
-    own_addresses=interface_addresses,
+    authority=questions.authority, resolver=questions.resolver, marks=questions.marks_sent,
+    edge=questions.edge, own_addresses=interface_addresses,
 )  # fmt: skip
 def each_address_is_this_server(
     authority: tuple[Records, ...],
     resolver: Records,
-    owners: Owners,
+    marks: MarksSent,
     edge: dict[str, str],
     own_addresses: tuple[str, ...],
 ) -> Iterator[Finding]:
@@ -132,7 +132,7 @@ def each_address_is_this_server(
     given = list(dict.fromkeys(a for item in everyone for a in (*item.ipv4, *item.ipv6)))
     network = next((name for item in everyone if (name := content_network(item, edge))), "")
     for address in given:
-        sent = owners.sent.get(address, NOT_SENT)
+        sent = marks.sent.get(address, NOT_SENT)
         if sent.arrived & set(own_addresses):
             yield passed(f"{address} is this server: what is sent there arrives here")
         elif network:
@@ -141,8 +141,8 @@ def each_address_is_this_server(
             )
         elif address in own_addresses:
             yield passed(f"{address} is on this server's own interface")
-        elif owners.problem or owners.lost:
-            yield unknown(owners.problem or "more arrives at this server than could be looked through")
+        elif marks.problem or marks.lost:
+            yield unknown(marks.problem or "more arrives at this server than could be looked through")
         elif sent.took or sent.arrived:
             yield failed(
                 f"{address} is another host: what it takes does not arrive here",

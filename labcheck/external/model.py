@@ -93,7 +93,7 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Owners:
+class MarksSent:
     """What became of what was sent to each address. `problem` is why the server could not watch it arrive;
     `lost` is how many packets came too fast for it to look at."""
 

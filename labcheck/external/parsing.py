@@ -12,7 +12,7 @@ from labcheck.external.model import (
     Got,
     Handshake,
     LoginProbe,
-    Owners,
+    MarksSent,
     Port,
     PortScan,
     Records,
@@ -86,7 +86,7 @@ NOT_WATCHED: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-def parse_owners(answer: dict[str, Any]) -> Owners:
+def parse_marks_sent(answer: dict[str, Any]) -> MarksSent:
     sent: dict[str, dict[str, bool]] = _value(answer, "sent")
     watched = answer.get("watched", NOT_WATCHED)
     found = {
@@ -94,7 +94,7 @@ def parse_owners(answer: dict[str, Any]) -> Owners:
         for address, each in sent.items()
     }
     _sighted(answer, [address for address, each in found.items() if not each.answers and not each.arrived])
-    return Owners(found, watched["problem"], watched["lost"])
+    return MarksSent(found, watched["problem"], watched["lost"])
 
 
 def parse_port_scan(answer: dict[str, Any]) -> PortScan:

@@ -17,7 +17,7 @@ from labcheck import remote_program
 from labcheck.errors import Unreachable, Unreadable
 from labcheck.external.arrivals import Watch
 from labcheck.external.model import Answers, Questions
-from labcheck.external.parsing import ALL_ROUTES, parse_owners
+from labcheck.external.parsing import ALL_ROUTES, parse_marks_sent
 from labcheck.result import Result
 from labcheck.ssh import Connection
 
@@ -56,7 +56,7 @@ def look_and_watch(
     if not rest:
         return Answers(both)
     with contextlib.suppress(Unreadable):
-        questions = replace(questions, own=parse_owners({**both, "routes": ALL_ROUTES}).lead_here(own))
+        questions = replace(questions, own=parse_marks_sent({**both, "routes": ALL_ROUTES}).lead_here(own))
     second = look(replace(questions, wanted=rest), vantage)
     return second if second.unreadable else Answers({**second.raw, "sent": both["sent"], "watched": watched})
 

@@ -10,7 +10,7 @@ from labcheck.external.parsing import (
     parse_edge,
     parse_limit,
     parse_logins,
-    parse_owners,
+    parse_marks_sent,
     parse_port_scan,
     parse_resolver,
     parse_website,
@@ -21,7 +21,7 @@ from labcheck.facts.network import host_keys, interface_addresses, listening_soc
 
 resolver = Question("resolver", parse_resolver)
 authority = Question("authority", parse_authority)
-owners = Question("owners", parse_owners, "sent")
+marks_sent = Question("marks_sent", parse_marks_sent, "sent")
 port_scan = Question("port_scan", parse_port_scan, "ports")
 logins = Question("logins", parse_logins, "logins", (accounts,))
 limit = Question("limit", parse_limit, "limit")

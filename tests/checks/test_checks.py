@@ -26,7 +26,7 @@ from labcheck.external.model import (
     Attempt,
     Got,
     Handshake,
-    Owners,
+    MarksSent,
     Port,
     PortScan,
     Records,
@@ -114,14 +114,14 @@ SILENT = Sent(took=False, answers=False)
 def test_whose_an_address_is_follows_from_what_arrives(
     ipv4: Sent, ipv6: Sent, own: tuple[str, ...], expected: str
 ) -> None:
-    owners = Owners({IPV4: ipv4, IPV6: ipv6})
-    assert verdict(domain.each_address_is_this_server((RIGHT,), RIGHT, owners, {}, own)) == expected
+    marks = MarksSent({IPV4: ipv4, IPV6: ipv6})
+    assert verdict(domain.each_address_is_this_server((RIGHT,), RIGHT, marks, {}, own)) == expected
 
 
 def test_a_server_that_could_not_watch_calls_no_address_anothers() -> None:
-    for owners in (Owners({IPV4: HERE, IPV6: ELSEWHERE}, problem="only root may see"),
-                   Owners({IPV4: HERE, IPV6: ELSEWHERE}, lost=3)):  # fmt: skip
-        assert verdict(domain.each_address_is_this_server((RIGHT,), RIGHT, owners, {}, (OWN,))) == "UNKNOWN"
+    for marks in (MarksSent({IPV4: HERE, IPV6: ELSEWHERE}, problem="only root may see"),
+                  MarksSent({IPV4: HERE, IPV6: ELSEWHERE}, lost=3)):  # fmt: skip
+        assert verdict(domain.each_address_is_this_server((RIGHT,), RIGHT, marks, {}, (OWN,))) == "UNKNOWN"
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_a_server_that_could_not_watch_calls_no_address_anothers() -> None:
     ],
 )
 def test_a_network_in_front_is_unknown_and_named(records: Records, edge: dict[str, str], name: str) -> None:
-    owners = Owners({})
-    findings = list(domain.each_address_is_this_server((records,), records, owners, edge, ()))
+    marks = MarksSent({})
+    findings = list(domain.each_address_is_this_server((records,), records, marks, edge, ()))
     assert verdict(findings) == "UNKNOWN" and name in findings[0].saw
 
 

@@ -117,7 +117,7 @@ def test_without_a_network_nothing_is_said_to_be_closed() -> None:
         input=probing.program(asked), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     answers = probing.read(Result(done.stdout, done.stderr, done.returncode))
-    for question in (questions.resolver, questions.authority, questions.owners, questions.website):
+    for question in (questions.resolver, questions.authority, questions.marks_sent, questions.website):
         with pytest.raises(Unreadable):
             answers[question]
     assert not answers[questions.port_scan].proven
@@ -136,7 +136,7 @@ def test_the_server_sees_what_is_sent_to_each_of_its_addresses(shared: Connectio
     watched = {"problem": "", "lost": 0, "addresses": arrived}
     routes = {"value": {"4": True, "6": True}}
     answers = Answers({"sent": {"value": sent}, "watched": watched, "routes": routes, "reference": {}})
-    assert answers[questions.owners].lead_here(ADDRESSES) == ADDRESSES
+    assert answers[questions.marks_sent].lead_here(ADDRESSES) == ADDRESSES
 
 
 def test_what_is_sent_elsewhere_does_not_arrive(shared: Connection) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from labcheck.errors import Unreadable
 from labcheck.remote import sent_modules
+from labcheck.remote.output import last_line
 from labcheck.result import Result
 from labcheck.ssh import Connection
 
@@ -89,6 +90,6 @@ def printed(result: Result, what: str) -> str:
     if result.exit_status == 127:
         raise Unreadable("python3 is not installed on the server")
     if result.exit_status != 0:
-        last = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = last_line(result.stderr)
         raise Unreadable(f"{what} ended with status {result.exit_status}: {last}")
     return result.stdout

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import IO
 
 from labcheck.errors import Unreachable
+from labcheck.remote.output import last_line
 from labcheck.result import CUT_SHORT, TIMED_OUT, Result
-from labcheck.ssh_errors import explain, how_to_get_ssh, last_line, was_lost
+from labcheck.ssh_errors import explain, how_to_get_ssh, was_lost
 
 CONNECT = 15
 """Seconds that ssh itself gives one attempt at connecting."""
@@ -109,7 +110,7 @@ class Connection:
             return Unreachable(self.host, f"no answer within {ANSWER:.0f} s", next)
         if result.exit_status != 255 or not result.stderr.strip():
             # Logged in, but what runs there is no shell (a forced command, nologin), or it printed nothing.
-            said = last_line(result.stdout) or last_line(result.stderr) or f"exit status {result.exit_status}"
+            said = last_line(result.stdout, last_line(result.stderr, f"exit status {result.exit_status}"))
             return Unreachable(
                 self.host,
                 f"it let us in, but no shell answered: {said}",

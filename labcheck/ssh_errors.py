@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from labcheck.errors import Unreachable
+from labcheck.remote.output import last_line
 
 # What the OpenSSH client prints, why that is, and what helps. The first that matches wins.
 EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
@@ -96,7 +97,7 @@ def explain(stderr: str, host: str, config: Path | None, command: str) -> Unreac
         detail = _line_at(stderr, match.start()).strip("@ ")
         return Unreachable(host, reason.format(**words), next.format(**words), detail=detail)
     try_it = f"try `{command}` by hand"
-    return Unreachable(host, "ssh gave up", try_it, detail=last_line(stderr))
+    return Unreachable(host, "ssh gave up", try_it, detail=last_line(stderr, ""))
 
 
 def _forget(stderr: str, host: str) -> str:
@@ -123,12 +124,6 @@ def how_to_get_ssh() -> str:
     if sys.platform == "darwin":
         return "it belongs to macOS: put /usr/bin into PATH"
     return "sudo apt-get install openssh-client"
-
-
-def last_line(text: str) -> str:
-    """The last line that holds anything; nothing if none does."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
 
 
 def _line_at(text: str, position: int) -> str:

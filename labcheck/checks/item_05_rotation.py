@@ -30,6 +30,7 @@ from labcheck.facts.rotation import (
 )
 from labcheck.gather import gather
 from labcheck.remote import rotate_under_load
+from labcheck.remote.output import last_line
 from labcheck.remote.rotate_under_load import Outcome
 from labcheck.remote_program import run_as_root
 from labcheck.ssh import Connection
@@ -353,7 +354,7 @@ def a_rotation_under_load_loses_nothing(server: Connection, ctx: Context) -> Ite
     }
     done = run_as_root(server, "rotate_under_load", asked, timeout=rotate_under_load.TIME_LIMIT + 30)
     if done.exit_status != 0:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        said = last_line(done.stderr)
         raise Unreadable(f"the rotation under load could not be done: {said}")
     yield from what_became_of_the_lines(found, Outcome(**json.loads(done.stdout)))
 

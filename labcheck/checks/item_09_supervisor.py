@@ -12,6 +12,7 @@ from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.processes import Process, Processes, Unit, processes, units
 from labcheck.facts.supervisor import Program, ProgramFile, Supervisor, supervisor, supervisor_files
 from labcheck.gather import gather
+from labcheck.remote.output import last_line
 from labcheck.result import Result
 from labcheck.ssh import AS_ROOT, Connection
 from labcheck.verdict import Finding, failed, passed, unknown
@@ -268,8 +269,8 @@ def a_crash_loop_is_told(server: Connection) -> Iterator[Finding]:
     started = _root(server, _START)
     try:
         if started.exit_status != 0:
-            said = (started.stderr or started.stdout).strip().splitlines() or ["no reason given"]
-            yield unknown(f"the crash loop could not be made: {said[-1]}")
+            reason = last_line(started.stderr or started.stdout, "no reason given")
+            yield unknown(f"the crash loop could not be made: {reason}")
             return
 
         def has_given_up() -> bool:

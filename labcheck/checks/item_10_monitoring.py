@@ -23,6 +23,7 @@ from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.processes import Processes, processes
 from labcheck.gather import gather
 from labcheck.remote.monitoring import LATE
+from labcheck.remote.output import last_line
 from labcheck.remote_program import command
 from labcheck.ssh import AS_ROOT, Connection
 from labcheck.verdict import Finding, failed, passed, unknown
@@ -193,7 +194,7 @@ ARRIVES_WITHIN = 120.0  # s: a group waits for 30 s, an emulated machine for a w
 def _send(server: Connection, address: str, mark: str, seconds: float) -> str:
     """Hand Alertmanager the test alert, which ends so many seconds from now; what went wrong, or ""."""
     ended = server.run(command("monitoring", "send", address, mark, seconds))
-    return (ended.stderr.strip().splitlines() or ["it gave no reason"])[-1] if ended.exit_status else ""
+    return last_line(ended.stderr, "it gave no reason") if ended.exit_status else ""
 
 
 def a_test_alert_arrives(server: Connection, ctx: Context) -> Iterator[Finding]:
@@ -218,7 +219,7 @@ def a_test_alert_arrives(server: Connection, ctx: Context) -> Iterator[Finding]:
         nonlocal said
         answer = server.run(AS_ROOT, stdin=f"{ask}\n", timeout=30)
         if answer.exit_status:
-            said = (answer.stderr.strip().splitlines() or [f"exit status {answer.exit_status}"])[-1]
+            said = last_line(answer.stderr, f"exit status {answer.exit_status}")
             raise NotYet(said)
         said = ""
         return mark in answer.stdout

@@ -25,6 +25,7 @@ from labcheck.facts.backups import Backups, Job, Store, backups, parse_backups
 from labcheck.facts.monitoring import Monitoring, monitoring
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.processes import Processes, processes
+from labcheck.remote.output import last_line
 from labcheck.remote_program import run_as_root
 from labcheck.ssh import Connection
 from labcheck.verdict import Finding, failed, passed, skipped, unknown
@@ -412,7 +413,7 @@ def a_backup_comes_back(server: Connection, ctx: Context) -> Iterator[Finding]:
     yield from they_can_be_opened_without_the_server(found)
     done = run_as_root(server, "find_backups", "exercise", timeout=TIME_LIMIT)
     if done.exit_status != 0:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        said = last_line(done.stderr)
         raise Unreadable(f"a backup could not be made and brought back: {said}")
     answer = json.loads(done.stdout)
     yield from what_came_back(

@@ -23,6 +23,7 @@ from labcheck.facts.app_processes import Tracked, tracking
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.processes import Process, Processes, processes
 from labcheck.gather import gather
+from labcheck.remote.output import last_line
 from labcheck.ssh import Connection
 from labcheck.verdict import Finding, failed, passed, unknown
 from labcheck.wait import GaveUp, wait_until
@@ -125,7 +126,7 @@ def was_sent(done: Mapping[str, Any]) -> tuple[str, str, str] | Finding:
     match = _SENT.search(done["said"])
     if done["status"] == 0 and match:
         return match[1].replace("-", ""), match[2], match[3]
-    said = (done["said"].strip().splitlines() or ["it said nothing"])[-1]
+    said = last_line(done["said"])
     if "No module named" in said or done["status"] == -1:
         return unknown(
             f"a test error cannot be sent: {said}",

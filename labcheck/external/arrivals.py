@@ -11,6 +11,7 @@ from types import TracebackType
 
 from labcheck import gather, remote_program
 from labcheck.errors import Unreachable
+from labcheck.remote.output import last_line
 from labcheck.ssh import ANSWER, Connection
 
 LIMIT = 60.0  # seconds; it ends by itself, whatever becomes of us
@@ -58,7 +59,7 @@ class Watch:
         try:
             ended = self.server.run(command, stdin=script, timeout=LIMIT + 5, on_output=self._see, hold=True)
             if not self._printed:
-                said = (ended.stderr.strip().splitlines() or [f"exit status {ended.exit_status}"])[-1]
+                said = last_line(ended.stderr, f"exit status {ended.exit_status}")
                 self._problem = f"what arrives at the server could not be watched: {said}"
         except Unreachable as problem:
             self._problem = f"{problem.host}: {problem.reason} ({problem.next})"

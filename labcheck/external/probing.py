@@ -18,6 +18,7 @@ from labcheck.errors import Unreachable, Unreadable
 from labcheck.external.arrivals import Watch
 from labcheck.external.model import Answers, Questions
 from labcheck.external.parsing import ALL_ROUTES, parse_marks_sent
+from labcheck.remote.output import last_line
 from labcheck.result import Result
 from labcheck.ssh import Connection
 
@@ -96,5 +97,5 @@ def read(result: Result) -> Answers:
             return Answers(raw)
     if result.exit_status == 127:
         return Answers({}, "python3 is not installed where the look goes out from")
-    said = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    said = last_line(result.stderr)
     return Answers({}, f"the look from outside ended with status {result.exit_status}: {said}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from labcheck.errors import Unreadable
 from labcheck.facts import Fact
+from labcheck.remote.output import last_line
 from labcheck.result import Result
 
 
@@ -34,7 +35,7 @@ def parse_boot(result: Result) -> Boot:
     pid, _, rest = stat.partition(" (")
     fields = rest.rpartition(") ")[2].split()
     if result.exit_status != 0 or not _UUID.fullmatch(kernel):
-        said = (result.stderr.strip().splitlines() or [f"{kernel!r} is no boot_id"])[-1]
+        said = last_line(result.stderr, f"{kernel!r} is no boot_id")
         raise Unreadable(f"a reboot could not be told: {said}")
     if pid != "1" or len(fields) <= _STARTED or not fields[_STARTED].isdigit():
         raise Unreadable(f"a reboot could not be told: process 1 is not understood: {stat.strip()[:100]!r}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from labcheck.errors import Unreadable
 from labcheck.facts import Fact
+from labcheck.remote.output import last_line
 from labcheck.result import Result
 
 CONFIGURATION = "/etc/logrotate.conf"
@@ -99,7 +100,7 @@ def parse_rotation(result: Result) -> Rotation:
     before, *rules = normal.split("\nrotating pattern: ")
     same = forced.split("\nrotating pattern: ")[1:]
     if "\nHandling " not in before or len(rules) != len(same):
-        said = (normal.strip().splitlines() or ["it says nothing"])[-1]
+        said = last_line(normal, "it says nothing")
         raise Unreadable(f"what logrotate says is not understood: {said}")
     problems = [line for line in before.splitlines() if line.startswith(("error: ", "Ignoring "))]
     return Rotation(

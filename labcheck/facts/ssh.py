@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from labcheck.errors import Unreadable
 from labcheck.facts import Fact
+from labcheck.remote.output import last_line
 from labcheck.result import Result
 
 PASSWORDS = frozenset({"password", "keyboard-interactive"})
@@ -100,7 +101,7 @@ def _sshd(block: str, stderr: str) -> Sshd:
             names = tuple(accounts.split(",")) if accounts else ()
             asked.append(Asked(names, address, int(port) if port else None, settings))
         elif kind == "status" and text != "0":
-            said = (stderr.strip().splitlines() or ["it said nothing"])[-1]
+            said = last_line(stderr)
             raise Unreadable(f"sshd -T ended with status {text}: {said}")
         elif kind == "file":
             time, _, path = text.partition(" ")

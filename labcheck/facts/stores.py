@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from labcheck.errors import Unreadable
 from labcheck.facts import Fact
+from labcheck.remote.output import last_line
 from labcheck.result import Result
 
 
@@ -50,7 +51,7 @@ def parse_shared_stores(result: Result) -> tuple[Store, ...]:
             addresses.setdefault(words[0], set()).add(words[1])
         elif kind == "status":
             if text != "0":
-                said = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
+                said = last_line(result.stderr)
                 raise Unreadable(f"ss ended with status {text}: {said}")
         elif found := re.fullmatch(r"\d+ +\d+ +\S+ +(\S+):(\d+) *(.*)", line):
             peer = found[1].strip("[]").removeprefix("::ffff:")

@@ -10,6 +10,7 @@ from xml.parsers.expat import ExpatError
 
 from labcheck.errors import Unreadable
 from labcheck.facts import Fact
+from labcheck.remote.output import last_line
 from labcheck.result import Result
 
 
@@ -44,7 +45,7 @@ def parse_supervisor(result: Result) -> Supervisor:
     if text == "absent":
         return Supervisor(False, "not running", ())
     if result.exit_status != 0:
-        said = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        said = last_line(result.stderr)
         raise Unreadable(f"supervisord's socket could not be asked: {said}")
     head, _, body = text.replace("\r\n", "\n").partition("\n\n")
     status = head.split("\n")[0].split()

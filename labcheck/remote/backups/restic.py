@@ -18,6 +18,7 @@ from labcheck.remote import timestamps
 from labcheck.remote.backups import commands
 from labcheck.remote.backups.commands import ASK, Json, addresses, own_addresses, run, text_of
 from labcheck.remote.backups.jobs import code
+from labcheck.remote.output import last_line
 from labcheck.remote.permissions import everybody_reads
 from labcheck.remote.secrets import hide, secret_parts
 
@@ -63,8 +64,8 @@ class Store:
         if done is None:
             raise Problem(f"restic gave no answer within {seconds:.0f} s, or is not installed")
         if done.returncode != 0:
-            said = [line for line in done.stderr.splitlines() if "NOTICE" not in line and line.strip()]
-            raise Problem(self.masked((said or ["it said nothing"])[-1][:200]))
+            lines = [line for line in done.stderr.splitlines() if "NOTICE" not in line]
+            raise Problem(self.masked(last_line("\n".join(lines))[:200]))
         return done
 
     def masked(self, text: str) -> str:

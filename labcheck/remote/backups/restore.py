@@ -14,6 +14,7 @@ from pathlib import Path
 from labcheck.remote.backups.commands import Json, run
 from labcheck.remote.backups.jobs import jobs, properties
 from labcheck.remote.backups.restic import NAMED, Problem, Store, files, snapshots
+from labcheck.remote.output import last_line
 
 AS_POSTGRES = ("runuser", "-u", "postgres", "--", "env", "-C", "/")
 
@@ -23,9 +24,7 @@ def psql(database: str, command: str) -> list[str]:
         *AS_POSTGRES, "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", command, "--", database, seconds=120,
     )  # fmt: skip
     if done is None or done.returncode != 0:
-        raise Problem(
-            (done.stderr.strip().splitlines() or ["it said nothing"])[-1] if done else "psql took too long"
-        )
+        raise Problem(last_line(done.stderr) if done else "psql took too long")
     return done.stdout.splitlines()
 
 
@@ -113,7 +112,7 @@ def brought_back(path: str, scratch: str) -> tuple[str, dict[str, set[str]]] | N
             stdin=dump, capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
     if done.returncode != 0:
-        raise Problem(f"pg_restore: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1][:200]}")
+        raise Problem(f"pg_restore: {last_line(done.stderr)[:200]}")
     return named[1].strip(), tables(scratch)
 
 

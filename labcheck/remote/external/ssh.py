@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from labcheck.remote.external.answers import Json, Unseen
+from labcheck.remote.output import last_line
 
 LOGIN_TIMEOUT = 8  # s, for a key exchange and one refusal after it: 2 s on a busy emulated host
 
@@ -42,7 +43,7 @@ def probe_login(address: str, port: int, account: str, known_hosts: str) -> Json
         return {**found, "error": "no answer"}
     if done.returncode == 0:
         return {**found, "offered": ["none"]}
-    said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    said = last_line(done.stderr, f"exit status {done.returncode}")
     if refused := re.search(r"Permission denied \(([\w,-]*)\)", said):
         return {**found, "offered": refused[1].split(",")}
     for pattern, error in (

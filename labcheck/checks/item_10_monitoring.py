@@ -213,23 +213,23 @@ def a_test_alert_arrives(server: Connection, ctx: Context) -> Iterator[Finding]:
     if wrong := _send(server, managers[0].address, mark, 300):
         yield unknown(f"Alertmanager did not take the test alert: {wrong}")
         return
-    said = ""
+    problem = ""
 
     def is_there() -> bool:
-        nonlocal said
+        nonlocal problem
         answer = server.run(AS_ROOT, stdin=f"{ask}\n", timeout=30)
         if answer.exit_status:
-            said = last_line(answer.stderr, f"exit status {answer.exit_status}")
-            raise NotYet(said)
-        said = ""
+            problem = last_line(answer.stderr, f"exit status {answer.exit_status}")
+            raise NotYet(problem)
+        problem = ""
         return mark in answer.stdout
 
     try:
         wait_until(is_there, what="the test alert", timeout=ARRIVES_WITHIN, every=1)
         yield passed("a test alert has arrived at the receiver")
     except GaveUp:
-        if said:
-            yield unknown(f"the receiver could not be asked: {said}")
+        if problem:
+            yield unknown(f"the receiver could not be asked: {problem}")
         else:
             yield failed(
                 f"a test alert has not arrived at the receiver within {ARRIVES_WITHIN:g} s",

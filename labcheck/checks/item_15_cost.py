@@ -67,14 +67,14 @@ def the_processes_count_what_the_ledger_holds(spent: Spent) -> Iterator[Finding]
     after = sum(process.after.get(_METRIC, 0.0) for process in spent.processes)
     least, most = float(spent.since_last), float(spent.since_first)
     lost = sum(process.after.get(_LOST, 0.0) for process in spent.processes)
-    said = f"metric {before:.10g} to {after:.10g}, ledger {spent.since_last} to {spent.since_first}"
+    both = f"metric {before:.10g} to {after:.10g}, ledger {spent.since_last} to {spent.since_first}"
     if after * (1 + _EXACT) < least:
         yield failed(
             "the ledger holds more than the processes have counted",
             expected="the same sum in both",
             why=_WHY,
             next="which calls are not counted? Compare the ledger's rows with metrics.log by request id",
-            detail=said,
+            detail=both,
         )
     elif before > most * (1 + _EXACT):
         yield failed(
@@ -82,10 +82,10 @@ def the_processes_count_what_the_ledger_holds(spent: Spent) -> Iterator[Finding]
             expected="the same sum in both",
             why="what the ledger does not hold cannot be put down to anybody",
             next="the application's log has the rows that the database did not take: event_type ledger_error",
-            detail=said,
+            detail=both,
         )
     else:
-        yield passed("the processes count what the ledger holds", detail=said)
+        yield passed("the processes count what the ledger holds", detail=both)
 
 
 @criterion(spent=spending)

@@ -54,7 +54,7 @@ class Spent:
     costs: Mapping[str, Decimal]
 
 
-def told(result: Result, what: str) -> Any:
+def answer(result: Result, what: str) -> Any:
     """The JSON that the program printed. Raises Unreadable."""
     try:
         return json.loads(remote_program.printed(result, f"the look at {what}"))
@@ -64,13 +64,13 @@ def told(result: Result, what: str) -> Any:
 
 def parse_tracked(result: Result) -> tuple[Tracked, ...]:
     try:
-        return tuple(Tracked(**it) for it in told(result, "where errors go"))
+        return tuple(Tracked(**it) for it in answer(result, "where errors go"))
     except TypeError:
         raise Unreadable("what the look at where errors go says is not understood") from None
 
 
 def parse_spent(result: Result) -> Spent:
-    found = told(result, "what is spent")
+    found = answer(result, "what is spent")
     try:
         if found["error"]:
             raise Unreadable(found["error"])
@@ -89,7 +89,7 @@ def parse_spent(result: Result) -> Spent:
 
 
 def parse_refusals(result: Result) -> dict[str, int]:
-    found = told(result, "what was refused")
+    found = answer(result, "what was refused")
     if not isinstance(found, dict) or not all(isinstance(count, int) for count in found.values()):
         raise Unreadable("what the look at what was refused says is not understood")
     return found
@@ -98,7 +98,7 @@ def parse_refusals(result: Result) -> dict[str, int]:
 def ask(server: Connection, what: str, *given: Any) -> Any:
     """What the program finds out as root. What is given to it is in no command line. Raises Unreadable."""
     result = remote_program.run_as_root(server, "app_processes", what, *given)
-    return told(result, "the application's processes")
+    return answer(result, "the application's processes")
 
 
 tracking = Fact(

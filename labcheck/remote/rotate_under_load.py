@@ -160,13 +160,13 @@ def overdue(folder: str, logs: list[str]) -> str:
 
 def would_do(state: str, logs: list[str], configuration: str) -> str:
     """What logrotate says that it would do. Raises Refused unless that is to rotate these logs alone."""
-    said = logrotate("--debug", "--state", state, configuration).stdout
-    rotating = set(re.findall(r"^rotating log (.+), log->rotateCount", said, re.M))
+    dry_run = logrotate("--debug", "--state", state, configuration).stdout
+    rotating = set(re.findall(r"^rotating log (.+), log->rotateCount", dry_run, re.M))
     if others := sorted(rotating - set(logs)):
         raise Refused(f"logrotate would rotate {others[0]} as well, which is due")
     if not rotating:
         raise Refused("logrotate would rotate none of them")
-    return said
+    return dry_run
 
 
 def size_and_number(log: str) -> tuple[int, int]:
@@ -183,9 +183,9 @@ def ids_in(path: Path) -> set[str]:
         return {match[1].decode(errors="replace") for line in file for match in _ID.finditer(line)}
 
 
-def predecessors(log: str, since: float, said: str) -> list[Path]:
+def predecessors(log: str, since: float, dry_run: str) -> list[Path]:
     """Files that the log's content may have come into since then: beside it, or where logrotate moves it."""
-    moved = re.findall(rf"^(?:renaming|copying) {re.escape(log)} to (.+)$", said, re.M)
+    moved = re.findall(rf"^(?:renaming|copying) {re.escape(log)} to (.+)$", dry_run, re.M)
     names = {
         other
         for name in (Path(log), *map(Path, moved))
@@ -195,12 +195,12 @@ def predecessors(log: str, since: float, said: str) -> list[Path]:
     return [name for name in sorted(names) if name.stat().st_ctime >= since]
 
 
-def read(outcome: Outcome, logs: list[str], since: float, said: str) -> bool:
+def read(outcome: Outcome, logs: list[str], since: float, dry_run: str) -> bool:
     """Look where the ids are; whether all of them are somewhere in each log that has any."""
     asked = {*outcome.before, *outcome.after}
     for log in logs:
         new = ids_in(Path(log)) & asked if Path(log).exists() else set()
-        old = [ids_in(name) & asked for name in predecessors(log, since, said)]
+        old = [ids_in(name) & asked for name in predecessors(log, since, dry_run)]
         outcome.new[log], outcome.anywhere[log] = sorted(new), sorted(new.union(*old))
     return all(len(ids) in (0, len(asked)) for ids in outcome.anywhere.values())
 
@@ -215,7 +215,7 @@ def rotate_under_load(mark: str, ports: list[int], logs: list[str], configuratio
         state = overdue(folder, logs)
         if silent := too_silent(asking, 0.0):
             raise Refused(silent)
-        said = would_do(state, logs, configuration)
+        dry_run = would_do(state, logs, configuration)
         began, as_it_was = time.time() - 1, {log: size_and_number(log) for log in logs if Path(log).exists()}
         ran = logrotate("--state", state, configuration)
         ended = time.monotonic()
@@ -224,7 +224,7 @@ def rotate_under_load(mark: str, ports: list[int], logs: list[str], configuratio
     answers = [answer for one in asking for answer in one.answers]
     outcome.before = [own for own, sent in answers if sent <= ended]
     outcome.after = [own for own, sent in answers if sent > ended]
-    until(lambda: read(outcome, logs, began, said), WRITTEN, every=0.5)
+    until(lambda: read(outcome, logs, began, dry_run), WRITTEN, every=0.5)
     wrong = [line for line in ran.stdout.splitlines() if any(log in line for log in logs)]
     if ran.returncode != 0 and wrong:
         outcome.failed = wrong[-1]

@@ -81,11 +81,11 @@ def by_timers() -> list[Json]:
     names = sorted({Path(path).name for path in paths if not path.endswith("@.timer")})
     timers = properties(names, "Id Unit ActiveState UnitFileState")
     timers = [timer for timer in timers if timer.get("Unit")]
-    said = properties(
+    described = properties(
         [timer["Unit"] for timer in timers],
         "Id ExecStart Environment EnvironmentFiles Result ExecMainExitTimestampMonotonic",
     )
-    services = {service["Id"]: service for service in said}
+    services = {service["Id"]: service for service in described}
     jobs = []
     for timer in timers:
         service = services.get(timer["Unit"], {})

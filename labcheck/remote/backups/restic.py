@@ -32,16 +32,16 @@ class Store:
 
     def __init__(self, job: Json) -> None:
         self.job = job
-        self.told: dict[str, str] = job["_settings"]
+        self.settings: dict[str, str] = job["_settings"]
         whole = "\n".join([job["_words"], *map(code, job["_scripts"].values())])
         options = re.findall(r"(?:-o|--option)[ =](?:([\w.]+)=)('[^']*'|\"[^\"]*\"|\S+)", whole)
         self.options = {name: value.strip("\"'") for name, value in options}
         named = re.search(r"(?:\s-r|--repo)[ =]('[^']*'|\"[^\"]*\"|[^\s$]+)", whole)
-        self.where = named[1].strip("\"'") if named else self.told.get("RESTIC_REPOSITORY", "")
-        if not self.where and "RESTIC_REPOSITORY_FILE" in self.told:
-            self.where = text_of(self.told["RESTIC_REPOSITORY_FILE"]).strip()
+        self.where = named[1].strip("\"'") if named else self.settings.get("RESTIC_REPOSITORY", "")
+        if not self.where and "RESTIC_REPOSITORY_FILE" in self.settings:
+            self.where = text_of(self.settings["RESTIC_REPOSITORY_FILE"]).strip()
         file = re.search(r"(?:\s-p|--password-file)[ =](/[^\s'\"]+)", whole)
-        self.password = file[1] if file else self.told.get("RESTIC_PASSWORD_FILE", "")
+        self.password = file[1] if file else self.settings.get("RESTIC_PASSWORD_FILE", "")
         self.command = self._command()
 
     def _command(self) -> list[str]:
@@ -57,7 +57,7 @@ class Store:
 
     def environment(self) -> dict[str, str]:
         known = {name: os.environ[name] for name in ("LANG", "LC_ALL") if name in os.environ}
-        return {**known, "PATH": commands.PATH, "HOME": "/root", **self.told}
+        return {**known, "PATH": commands.PATH, "HOME": "/root", **self.settings}
 
     def ask(self, *words: str, seconds: float = ASK) -> subprocess.CompletedProcess[str]:
         done = run(*self.command, *words, seconds=seconds, env=self.environment())
@@ -71,7 +71,7 @@ class Store:
     def masked(self, text: str) -> str:
         """The text without passwords, and without the accounts before them in an address."""
         text = re.sub(r"://[^/@\s]+@", "://••••@", text)
-        return hide(text, (value for name, value in self.told.items() if secret_parts(name, value)))
+        return hide(text, (value for name, value in self.settings.items() if secret_parts(name, value)))
 
     def ssh(self) -> list[str]:
         """How the job reaches the store over SSH; empty if it does not."""
@@ -205,48 +205,48 @@ def described(job: Json, ask: bool) -> Json | None:
     if "restic" not in job["tools"]:
         return None
     store = Store(job)
-    told: Json = {
+    answer: Json = {
         "job": job["name"],
         "where": store.masked(store.where),
         **place(store),
         "problem": "",
         "newest": None,
     }
-    told |= {"count": 0, "size": None, "dumps": [], "passwords": None}
-    told |= {"shell": None, "delete": "unknown", "asked": ask}
-    told["open"] = sorted({path for path in secret_files(store) if everybody_reads(Path(path))})
+    answer |= {"count": 0, "size": None, "dumps": [], "passwords": None}
+    answer |= {"shell": None, "delete": "unknown", "asked": ask}
+    answer["open"] = sorted({path for path in secret_files(store) if everybody_reads(Path(path))})
     if not ask:
-        return told
+        return answer
     # Each question opens the store anew, which a password makes slow on purpose: so they go side by side.
     with ThreadPoolExecutor() as beside:
         refused = beside.submit(refuses, store)
         listed = beside.submit(store.ask, "key", "list", "--json", "--no-lock", "--no-cache")
         try:
             kept = snapshots(store)
-            told["count"] = len(kept)
+            answer["count"] = len(kept)
             if kept:
                 newest = kept[-1]
-                told["newest"] = newest["time"]
+                answer["newest"] = newest["time"]
                 held = files(store, newest["id"])
-                told["size"] = sum(it["size"] for it in held)
-                told["dumps"] = [it for it in held if NAMED.search(it["path"])][:20]
+                answer["size"] = sum(it["size"] for it in held)
+                answer["dumps"] = [it for it in held if NAMED.search(it["path"])][:20]
             keys = json.loads(listed.result().stdout)
-            told["passwords"] = [{"host": it["hostName"], "ours": it["current"]} for it in keys]
+            answer["passwords"] = [{"host": it["hostName"], "ours": it["current"]} for it in keys]
         except (Problem, ValueError, KeyError) as problem:
-            told["problem"] = (
+            answer["problem"] = (
                 str(problem) if isinstance(problem, Problem) else "restic's answer is not understood"
             )
-        told |= refused.result()
-    return told
+        answer |= refused.result()
+    return answer
 
 
 def secret_files(store: Store) -> list[str]:
     """The files that open the store: its password's, and the keys of the SSH connection."""
-    found = [store.password, store.told.get("RESTIC_PASSWORD_FILE", "")]
+    found = [store.password, store.settings.get("RESTIC_PASSWORD_FILE", "")]
     if words := store.ssh():
         asked = run(words[0], "-G", *words[1:], env=store.environment())
         found += re.findall(r"(?m)^identityfile (.+)$", asked.stdout) if asked else []
-    if "RESTIC_PASSWORD" in store.told:
+    if "RESTIC_PASSWORD" in store.settings:
         found += list(store.job["_scripts"])
     paths = [Path(path).expanduser() for path in found if path]
     return [str(path) for path in paths if path.exists()]

@@ -18,14 +18,14 @@ QUOTAS = (r";\s*q=(\d+)", r"\blimit=(\d+)", r"^(\d+)")
 
 def quota(fields: dict[str, str]) -> int | None:
     """How many requests these fields of an answer allow; of several limits the lowest."""
-    told = [
+    limits = [
         int(number)
         for name, text in fields.items()
         if name.endswith(("ratelimit", "ratelimit-policy", "ratelimit-limit"))
         for pattern in QUOTAS
         for number in re.findall(pattern, text)
     ]
-    return min(told) if told else None
+    return min(limits) if limits else None
 
 
 def post(connection: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> Json:

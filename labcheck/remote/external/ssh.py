@@ -43,8 +43,8 @@ def probe_login(address: str, port: int, account: str, known_hosts: str) -> Json
         return {**found, "error": "no answer"}
     if done.returncode == 0:
         return {**found, "offered": ["none"]}
-    said = last_line(done.stderr, f"exit status {done.returncode}")
-    if refused := re.search(r"Permission denied \(([\w,-]*)\)", said):
+    reason = last_line(done.stderr, f"exit status {done.returncode}")
+    if refused := re.search(r"Permission denied \(([\w,-]*)\)", reason):
         return {**found, "offered": refused[1].split(",")}
     for pattern, error in (
         (r"Connection refused", "refused"),
@@ -56,9 +56,9 @@ def probe_login(address: str, port: int, account: str, known_hosts: str) -> Json
             "closed before anything was said",
         ),
     ):
-        if re.search(pattern, said):
+        if re.search(pattern, reason):
             return {**found, "error": error}
-    return {**found, "error": said}
+    return {**found, "error": reason}
 
 
 def probe_logins(addresses: list[str], ports: list[int], accounts: list[str], keys: list[str]) -> list[Json]:

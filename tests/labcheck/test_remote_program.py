@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from labcheck import remote_program
+from labcheck.ssh import Connection
+from tests.sshd import Sshd
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = sorted(
@@ -70,3 +73,11 @@ def test_what_travels_runs_on_the_python_of_debian_11() -> None:
     asked = ["--target=3.9-", "--violations", "--no-tips", "labcheck/remote"]
     done = subprocess.run([*vermin, *asked], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_program_runs_as_root_with_sudo_or_without(shared: Connection, sshd: Sshd) -> None:
+    for server in (shared, sshd.connection(User="root")):
+        found = remote_program.run_as_root(server, "app_processes", "leaked", 0, "'a'\n")
+        assert "KeyError: 0" in found.stderr  # it has come to looking for this process
+        found = remote_program.run_as_root(server, "app_processes", "tracked")
+        assert isinstance(json.loads(remote_program.printed(found, "the look")), list)

@@ -84,10 +84,10 @@ PARTS = (
             (Box(("labcheck.gather",), "all facts in one round trip", 285, 220),),
             (Box(("labcheck.facts",), "a fact: a command and its parser", 285, 240),),
             (
-                Box(("labcheck.ssh", "labcheck.ssh_errors"), "OpenSSH's client", 105),
-                Box(("labcheck.remote_program",), "carries a program there", 285),
-                Box(("labcheck.remote",), "the programs that travel", 465),
+                Box(("labcheck.remote_program",), "sends a program with its modules", 195, 220),
+                Box(("labcheck.promql",), "reads an alert's expression", 445, 190),
             ),
+            (Box(("labcheck.ssh", "labcheck.ssh_errors"), "OpenSSH's client", 195),),
             (
                 Box(
                     ("labcheck.errors", "labcheck.result", "labcheck.verdict", "labcheck.wait"),
@@ -95,6 +95,7 @@ PARTS = (
                     195,
                     230,
                 ),
+                Box(("labcheck.remote",), "the programs that travel", 445, 190),
             ),
         ),
     ),

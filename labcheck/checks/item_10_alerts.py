@@ -17,7 +17,7 @@ from labcheck.promql import Condition, Selector
 from labcheck.remote.monitoring import LATE, MOST_SERIES
 from labcheck.verdict import Finding, failed, passed, unknown
 
-_WHY = "what nobody watches is broken until a user writes"
+WHY = "what nobody watches is broken until a user writes"
 _TAUGHT = "rules and their tests are in chapter 07_monitoring"
 LONGEST = 300.0
 """Seconds for which the health may have to be bad before it is told; the module wants 2 minutes."""
@@ -81,7 +81,7 @@ def the_alerts_are_in_effect(seen: Monitoring, target: Target) -> Iterator[Findi
             yield failed(
                 f"Prometheus has not loaded {words}",
                 expected="the module's alerts, and one on targets that are down, loaded and evaluated",
-                why=_WHY,
+                why=WHY,
                 next="promtool check rules FILE, name the file in rule_files, and reload Prometheus",
             )
         elif all(problems):  # of several on the same thing, one that is right is enough

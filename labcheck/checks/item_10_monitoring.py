@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 
 from labcheck.checks.application import servers
-from labcheck.checks.item_10_alerts import the_alerts_are_in_effect
+from labcheck.checks.item_10_alerts import WHY, the_alerts_are_in_effect
 from labcheck.checks.model import Context, Item, Target, criterion
 from labcheck.checks.monitoring import alertmanager_is_elsewhere, alerts, covers, unanswered
 from labcheck.errors import Unreadable
@@ -29,7 +29,6 @@ from labcheck.ssh import AS_ROOT, Connection
 from labcheck.verdict import Finding, failed, passed, unknown
 from labcheck.wait import GaveUp, NotYet, wait_until
 
-_WHY = "what nobody watches is broken until a user writes"
 MONTH = 31 * 86400.0
 
 
@@ -46,7 +45,7 @@ def _watching(seen: Monitoring) -> Iterator[Finding]:
         yield failed(
             "nothing on this server watches it",
             expected="Prometheus, or another monitor, with alerts that reach somebody",
-            why=_WHY,
+            why=WHY,
             next="install prometheus and prometheus-alertmanager",
         )
 

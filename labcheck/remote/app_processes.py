@@ -1,8 +1,8 @@
 """A program for the server that is looked at: what the application's processes were told, and what they
 count.
 
-It runs there as root, with Python's standard library alone, and its source travels
-(facts/app_processes.py). The secrets that it reads there are used there, and not printed.
+It runs there as root (facts/app_processes.py says when). The secrets that it reads there are used there, and
+not printed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A program for the server that is looked at: what arrives there of what is sent to its addresses.
 
-It runs there as root, with Python's standard library alone, and its source travels (external/arrivals.py).
-It reads packets where they come in, before any packet filter, and only those to the two ports that are sent
-to. It prints `watching`; a line for each mark that arrives, with the address in the packet's header; and how
-many packets came too fast for it, where any did. It ends when its standard input does, or at its time limit.
+It runs there as root (external/arrivals.py says when). It reads packets where they come in, before any packet
+filter, and only those to the two ports that are sent to. It prints `watching`; a line for each mark that
+arrives, with the address in the packet's header; and how many packets came too fast for it, where any did. It
+ends when its standard input does, or at its time limit.
 """
 
 from __future__ import annotations

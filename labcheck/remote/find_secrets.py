@@ -1,10 +1,9 @@
 """The program that finds where the secrets of running programs lie about: it runs on the server, as root, and
 what it tells are places and names, never values.
 
-It needs Python 3.9, nothing of labcheck, and git where there is a repository. It changes nothing and ends by
-itself, after some seconds or when it has read enough: then it tells what it did not come to. The values are
-in no command line and in no file of its own, and in its answer they are hidden should a place be named after
-one.
+It needs git where there is a repository. It changes nothing and ends by itself, after some seconds or when it
+has read enough: then it tells what it did not come to. The values are in no command line and in no file of
+its own, and in its answer they are hidden should a place be named after one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The program that asks an application, on its own server, while its logs are rotated: one run, JSON out.
 
-It runs by `python3 -` as root, so it needs Python 3.9 and nothing of labcheck. It rotates by logrotate's real
-configuration, with a state of its own that calls the application's logs overdue, and no others: only they are
-rotated, as they would be by night. Requests go to 127.0.0.1 alone, one after the other on each port, and end
-by themselves.
+It runs as root. It rotates by logrotate's real configuration, with a state of its own that calls the
+application's logs overdue, and no others: only they are rotated, as they would be by night. Requests go to
+127.0.0.1 alone, one after the other on each port, and end by themselves.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -39,14 +38,10 @@ from labcheck.facts.network import FirewallFiles, PacketFilter, Socket, SshConne
 from labcheck.facts.processes import Process, Processes, Unit, parse_processes
 from labcheck.facts.supervisor import Program, ProgramFile, Supervisor
 from labcheck.result import Result
-from labcheck.verdict import Finding, overall
+from tests.checks.findings import verdict
 
 TARGET = Target(host="server", domain="app.lab.example")
 IPV4, IPV6 = "198.51.100.10", "2001:db8:100::10"
-
-
-def verdict(findings: Iterable[Finding]) -> str:
-    return overall(findings).value
 
 
 # Those that no chapter teaches yet are judged by unit tests alone.

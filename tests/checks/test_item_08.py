@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -14,7 +13,8 @@ from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
 from labcheck.facts.secrets import Holder, Place, SecretFile, Secrets
-from labcheck.verdict import Finding, overall
+from labcheck.verdict import Finding
+from tests.checks.findings import said, verdict
 
 TARGET = Target(host="server", domain="app.lab.example")
 PATH = "/home/aiapp/app/.env"
@@ -45,14 +45,6 @@ def file(**changes: object) -> list[Finding]:
 
 def elsewhere(*places: Place, **changes: object) -> list[Finding]:
     return judge(item.they_are_nowhere_else, replace(FOUND, places=places, **changes))  # type: ignore[arg-type]
-
-
-def verdict(findings: Iterable[Finding]) -> str:
-    return overall(findings).value
-
-
-def said(findings: Iterable[Finding]) -> str:
-    return "\n".join(finding.saw for finding in findings)
 
 
 # ---- in the environment ------------------------------------------------------------------------

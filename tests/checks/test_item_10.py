@@ -19,7 +19,8 @@ from labcheck.facts.monitoring import Active, Monitoring, Prometheus, Rule, Sile
 from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
 from labcheck.result import Result
-from labcheck.verdict import Finding, overall
+from labcheck.verdict import Finding
+from tests.checks.findings import said, verdict
 from tests.facts import record
 
 RECORDINGS = Path(__file__).parents[1] / "facts" / "recordings"
@@ -62,14 +63,6 @@ def told(seen: Monitoring) -> list[Finding]:
 
 def watched(seen: Monitoring) -> list[Finding]:
     return list(item.the_watcher_is_watched(seen))
-
-
-def verdict(findings: Iterable[Finding]) -> str:
-    return overall(findings).value
-
-
-def said(findings: Iterable[Finding]) -> str:
-    return "\n".join(finding.saw for finding in findings)
 
 
 def prometheus(**changed: Any) -> Monitoring:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -15,7 +15,8 @@ from labcheck.facts.backups import Backups, Held, Job, Password, Store
 from labcheck.facts.monitoring import Monitoring, Prometheus, Rule
 from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
-from labcheck.verdict import Finding, overall
+from labcheck.verdict import Finding
+from tests.checks.findings import said, verdict
 
 NOW = 1_800_000_000.0
 HOUR = 3600
@@ -58,14 +59,6 @@ def watching(
 
 SEEN = watching(TOO_OLD)
 WITHOUT_NUMBERS = watching(numbers={})
-
-
-def verdict(findings: Iterable[Finding]) -> str:
-    return overall(findings).value
-
-
-def said(findings: Iterable[Finding]) -> str:
-    return "\n".join(finding.saw for finding in findings)
 
 
 def made(found: Backups, running: Processes = RUNNING) -> list[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -18,7 +17,7 @@ from labcheck.facts.ssh import Sshd as Seen
 from labcheck.gather import gather
 from labcheck.remote.external.ssh import probe_logins
 from labcheck.ssh import Connection
-from labcheck.verdict import Finding, overall
+from tests.checks.findings import verdict
 from tests.sshd import MAY, Sshd
 
 TARGET = Target(host="server", domain="app.lab.example", vantage="the stand-in internet")
@@ -55,10 +54,6 @@ def offers(
     account: str = "root", offered: str = "publickey", address: str = IPV4, error: str = ""
 ) -> LoginProbe:
     return LoginProbe(address, 22, account, tuple(offered.split()), error)
-
-
-def verdict(findings: Iterable[Finding]) -> str:
-    return overall(findings).value
 
 
 # ---- from outside ------------------------------------------------------------------------------

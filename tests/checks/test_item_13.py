@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -18,7 +17,8 @@ from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
 from labcheck.facts.stores import Store, shared_stores
 from labcheck.result import Result
-from labcheck.verdict import Finding, overall
+from labcheck.verdict import Finding
+from tests.checks.findings import verdict
 
 TARGET = Target(host="server", domain="app.lab.example")
 TOLD = {"ratelimit-policy": '"chat";q=10;w=60', "ratelimit": '"chat";r=9;t=60'}
@@ -28,10 +28,6 @@ REFUSAL = TOLD | {"retry-after": "42"}
 def counted(status: int | None = 401, error: str = "", forged: bool = False, **fields: str) -> Counted:
     told = {name.replace("_", "-"): text for name, text in fields.items()}
     return Counted("198.51.100.10", status, told, error, forged)
-
-
-def verdict(findings: Iterable[Finding]) -> str:
-    return overall(findings).value
 
 
 # ---- without asking ----------------------------------------------------------------------------

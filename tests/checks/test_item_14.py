@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +16,8 @@ from labcheck.facts.app_processes import Tracked, tracking
 from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
 from labcheck.result import Result
-from labcheck.verdict import Finding, overall
+from labcheck.verdict import Finding
+from tests.checks.findings import said, verdict
 
 TARGET = Target(host="server", domain="app.lab.example")
 KNOWN = Accounts((Account("aiapp", 1001, frozenset({"aiapp"}), "/home/aiapp", "/bin/bash"),), {})
@@ -45,14 +45,6 @@ def where(found: tuple[Tracked, ...], running: Processes = THREE) -> list[Findin
 
 def key(found: tuple[Tracked, ...]) -> list[Finding]:
     return list(item.the_collector_takes_their_key(found, {800, 801, 802}))
-
-
-def verdict(findings: Iterable[Finding]) -> str:
-    return overall(findings).value
-
-
-def said(findings: Iterable[Finding]) -> str:
-    return "\n".join(finding.saw for finding in findings)
 
 
 def test_processes_that_were_told_of_one_collector_pass() -> None:

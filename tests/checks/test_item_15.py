@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -19,7 +18,8 @@ from labcheck.errors import Unreadable
 from labcheck.facts.app_processes import Counts, Spent, spending
 from labcheck.facts.monitoring import Alertmanager, Monitoring, Prometheus, Rule, Silence
 from labcheck.result import Result
-from labcheck.verdict import Finding, overall
+from labcheck.verdict import Finding
+from tests.checks.findings import said, verdict
 
 TARGET = Target(host="server", domain="app.lab.example")
 METRIC, BUDGET = "app_llm_cost_usd_total", "app_daily_budget_usd"
@@ -39,14 +39,6 @@ SPENT = Spent(
     {"one": Decimal("0.0000108"), "two": Decimal("0.0000454")},
     {"one": Decimal("0.0000108000"), "two": Decimal("0.0000454000")},
 )
-
-
-def verdict(findings: Iterable[Finding]) -> str:
-    return overall(findings).value
-
-
-def said(findings: Iterable[Finding]) -> str:
-    return "\n".join(finding.saw for finding in findings)
 
 
 def prices(**changes: Any) -> list[Finding]:

@@ -24,7 +24,7 @@ from labcheck.facts.network import Socket, SshConnection
 from labcheck.facts.processes import Process, Processes
 from labcheck.facts.rotation import DAY, HOUR, Handled, Rotation, Rule, Starter
 from labcheck.remote.rotate_under_load import Outcome
-from labcheck.verdict import Finding, overall
+from tests.checks.findings import only, verdict
 
 TARGET = Target(host="server", domain="app.lab.example")
 NOW = datetime(2026, 11, 26, 5, 31, 30, tzinfo=UTC).timestamp()
@@ -116,15 +116,6 @@ def seen(found: LogFiles | None = None, **others: object) -> dict[str, Any]:
 
 def wrote(found: LogFiles | None = None) -> Written:
     return written(**seen(found))
-
-
-def verdict(findings: Iterable[Finding]) -> str:
-    return overall(findings).value
-
-
-def only(findings: Iterable[Finding]) -> Finding:
-    (finding,) = findings
-    return finding
 
 
 WELL = Attempt(200, 0.1, "{}", "", "", {}, "", well=True, request_id="own-1")

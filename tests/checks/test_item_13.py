@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from labcheck.checks import item_13_limits as limits
-from labcheck.checks.application import serving
 from labcheck.checks.model import Target
 from labcheck.external.model import Counted
 from labcheck.facts.accounts import Account, Accounts
@@ -62,13 +61,13 @@ KNOWN = Accounts((Account("aiapp", 1001, frozenset({"aiapp"}), "/home/aiapp", "/
 LINE = "/home/aiapp/app/.venv/bin/python uvicorn lab_app.main:app --port"
 
 
-def process(number: int, parent: int = 700) -> Process:
+def process(number: int) -> Process:
     line = f"{LINE} {8000 + number}"
-    return Process(800 + number, parent, "uvicorn", frozenset({1001}), frozenset({1001}), 0, line, False)
+    return Process(800 + number, 700, "uvicorn", frozenset({1001}), frozenset({1001}), 0, line, False)
 
 
-def socket(number: int, *pids: int) -> Socket:
-    return Socket("tcp", "127.0.0.1", 8000 + number, "uvicorn", pids or (800 + number,))
+def socket(number: int) -> Socket:
+    return Socket("tcp", "127.0.0.1", 8000 + number, "uvicorn", (800 + number,))
 
 
 def store(number: int, database: str = "0", connected: bool | None = True) -> Store:
@@ -135,12 +134,6 @@ def test_the_socket_of_supervisor_itself_is_no_store_of_what_it_starts() -> None
         program.wait()
     seen = shared_stores.parse(Result(done.stdout, done.stderr, done.returncode))
     assert {one.variable for one in seen if one.pid == program.pid} == {"REDIS_URL"}
-
-
-def test_workers_of_one_port_count_and_the_one_who_started_them_does_not() -> None:
-    """uvicorn --workers 2: all three hold the socket, and two answer."""
-    found = (process(0), process(1, parent=800), process(2, parent=800))
-    assert [one.pid for one in serving(found, (socket(0, 800, 801, 802),))] == [801, 802]
 
 
 # ---- exercise ----------------------------------------------------------------------------------

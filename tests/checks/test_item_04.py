@@ -1,0 +1,340 @@
+"""Item 4 as pure functions: what a server writes in, findings out."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from labcheck.checks import item_04_logs as logs
+from labcheck.checks.model import Criterion
+from labcheck.errors import Unreadable
+from labcheck.external.model import Attempt, Got, Website
+from labcheck.facts.logs import TAIL, File, Held
+from labcheck.facts.network import SshConnection
+from tests.checks.findings import only, verdict
+from tests.checks.written_logs import (
+    CLIENT,
+    FILES,
+    FOLDER,
+    HELD,
+    LOG,
+    NAMES,
+    NOW,
+    SAID,
+    failure,
+    files,
+    line,
+    path,
+    request,
+    seen,
+    wrote,
+)
+
+WELL = Attempt(200, 0.1, "{}", "", "", {}, "", well=True, request_id="own-1")
+
+
+def site(*attempts: Attempt) -> Website:
+    return Website((), (), (Got("198.51.100.10", "/health/live", attempts or (WELL,)),))
+
+
+SSH = SshConnection("198.51.100.7", "198.51.100.10", 22)
+CRITERIA: list[tuple[Criterion, dict[str, Any]]] = [
+    (logs.every_process_writes_them, {}),
+    (logs.what_is_asked_now_is_in_them, {"site": site()}),
+    (logs.every_line_can_be_searched, {}),
+    (logs.their_times_can_be_compared, {"site": site()}),
+    (logs.clients_can_be_told_apart, {"site": site(), "own": ("198.51.100.10",), "ssh": SSH}),
+    (logs.they_are_not_for_everyone, {}),
+]
+
+
+def test_a_server_that_writes_its_logs_passes_every_look() -> None:
+    for criterion, more in CRITERIA:
+        findings = list(criterion(**seen(), **more))
+        assert verdict(findings) == "PASS", (criterion.name, findings)
+    assert not list(logs.each_copy_has_its_records(**seen()))
+
+
+@pytest.mark.parametrize("output", ["pipe:[7]", "/dev/null", "socket:[7]", ""])
+def test_an_application_without_a_log_file_is_judged_by_no_other_criterion(output: str) -> None:
+    here = seen(files(held=(Held(800, 1, output), Held(800, 2, output))))
+    assert all(not list(criterion(**here, **more)) for criterion, more in CRITERIA)
+
+
+def test_what_is_said_of_logs_does_not_change_with_time() -> None:
+    """Notebooks print what was seen and expected, and compare it with the next run."""
+    later = replace(files(), now=NOW + 1)
+    for criterion, more in CRITERIA:
+        first, second = (list(criterion(**seen(found), **more)) for found in (files(), later))
+        assert [(one.saw, one.expected) for one in first] == [(one.saw, one.expected) for one in second]
+
+
+def test_a_process_that_writes_nothing_beside_one_that_does_is_found() -> None:
+    held = tuple(one for one in HELD if one.pid == 800 or one.path == path("app"))
+    finding = only(logs.every_process_writes_them(**seen(files(held=held))))
+    assert finding.saw == "what answers on port 8001 has no access and no error and no metrics log open"
+
+
+def test_four_names_for_one_file_are_one_log() -> None:
+    held = tuple(Held(pid, fd, path("app"), written_last=True) for pid in (800, 801) for fd in range(3, 7))
+    assert verdict(logs.every_process_writes_them(**seen(files(held=held)))) == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("place", "deleted", "says"),
+    [
+        ("/tmp/aiapp_logs/error.log", False, "logs are written to /tmp/aiapp_logs, which does not last"),
+        (path("error"), True, "was deleted"),
+    ],
+)
+def test_a_log_that_will_be_gone_fails(place: str, deleted: bool, says: str) -> None:
+    others = tuple(one for one in HELD if one.path != path("error"))
+    held = (*others, *(Held(pid, 9, place, deleted, written_last=True) for pid in (800, 801)))
+    assert says in only(logs.every_process_writes_them(**seen(files(held=held)))).saw
+
+
+def test_a_log_that_was_rotated_under_an_idle_process_is_still_its_log() -> None:
+    others = tuple(one for one in HELD if one.path != path("error"))
+    idle = tuple(Held(pid, 9, f"{path('error')}.1", deleted=True) for pid in (800, 801))
+    assert verdict(logs.every_process_writes_them(**seen(files(held=(*others, *idle))))) == "PASS"
+
+
+OLD = request("old", seconds_ago=9000.0)
+OTHER = request("old", "/api/chat", seconds_ago=9000.0)
+SILENT = Attempt(None, 0.0, "", "", "", {}, "refused", well=False)
+
+
+@pytest.mark.parametrize(
+    ("access", "attempts", "expected"),
+    [
+        ([OLD, request()], (WELL,), "PASS"),
+        ([OLD], (WELL,), "FAIL"),  # it logs health requests, and does not log these
+        ([], (WELL,), "FAIL"),
+        ([OTHER], (replace(WELL, request_id="own-2"),), "UNKNOWN"),  # perhaps it leaves them out
+        ([request("x")], (replace(WELL, request_id=""),), "PASS"),  # no ids: by path and time
+        ([OLD], (replace(WELL, request_id=""),), "FAIL"),
+    ],
+)
+def test_what_was_asked_just_now_has_to_be_in_the_access_log(
+    access: list[dict[str, Any]], attempts: tuple[Attempt, ...], expected: str
+) -> None:
+    here = seen(files({"access": access, "app": [line()]}))
+    assert verdict(logs.what_is_asked_now_is_in_them(**here, site=site(*attempts))) == expected
+
+
+def test_what_is_in_another_log_and_not_in_the_access_log_fails() -> None:
+    here = seen(files({"access": [OTHER]}))
+    assert verdict(logs.what_is_asked_now_is_in_them(**here, site=site())) == "FAIL"
+
+
+def test_without_an_answer_nothing_is_expected_in_the_log() -> None:
+    with pytest.raises(Unreadable, match="no request of this look was answered"):
+        list(logs.what_is_asked_now_is_in_them(**seen(files({"access": []})), site=site(SILENT)))
+
+
+def test_a_log_that_is_too_busy_to_reach_back_to_the_look_is_written_to() -> None:
+    many = [request(f"other-{n}", "/api/chat", seconds_ago=3.0) for n in range(9)]
+    long = {path("access"): replace(LOG, size=TAIL * 3)}
+    here = seen(files({"access": many}, also=long))
+    assert verdict(logs.what_is_asked_now_is_in_them(**here, site=site())) == "PASS"
+    look = {"site": site(), "own": (), "ssh": SSH}
+    assert verdict(logs.clients_can_be_told_apart(**here, **look)) == "PASS"
+    same = [one | {"ip_address": "127.0.0.1"} for one in many]
+    here = seen(files({"access": same}, also=long))
+    assert verdict(logs.clients_can_be_told_apart(**here, **look)) == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "says"),
+    [
+        ("app", {"timestamp": line()["timestamp"], "level": "INFO"}, "without event_type, message"),
+        ("app", request(ip_address=None), "without ip_address"),
+        ("access", line(), "duration_ms, ip_address, method, path, request_id, status_code"),
+        ("access", request(status_code="200"), "without status_code as a number"),
+        ("metrics", line(event_type="llm_call", model="small"), "completion_tokens, cost_usd, duration_ms"),
+        ("error", line(), "has records of what went well"),
+    ],
+)
+def test_a_record_without_its_fields_or_in_the_wrong_log_fails(
+    name: str, record: dict[str, Any], says: str
+) -> None:
+    finding = only(logs.every_line_can_be_searched(**seen(files({name: [*SAID[name], record]}))))
+    assert finding.verdict.value == "FAIL" and says in finding.saw
+
+
+def test_a_failed_call_of_the_model_need_not_know_its_tokens() -> None:
+    lost = line(event_type="llm_error", level="ERROR", error="no answer", model="small", duration_ms=9.5)
+    assert verdict(logs.every_line_can_be_searched(**seen(files({"metrics": [lost]})))) == "PASS"
+
+
+@pytest.mark.parametrize("broken", ["INFO: started", '"text"', "[1]", '{"timestamp": "2026', "\0\0{}"])
+def test_a_line_that_is_no_json_object_fails_and_is_shown_where_it_may_differ(broken: str) -> None:
+    found = files()
+    found.lines[path("app")] += (broken,)
+    finding = only(logs.every_line_can_be_searched(**seen(found)))
+    assert finding.saw == "app.log has lines that are not JSON" and broken[:9] in finding.detail
+
+
+def test_a_blank_line_is_what_a_full_disk_leaves() -> None:
+    found = files()
+    found.lines[path("app")] += ("    ",)
+    assert verdict(logs.every_line_can_be_searched(**seen(found))) == "PASS"
+
+
+def test_a_log_that_begins_as_text_fails() -> None:
+    found = files({"app": []}, texts=[path("app")])
+    assert "app.log" in only(logs.every_line_can_be_searched(**seen(found))).saw
+
+
+@pytest.mark.parametrize("kind", ["access", "error", "metrics"])
+def test_a_copy_that_lacks_what_the_log_of_everything_has_fails(kind: str) -> None:
+    finding = only(logs.each_copy_has_its_records(**seen(files({kind: []}))))
+    assert finding.saw == f"{kind}.log lacks records that app.log has"
+
+
+@pytest.mark.parametrize(
+    ("app", "also"),
+    [
+        ([failure(seconds_ago=4000.0)], LOG),  # from before the copy began
+        ([failure(seconds_ago=0.5)], LOG),  # only just written
+        ([failure()], replace(LOG, born=None)),  # nobody knows since when there is a copy
+        ([failure(seconds_ago=300.0)], replace(LOG, size=TAIL * 2)),  # further up than was read
+    ],
+)
+def test_what_a_copy_need_not_have_is_not_missed(app: list[dict[str, Any]], also: File) -> None:
+    later = failure(seconds_ago=60.0, request_id="later")
+    here = seen(files({"app": app, "error": [later]}, also={path("error"): also}))
+    assert not list(logs.each_copy_has_its_records(**here))
+
+
+@pytest.mark.parametrize(
+    ("stamp", "says"),
+    [
+        ("2026-11-26T05:31:25Z", "0000-00-00T00:00:00.000000Z and 0000-00-00T00:00:00Z"),
+        ("2026-11-26 05:31:25,123", "0000-00-00 00:00:00,000"),
+        ("2026-11-26T07:31:25.123456+02:00", "+00:00"),
+    ],
+)
+def test_times_of_another_form_fail(stamp: str, says: str) -> None:
+    here = seen(files({"app": [line(), line() | {"timestamp": stamp}]}))
+    finding = only(logs.their_times_can_be_compared(**here, site=site()))
+    assert finding.verdict.value == "FAIL" and says in finding.saw
+
+
+def test_one_form_that_is_not_utc_fails() -> None:
+    local = {name: [one | {"timestamp": "2026-11-26T05:31:25"} for one in SAID[name]] for name in NAMES}
+    assert verdict(logs.their_times_can_be_compared(**seen(files(local)), site=site())) == "FAIL"
+
+
+@pytest.mark.parametrize(("hours", "says"), [(-2, "ahead of"), (5, "behind")])
+def test_local_time_with_a_z_behind_it_fails(hours: int, says: str) -> None:
+    local = {"access": [request(seconds_ago=hours * 3600.0)], "app": [], "error": [], "metrics": []}
+    finding = only(logs.their_times_can_be_compared(**seen(files(local)), site=site()))
+    assert finding.verdict.value == "FAIL" and says in finding.saw
+
+
+@pytest.mark.parametrize(
+    ("address", "client", "expected"),
+    [
+        (CLIENT, SSH.client, "PASS"),
+        ("127.0.0.1", SSH.client, "FAIL"),
+        ("::1", SSH.client, "FAIL"),
+        ("::ffff:127.0.0.1", SSH.client, "FAIL"),
+        ("198.51.100.10", SSH.client, "FAIL"),  # the proxy asks by the server's own public address
+        ("198.51.100.10", "198.51.100.10", "PASS"),  # so does who looks from the server itself
+        ("198.51.100.10", "127.0.0.1", "PASS"),
+    ],
+)
+def test_a_request_has_its_client_s_address_and_not_the_proxy_s(
+    address: str, client: str, expected: str
+) -> None:
+    here = seen(files({"access": [request(), request(ip_address=address)]}))
+    look = {"site": site(), "own": ("198.51.100.10",), "ssh": replace(SSH, client=client)}
+    assert verdict(logs.clients_can_be_told_apart(**here, **look)) == expected
+
+
+def test_without_ids_a_visitor_cannot_be_told_from_the_server_s_own_health_check() -> None:
+    here = seen(files({"access": [request(ip_address="127.0.0.1")]}), own=(), ssh=SSH)
+    with pytest.raises(Unreadable, match="no X-Request-ID"):
+        list(logs.clients_can_be_told_apart(**here, site=site(replace(WELL, request_id=""))))
+    assert not list(logs.clients_can_be_told_apart(**here, site=site(SILENT)))
+
+
+@pytest.mark.parametrize(
+    ("also", "expected"),
+    [
+        ({path("access"): replace(LOG, mode=stat.S_IFREG | 0o644)}, "PASS"),  # its folder lets nobody in
+        ({FOLDER: replace(FILES[FOLDER], mode=stat.S_IFDIR | 0o755)}, "PASS"),
+        (
+            {
+                FOLDER: replace(FILES[FOLDER], mode=stat.S_IFDIR | 0o755),
+                f"{path('access')}.2.gz": replace(LOG, mode=stat.S_IFREG | 0o644),
+            },
+            "FAIL",
+        ),
+        ({path("error"): replace(LOG, uid=0, gid=4)}, "FAIL"),  # open from before: not again
+        ({path("error"): replace(LOG, uid=0, mode=stat.S_IFREG | 0o660)}, "PASS"),
+    ],
+)
+def test_who_may_read_and_who_may_write_follows_from_file_and_folders(
+    also: dict[str, File], expected: str
+) -> None:
+    assert verdict(logs.they_are_not_for_everyone(**seen(files(also=also)))) == expected
+
+
+GOT = [
+    Got("198.51.100.10", "/health/live", (WELL,)),
+    Got("198.51.100.10", "/no", (replace(WELL, status=404),)),
+]
+
+
+def test_what_the_proxy_answers_by_itself_is_not_looked_for_in_the_log() -> None:
+    by_itself = Got("198.51.100.10", "/no", (replace(WELL, request_id=""),))
+    nobody = Got("198.51.100.10", "/no", (SILENT,))
+    assert logs.answered_by_the_application([*GOT, by_itself, nobody]) == GOT
+    assert logs.answered_by_the_application([by_itself, nobody]) == [by_itself]
+
+
+MARKED = [request("m"), request("m", "/no", status_code=404)]
+
+
+@pytest.mark.parametrize(
+    ("there", "says"),
+    [
+        ({"app": MARKED, "access": MARKED}, ""),
+        ({"app": [*MARKED, line(request_id="m")], "access": MARKED}, ""),  # another record of that request
+        (
+            {"app": MARKED, "access": MARKED[:1]},
+            "access.log lacks a request for /no that was answered with 404",
+        ),
+        ({"app": [], "access": MARKED}, "app.log lacks"),
+        ({"app": MARKED, "access": [*MARKED, MARKED[0]]}, "once too often"),
+        ({"app": MARKED, "access": MARKED, "error": MARKED[1:]}, "error.log has a request for /no"),
+        (
+            {"app": MARKED, "access": [one | {"ip_address": logs.FORGED} for one in MARKED]},
+            "the address that a client claims",
+        ),
+    ],
+)
+def test_a_marked_request_is_in_the_right_logs_once_and_nowhere_else(
+    there: dict[str, list[dict[str, Any]]], says: str
+) -> None:
+    full = {path(name): there.get(name, []) for name in NAMES}
+    finding = only(logs.where_they_are(wrote(), GOT, full))
+    assert finding.verdict.value == ("FAIL" if says else "PASS") and says in finding.saw
+
+
+def test_what_each_process_logs_for_itself_adds_up() -> None:
+    held = (*HELD, Held(801, 9, f"{FOLDER}/access-8001.log"))
+    there = {path("app"): MARKED, path("access"): MARKED[:1], f"{FOLDER}/access-8001.log": MARKED[1:]}
+    assert verdict(logs.where_they_are(wrote(files(held=held)), GOT, there)) == "PASS"
+
+
+def test_a_request_that_failed_belongs_into_the_error_log_as_well() -> None:
+    answered = [Got("198.51.100.10", "/no", (replace(WELL, status=503),))]
+    rows = [request("m", "/no", status_code=503)]
+    there = {path(name): rows for name in NAMES if name != "metrics"} | {path("metrics"): []}
+    assert verdict(logs.where_they_are(wrote(), answered, there)) == "PASS"

@@ -1,0 +1,64 @@
+"""Which log files are the application's: what several checks must agree on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from labcheck.checks.logs import it_writes_to_files, written
+from labcheck.errors import Unreadable
+from labcheck.facts.logs import Held
+from labcheck.facts.processes import Processes
+from tests.checks.findings import only
+from tests.checks.written_logs import CRON, HELD, INIT, ONE, RUNNING, SOCKETS, files, seen
+
+
+def test_the_logs_are_those_that_the_processes_hold_which_answer_for_the_application() -> None:
+    stranger = replace(CRON, pid=900, name="caddy", arguments="caddy run", uids=frozenset({999}))
+    found = written(
+        **seen(
+            files(held=(*HELD, Held(900, 4, "/var/log/caddy/access.log", written_last=True))),
+            running=Processes((*RUNNING.all, stranger)),
+        )
+    )
+    assert [(log.name, log.kind) for log in found.logs] == [
+        ("app.log", "application"),
+        ("access.log", "access"),
+        ("error.log", "error"),
+        ("metrics.log", "metrics"),
+    ]
+    assert found.behind == {8000: frozenset({800}), 8001: frozenset({801})}
+
+
+@pytest.mark.parametrize(
+    ("output", "expected", "says"),
+    [
+        ("pipe:[7]", "FAIL", "through a pipe"),
+        ("/dev/null", "FAIL", "no log file"),
+        ("socket:[7]", "UNKNOWN", "journal"),
+        ("", "UNKNOWN", "does not tell"),
+    ],
+)
+def test_without_a_log_file_it_depends_on_where_the_output_goes(
+    output: str, expected: str, says: str
+) -> None:
+    here = seen(files(held=(Held(800, 1, output), Held(800, 2, output))))
+    if expected == "UNKNOWN":
+        with pytest.raises(Unreadable, match=says):
+            list(it_writes_to_files(**here))
+    else:
+        assert says in only(it_writes_to_files(**here)).saw
+
+
+def test_an_application_in_a_container_keeps_its_log_elsewhere() -> None:
+    inside = replace(ONE, contained=True)
+    proxy = replace(CRON, pid=800, name="docker-proxy")
+    for process in (inside, proxy):
+        with pytest.raises(Unreadable, match="container"):
+            list(it_writes_to_files(**seen(running=Processes((INIT, process)), sockets=SOCKETS[:1])))
+
+
+def test_without_the_application_nothing_is_logged() -> None:
+    finding = only(it_writes_to_files(**seen(running=Processes((INIT,)), sockets=())))
+    assert finding.verdict.value == "FAIL" and "no process" in finding.saw

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from labcheck.errors import Unreadable
 from labcheck.external.model import Attempt, Got, Website
 from labcheck.facts.logs import TAIL, File, Held
 from labcheck.facts.network import SshConnection
+from labcheck.ssh import Connection
 from tests.checks.findings import only, verdict
 from tests.checks.written_logs import (
     CLIENT,
@@ -338,3 +341,19 @@ def test_a_request_that_failed_belongs_into_the_error_log_as_well() -> None:
     rows = [request("m", "/no", status_code=503)]
     there = {path(name): rows for name in NAMES if name != "metrics"} | {path("metrics"): []}
     assert verdict(logs.where_they_are(wrote(), answered, there)) == "PASS"
+
+
+# ---- on a real host ----------------------------------------------------------------------------
+
+
+def test_lines_with_an_id_are_found_in_each_log_and_no_others(shared: Connection, tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ("app.log", "access.log")]
+    rows = [{"request_id": "m-1"}, {"request_id": "m-12"}, {"request_id": "x", "path": "/m-1"}]
+    Path(paths[0]).write_text("".join(json.dumps(row) + "\n" for row in rows) + "m-1 is no JSON\n")
+    Path(paths[1]).write_text("")
+    assert logs.lines_with(shared, ["m-1", "m-2"], paths) == {paths[0]: [rows[0]], paths[1]: []}
+
+
+def test_a_log_that_cannot_be_searched_is_unreadable(shared: Connection, tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match="No such file"):
+        logs.lines_with(shared, ["m-1"], [str(tmp_path / "absent.log")])

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from labcheck.checks import item_05_rotation as rotation
-from labcheck.checks.model import Criterion
+from labcheck.checks.logs import NEEDS, seen_in
+from labcheck.checks.model import Context, Criterion, Target
 from labcheck.errors import Unreadable
 from labcheck.facts.logs import Held
 from labcheck.facts.processes import Processes
 from labcheck.facts.rotation import DAY, HOUR, Handled, Rotation, Rule, Starter
+from labcheck.gather import gather
 from labcheck.remote.rotate_under_load import Outcome
+from labcheck.ssh import Connection
+from tests import needed
 from tests.checks.findings import only, verdict
 from tests.checks.written_logs import (
     CRON,
@@ -312,3 +320,36 @@ def test_every_line_is_found_after_a_rotation_and_late_ones_in_the_new_file(
 def test_a_rotation_that_could_not_be_watched_is_not_judged(outcome: Outcome) -> None:
     with pytest.raises(Unreadable):
         list(rotation.what_became_of_the_lines(wrote(), outcome))
+
+
+# ---- exercise, on a real host ------------------------------------------------------------------
+
+SERVER = Path(__file__).parents[1] / "remote" / "logging_server.py"
+
+
+@pytest.fixture
+def logging_server(tmp_path: Path) -> Iterator[Callable[[str], int]]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(way: str) -> int:
+        command = [sys.executable, str(SERVER), str(tmp_path), way]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        assert started[0].stdout
+        return int(started[0].stdout.readline())
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_where_no_rule_is_for_its_logs_the_exercise_rotates_nothing_and_says_so(
+    shared: Connection, logging_server: Callable[[str], int], tmp_path: Path
+) -> None:
+    needed.program("logrotate")
+    target = Target("server", "app.example", app_port=logging_server("follows"))
+    found = seen_in(gather(shared, list(NEEDS.values())), target)
+    assert [log.path for log in found.logs] == [str(tmp_path / name) for name in ("app.log", "access.log")]
+    with pytest.raises(Unreadable, match="logrotate would rotate none of them"):
+        list(rotation.a_rotation_under_load_loses_nothing(shared, Context(target, shared)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["access.log", "app.log"]

@@ -1,4 +1,4 @@
-"""The fifteen items of the deployment checklist, in order."""
+"""The items of the deployment checklist, in order."""
 
 from __future__ import annotations
 

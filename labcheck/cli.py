@@ -1,4 +1,4 @@
-"""labcheck: the fifteen checks, on the lab's server or on your own."""
+"""labcheck: the checks of the deployment checklist, on the lab's server or on your own."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from labcheck.checklist import ITEMS
 from tests.vm import choice
 from tests.vm.choice import MUTANTS, Mutant
 
@@ -40,7 +41,7 @@ def those_of(lines: list[str]) -> list[str]:
 @pytest.mark.parametrize("commit", COMMITS[:20])
 def test_each_item_has_exactly_one_and_all_have_a_server(commit: str) -> None:
     chosen = choice.chosen(MUTANTS, commit)
-    assert [mutant.item for mutant in chosen] == list(range(1, 16))
+    assert [mutant.item for mutant in chosen] == [item.number for item in ITEMS]
     servers = choice.together(chosen)
     assert sorted(mutant.name for server in servers for mutant in server) == [m.name for m in chosen]
     for server in servers:

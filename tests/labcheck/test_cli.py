@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import labcheck as package
+from labcheck.checklist import ITEMS
 from labcheck.wait import wait_until
 from tests.sshd import Sshd, free_port
 
@@ -36,7 +37,7 @@ def test_a_wrong_command_line_is_64_with_a_sentence() -> None:
     for arguments, said in (
         (("--nonsense",), "unrecognized arguments"),
         (("--item", "x"), "invalid int value"),
-        (("example.org", "--item", "16"), "there is no item 16"),
+        (("example.org", "--item", str(len(ITEMS) + 1)), f"there is no item {len(ITEMS) + 1}"),
         (("server",), "which name do visitors use for server? Give --domain NAME"),
         (("example.org", "--reboot"), "give both"),
         (("--config", "/nowhere.toml"), "cannot read /nowhere.toml"),
@@ -74,7 +75,7 @@ def test_a_look_is_one_login_and_leaves_nothing_else_in_the_log(sshd: Sshd) -> N
         arguments = ("server", "-F", str(sshd.config()), "--domain", "app.invalid", "--json")
         done = labcheck(*arguments, environment={"TMPDIR": folder})
         assert not list(Path(folder).iterdir())
-    assert len(json.loads(done.stdout)["items"]) == 15
+    assert len(json.loads(done.stdout)["items"]) == len(ITEMS)
     said = log.read_text().splitlines()[before:]
     assert sum(line.startswith("Accepted publickey for ") for line in said) == 1
     known = r"Accepted publickey for |Received disconnect from |Disconnected from user "

@@ -212,9 +212,10 @@ def test_the_exit_status_follows_from_the_verdicts() -> None:
     assert (status(good, skip, strict=True), status(good, strict=True)) == (2, 0)
 
 
-def test_the_checklist_has_the_fifteen_items_in_order_each_in_a_chapter() -> None:
-    assert [one.number for one in checklist.ITEMS] == list(range(1, 16))
+def test_the_checklist_has_its_items_in_order_each_in_a_chapter() -> None:
+    count = len(checklist.ITEMS)
+    assert [one.number for one in checklist.ITEMS] == list(range(1, count + 1))
     assert all(one.title and one.short and one.section for one in checklist.ITEMS)
     assert [one.number for one in checklist.items([9, 2])] == [2, 9]
-    with pytest.raises(ValueError, match="there is no item 0: the checklist has 1 to 15"):
+    with pytest.raises(ValueError, match=f"there is no item 0: the checklist has 1 to {count}"):
         checklist.items([0])

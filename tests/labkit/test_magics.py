@@ -16,6 +16,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from labcheck import ssh
+from labcheck.checklist import ITEMS
 from labcheck.result import TIMED_OUT
 from labcheck.ssh import Connection
 from labcheck.wait import wait_until
@@ -297,7 +298,9 @@ def test_where_there_is_no_bash_a_sentence_says_so(cell: Cell, monkeypatch: pyte
 
 
 def test_a_number_that_is_not_on_the_checklist_is_a_sentence(cell: Cell) -> None:
-    assert failure(cell, "%check 16") == "there is no item 16: the checklist has 1 to 15"
+    count = len(ITEMS)
+    wrong = f"there is no item {count + 1}: the checklist has 1 to {count}"
+    assert failure(cell, f"%check {count + 1}") == wrong
     assert "usage" in failure(cell, "%check")
     assert failure(cell, "%check 6 --reboot") == "%check: --reboot says what --exercise may do: give both"
 

@@ -1,4 +1,4 @@
-"""Chapter 11: the fifteen in the module's words and in both depths, a reboot, what it shows and removes."""
+"""Chapter 11: all items in the module's words and in both depths, a reboot, what it shows and removes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from labcheck import config
+from labcheck.checklist import ITEMS
 from tests.notebooks.test_module_map import table
 from tests.notebooks.test_shape import PATHS, Chapter, kind, read
 
-FIFTEEN = list(map(str, range(1, 16)))
+NUMBERS = [str(item.number) for item in ITEMS]
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +33,13 @@ def test_its_table_has_the_modules_items_in_the_modules_words(checklist: Chapter
         if item.startswith("deployment-checklist.")
     ]
     rows = re.findall(r"(?m)^\| (\d+) \| ([^|]+) \|", source(checklist, "fifteen"))
-    assert rows == list(zip(FIFTEEN, words, strict=True))
+    assert rows == list(zip(NUMBERS, words, strict=True))
 
 
-def test_all_fifteen_are_checked_in_both_depths_before_and_after_a_reboot(checklist: Chapter) -> None:
+def test_all_items_are_checked_in_both_depths_before_and_after_a_reboot(checklist: Chapter) -> None:
     checks = [cell.source.removeprefix("%check ") for cell in checklist.code if kind(cell) == "check"]
     rebooted = checks.index("6 --exercise --reboot")
-    whole = " ".join(FIFTEEN)
+    whole = " ".join(NUMBERS)
     assert {whole, f"{whole} --exercise"} <= set(checks[:rebooted])
     assert f"{whole} --exercise" in checks[rebooted:]  # which looks first
 

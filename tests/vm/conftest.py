@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from labcheck import config
+from labcheck import checklist, config
 from labcheck.ssh import Connection
 from labkit.tunnel import open_tunnel
 from tests import needed
@@ -23,8 +23,8 @@ from tests import needed
 from . import choice
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-ITEMS = range(1, 16)
-"""The checklist's."""
+ITEMS = tuple(item.number for item in checklist.ITEMS)
+"""The numbers on the checklist."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

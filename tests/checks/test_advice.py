@@ -51,7 +51,7 @@ def words(node: ast.expr, named: dict[str, ast.expr]) -> str:
 FOUND = dict(advice())
 
 
-def test_there_is_advice_and_it_was_read() -> None:
+def test_advice_is_there_and_was_read() -> None:
     assert len(FOUND) > 100
     assert sum(text == "…" for text in FOUND.values()) < 10
 
@@ -64,5 +64,5 @@ def test_a_firewall_is_enabled_with_the_rule_for_ssh_first(where: str) -> None:
 @pytest.mark.parametrize(
     "harmful", [r"\brm\b", r"chmod o-\w*x", r"chmod -R", r"\bkill\b", r"ufw (disable|reset)"]
 )
-def test_nothing_is_removed_closed_or_ended_that_others_may_need(harmful: str) -> None:
+def test_advice_removes_closes_and_ends_nothing_that_others_may_need(harmful: str) -> None:
     assert not {where: text for where, text in FOUND.items() if re.search(harmful, text)}

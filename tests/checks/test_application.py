@@ -10,7 +10,7 @@ from labcheck.facts.processes import Processes
 from tests.checks.written_logs import KNOWN, ONE, RUNNING, SOCKETS, TARGET
 
 
-def test_what_answers_are_the_listeners_and_what_they_started_but_no_other_program_of_the_account() -> None:
+def test_servers_are_the_listeners_and_their_children_but_no_other_program_of_the_account() -> None:
     worker = replace(ONE, pid=802, parent=800, arguments="python -c spawn_main")
     chroma = replace(ONE, pid=803, name="chroma", arguments="/home/aiapp/chroma run --port 8100")
     sockets = (*SOCKETS, Socket("tcp", "127.0.0.1", 8100, "chroma", (803,)))
@@ -21,7 +21,7 @@ def test_what_answers_are_the_listeners_and_what_they_started_but_no_other_progr
     }
 
 
-def test_workers_of_one_port_count_and_the_one_who_started_them_does_not() -> None:
+def test_serving_processes_are_the_workers_of_a_port_and_not_their_parent() -> None:
     """uvicorn --workers 2: all three hold the socket, and two answer."""
     workers = tuple(replace(ONE, pid=pid, parent=800) for pid in (801, 802))
     listening = Socket("tcp", "127.0.0.1", 8000, "uvicorn", (800, 801, 802))

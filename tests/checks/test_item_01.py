@@ -17,7 +17,7 @@ RIGHT = Records("ns1.lab.example", "NOERROR", (IPV4,), (IPV6,), (), 60)
 NOTHING = Records("ns1.lab.example", "NXDOMAIN", (), (), (), None)
 
 
-def test_a_name_that_does_not_exist_fails() -> None:
+def test_domain_that_does_not_exist_fails() -> None:
     (finding,) = domain.the_zone_has_the_name((NOTHING,), target=TARGET)
     assert finding.verdict.value == "FAIL" and "NXDOMAIN" in finding.saw and "ns1" in finding.saw
 
@@ -27,7 +27,7 @@ def test_name_servers_that_differ_fail() -> None:
     assert verdict(domain.the_zone_has_the_name((RIGHT, other), target=TARGET)) == "FAIL"
 
 
-def test_a_stale_answer_in_the_resolver_fails() -> None:
+def test_resolver_with_a_stale_answer_fails() -> None:
     assert verdict(domain.the_world_has_heard((RIGHT,), replace(RIGHT, ipv4=("198.51.100.2",)))) == "FAIL"
     assert verdict(domain.the_world_has_heard((RIGHT,), replace(RIGHT, ttl=3))) == "PASS"
 
@@ -52,7 +52,7 @@ SILENT = Sent(took=False, answers=False)
         (HERE, SILENT, (OWN, IPV6), "PASS"),
     ],
 )
-def test_whose_an_address_is_follows_from_what_arrives(
+def test_address_is_this_server_s_if_what_is_sent_to_it_arrives(
     ipv4: Sent, ipv6: Sent, own: tuple[str, ...], expected: str
 ) -> None:
     marks = MarksSent({IPV4: ipv4, IPV6: ipv6})
@@ -73,7 +73,7 @@ def test_a_server_that_could_not_watch_calls_no_address_anothers() -> None:
         (RIGHT, {"cf-ray": "1"}, "Cloudflare"),
     ],
 )
-def test_a_network_in_front_is_unknown_and_named(records: Records, edge: dict[str, str], name: str) -> None:
+def test_cdn_in_front_is_unknown_and_named(records: Records, edge: dict[str, str], name: str) -> None:
     marks = MarksSent({})
     findings = list(domain.each_address_is_this_server((records,), records, marks, edge, ()))
     assert verdict(findings) == "UNKNOWN" and name in findings[0].saw

@@ -36,7 +36,7 @@ def test_a_certificate_that_waits_for_the_time_that_its_authority_names_passes(d
     assert verdict(found) == "PASS"
 
 
-def test_what_is_said_of_a_certificate_does_not_change_with_time() -> None:
+def test_certificate_findings_do_not_change_with_time() -> None:
     early, late = (
         list(https.the_certificate_is_trusted(site(replace(SHAKE, now=now)), target=TARGET)) for now in (1, 4)
     )
@@ -46,7 +46,7 @@ def test_what_is_said_of_a_certificate_does_not_change_with_time() -> None:
 @pytest.mark.parametrize(
     ("state", "expected"), [("refused", "PASS"), ("accepted", "FAIL"), ("unreadable: x", "UNKNOWN")]
 )
-def test_an_old_version_that_could_not_be_tried_is_unknown(state: str, expected: str) -> None:
+def test_old_tls_version_fails_if_accepted_and_is_unknown_if_not_tried(state: str, expected: str) -> None:
     assert verdict(https.old_versions_are_refused(site(replace(SHAKE, old={"TLSv1": state})))) == expected
 
 

@@ -44,7 +44,7 @@ def test_a_health_answer_fails_with_its_reason(answer: Got, says: str) -> None:
     assert finding.verdict.value == "FAIL" and says in finding.saw
 
 
-def test_the_best_of_three_counts() -> None:
+def test_health_answer_counts_by_the_best_of_three_attempts() -> None:
     slow = replace(GOOD, seconds=2.0, well=False)
     quick_and_ill = replace(GOOD, seconds=0.01, body='{"status": "degraded", "components": {}}', well=False)
     three = Got(IPV4, "/health", (slow, quick_and_ill, GOOD))
@@ -81,7 +81,7 @@ READY, NOT_READY = got("/health/ready"), got("/health/ready", status=503, body='
         ([[ILL, READY], [ILL, READY]], "FAIL", "still lets traffic come"),
     ],
 )
-def test_how_a_paused_dependency_shows(
+def test_paused_dependency_has_to_show_in_the_health_answer(
     answers: list[list[Got]], expected: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A clock on which only waiting takes time: every answer is asked for, however busy the computer is.
@@ -96,6 +96,6 @@ def test_how_a_paused_dependency_shows(
     assert finding.verdict.value == expected and says in finding.saw
 
 
-def test_one_text_for_every_path_fails() -> None:
+def test_health_paths_with_one_text_for_all_fail() -> None:
     recited = [got(path) for path in ("/health/live", "/health/ready", "/health")]
     assert verdict(health.the_application_itself_answers(site(*recited))) == "FAIL"

@@ -54,7 +54,7 @@ CRITERIA: list[tuple[Criterion, dict[str, Any]]] = [
 ]
 
 
-def test_a_server_that_writes_its_logs_passes_every_look() -> None:
+def test_server_that_writes_its_logs_passes_every_criterion() -> None:
     for criterion, more in CRITERIA:
         findings = list(criterion(**seen(), **more))
         assert verdict(findings) == "PASS", (criterion.name, findings)
@@ -67,7 +67,7 @@ def test_an_application_without_a_log_file_is_judged_by_no_other_criterion(outpu
     assert all(not list(criterion(**here, **more)) for criterion, more in CRITERIA)
 
 
-def test_what_is_said_of_logs_does_not_change_with_time() -> None:
+def test_log_findings_do_not_change_with_time() -> None:
     """Notebooks print what was seen and expected, and compare it with the next run."""
     later = replace(files(), now=NOW + 1)
     for criterion, more in CRITERIA:
@@ -81,7 +81,7 @@ def test_a_process_that_writes_nothing_beside_one_that_does_is_found() -> None:
     assert finding.saw == "what answers on port 8001 has no access and no error and no metrics log open"
 
 
-def test_four_names_for_one_file_are_one_log() -> None:
+def test_log_file_under_four_names_is_one_log() -> None:
     held = tuple(Held(pid, fd, path("app"), written_last=True) for pid in (800, 801) for fd in range(3, 7))
     assert verdict(logs.every_process_writes_them(**seen(files(held=held)))) == "FAIL"
 
@@ -121,24 +121,24 @@ SILENT = Attempt(None, 0.0, "", "", "", {}, "refused", well=False)
         ([OLD], (replace(WELL, request_id=""),), "FAIL"),
     ],
 )
-def test_what_was_asked_just_now_has_to_be_in_the_access_log(
+def test_request_of_just_now_has_to_be_in_the_access_log(
     access: list[dict[str, Any]], attempts: tuple[Attempt, ...], expected: str
 ) -> None:
     here = seen(files({"access": access, "app": [line()]}))
     assert verdict(logs.what_is_asked_now_is_in_them(**here, site=site(*attempts))) == expected
 
 
-def test_what_is_in_another_log_and_not_in_the_access_log_fails() -> None:
+def test_request_in_another_log_and_not_in_the_access_log_fails() -> None:
     here = seen(files({"access": [OTHER]}))
     assert verdict(logs.what_is_asked_now_is_in_them(**here, site=site())) == "FAIL"
 
 
-def test_without_an_answer_nothing_is_expected_in_the_log() -> None:
+def test_request_without_an_answer_is_not_expected_in_the_log() -> None:
     with pytest.raises(Unreadable, match="no request of this look was answered"):
         list(logs.what_is_asked_now_is_in_them(**seen(files({"access": []})), site=site(SILENT)))
 
 
-def test_a_log_that_is_too_busy_to_reach_back_to_the_look_is_written_to() -> None:
+def test_log_that_is_too_busy_to_reach_back_to_the_request_is_written_to() -> None:
     many = [request(f"other-{n}", "/api/chat", seconds_ago=3.0) for n in range(9)]
     long = {path("access"): replace(LOG, size=TAIL * 3)}
     here = seen(files({"access": many}, also=long))
@@ -168,7 +168,7 @@ def test_a_record_without_its_fields_or_in_the_wrong_log_fails(
     assert finding.verdict.value == "FAIL" and says in finding.saw
 
 
-def test_a_failed_call_of_the_model_need_not_know_its_tokens() -> None:
+def test_model_call_that_failed_may_lack_its_tokens() -> None:
     lost = line(event_type="llm_error", level="ERROR", error="no answer", model="small", duration_ms=9.5)
     assert verdict(logs.every_line_can_be_searched(**seen(files({"metrics": [lost]})))) == "PASS"
 
@@ -181,7 +181,7 @@ def test_a_line_that_is_no_json_object_fails_and_is_shown_where_it_may_differ(br
     assert finding.saw == "app.log has lines that are not JSON" and broken[:9] in finding.detail
 
 
-def test_a_blank_line_is_what_a_full_disk_leaves() -> None:
+def test_blank_line_as_a_full_disk_leaves_it_passes() -> None:
     found = files()
     found.lines[path("app")] += ("    ",)
     assert verdict(logs.every_line_can_be_searched(**seen(found))) == "PASS"
@@ -193,7 +193,7 @@ def test_a_log_that_begins_as_text_fails() -> None:
 
 
 @pytest.mark.parametrize("kind", ["access", "error", "metrics"])
-def test_a_copy_that_lacks_what_the_log_of_everything_has_fails(kind: str) -> None:
+def test_log_copy_that_lacks_a_record_of_the_application_log_fails(kind: str) -> None:
     finding = only(logs.each_copy_has_its_records(**seen(files({kind: []}))))
     assert finding.saw == f"{kind}.log lacks records that app.log has"
 
@@ -207,7 +207,7 @@ def test_a_copy_that_lacks_what_the_log_of_everything_has_fails(kind: str) -> No
         ([failure(seconds_ago=300.0)], replace(LOG, size=TAIL * 2)),  # further up than was read
     ],
 )
-def test_what_a_copy_need_not_have_is_not_missed(app: list[dict[str, Any]], also: File) -> None:
+def test_log_copy_may_lack_records_that_it_cannot_have(app: list[dict[str, Any]], also: File) -> None:
     later = failure(seconds_ago=60.0, request_id="later")
     here = seen(files({"app": app, "error": [later]}, also={path("error"): also}))
     assert not list(logs.each_copy_has_its_records(**here))
@@ -221,19 +221,19 @@ def test_what_a_copy_need_not_have_is_not_missed(app: list[dict[str, Any]], also
         ("2026-11-26T07:31:25.123456+02:00", "+00:00"),
     ],
 )
-def test_times_of_another_form_fail(stamp: str, says: str) -> None:
+def test_timestamps_of_another_form_fail(stamp: str, says: str) -> None:
     here = seen(files({"app": [line(), line() | {"timestamp": stamp}]}))
     finding = only(logs.their_times_can_be_compared(**here, site=site()))
     assert finding.verdict.value == "FAIL" and says in finding.saw
 
 
-def test_one_form_that_is_not_utc_fails() -> None:
+def test_timestamps_of_one_form_that_is_not_utc_fail() -> None:
     local = {name: [one | {"timestamp": "2026-11-26T05:31:25"} for one in SAID[name]] for name in NAMES}
     assert verdict(logs.their_times_can_be_compared(**seen(files(local)), site=site())) == "FAIL"
 
 
 @pytest.mark.parametrize(("hours", "says"), [(-2, "ahead of"), (5, "behind")])
-def test_local_time_with_a_z_behind_it_fails(hours: int, says: str) -> None:
+def test_timestamp_of_local_time_with_a_z_fails(hours: int, says: str) -> None:
     local = {"access": [request(seconds_ago=hours * 3600.0)], "app": [], "error": [], "metrics": []}
     finding = only(logs.their_times_can_be_compared(**seen(files(local)), site=site()))
     assert finding.verdict.value == "FAIL" and says in finding.saw
@@ -259,7 +259,7 @@ def test_a_request_has_its_client_s_address_and_not_the_proxy_s(
     assert verdict(logs.clients_can_be_told_apart(**here, **look)) == expected
 
 
-def test_without_ids_a_visitor_cannot_be_told_from_the_server_s_own_health_check() -> None:
+def test_visitor_without_request_ids_cannot_be_told_from_the_server_s_own_health_check() -> None:
     here = seen(files({"access": [request(ip_address="127.0.0.1")]}), own=(), ssh=SSH)
     with pytest.raises(Unreadable, match="no X-Request-ID"):
         list(logs.clients_can_be_told_apart(**here, site=site(replace(WELL, request_id=""))))
@@ -282,9 +282,7 @@ def test_without_ids_a_visitor_cannot_be_told_from_the_server_s_own_health_check
         ({path("error"): replace(LOG, uid=0, mode=stat.S_IFREG | 0o660)}, "PASS"),
     ],
 )
-def test_who_may_read_and_who_may_write_follows_from_file_and_folders(
-    also: dict[str, File], expected: str
-) -> None:
+def test_log_permissions_follow_from_file_and_folders(also: dict[str, File], expected: str) -> None:
     assert verdict(logs.they_are_not_for_everyone(**seen(files(also=also)))) == expected
 
 
@@ -294,7 +292,7 @@ GOT = [
 ]
 
 
-def test_what_the_proxy_answers_by_itself_is_not_looked_for_in_the_log() -> None:
+def test_answer_of_the_proxy_itself_is_not_looked_for_in_the_log() -> None:
     by_itself = Got("198.51.100.10", "/no", (replace(WELL, request_id=""),))
     nobody = Got("198.51.100.10", "/no", (SILENT,))
     assert logs.answered_by_the_application([*GOT, by_itself, nobody]) == GOT
@@ -330,7 +328,7 @@ def test_a_marked_request_is_in_the_right_logs_once_and_nowhere_else(
     assert finding.verdict.value == ("FAIL" if says else "PASS") and says in finding.saw
 
 
-def test_what_each_process_logs_for_itself_adds_up() -> None:
+def test_logs_that_each_process_writes_for_itself_add_up() -> None:
     held = (*HELD, Held(801, 9, f"{FOLDER}/access-8001.log"))
     there = {path("app"): MARKED, path("access"): MARKED[:1], f"{FOLDER}/access-8001.log": MARKED[1:]}
     assert verdict(logs.where_they_are(wrote(files(held=held)), GOT, there)) == "PASS"
@@ -346,7 +344,7 @@ def test_a_request_that_failed_belongs_into_the_error_log_as_well() -> None:
 # ---- on a real host ----------------------------------------------------------------------------
 
 
-def test_lines_with_an_id_are_found_in_each_log_and_no_others(shared: Connection, tmp_path: Path) -> None:
+def test_log_lines_with_an_id_are_found_in_each_log_and_no_others(shared: Connection, tmp_path: Path) -> None:
     paths = [str(tmp_path / name) for name in ("app.log", "access.log")]
     rows = [{"request_id": "m-1"}, {"request_id": "m-12"}, {"request_id": "x", "path": "/m-1"}]
     Path(paths[0]).write_text("".join(json.dumps(row) + "\n" for row in rows) + "m-1 is no JSON\n")

@@ -63,13 +63,13 @@ CRITERIA: list[tuple[Criterion, dict[str, Any]]] = [
 ]
 
 
-def test_a_server_that_rotates_passes_every_look() -> None:
+def test_server_that_rotates_passes_every_criterion() -> None:
     for criterion, more in CRITERIA:
         findings = list(criterion(**seen(), **more))
         assert verdict(findings) == "PASS", (criterion.name, findings)
 
 
-def test_what_is_said_of_rotation_does_not_change_with_time() -> None:
+def test_rotation_findings_do_not_change_with_time() -> None:
     """Notebooks print what was seen and expected, and compare it with the next run."""
     later = replace(files(), now=NOW + 1)
     for criterion, more in CRITERIA:
@@ -94,19 +94,19 @@ def test_what_is_said_of_rotation_does_not_change_with_time() -> None:
         ),
     ],
 )
-def test_a_rule_that_logrotate_does_not_have_or_does_not_follow_fails(loaded: Rotation, says: str) -> None:
+def test_logrotate_rule_that_is_missing_or_not_followed_fails(loaded: Rotation, says: str) -> None:
     finding = only(rotation.a_rule_is_loaded(**seen(), loaded=loaded))
     assert finding.verdict.value == "FAIL" and says in finding.saw and finding.next
 
 
-def test_what_logrotate_says_of_a_file_that_it_ignores_is_told() -> None:
+def test_logrotate_file_that_is_ignored_is_named_with_the_reason() -> None:
     loaded = Rotation(True, (), ("error: Ignoring aiapp because it is writable by group or others.",))
     row = {f"{path('app')}.{number}": LOG for number in (1, 2)}  # from when it did not ignore it
     finding = only(rotation.a_rule_is_loaded(**seen(files(also=row)), loaded=loaded))
     assert finding.verdict.value == "FAIL" and "writable by group" in finding.saw
 
 
-def test_where_another_program_rotates_that_is_said_and_not_judged() -> None:
+def test_rotation_by_another_program_is_named_and_not_judged() -> None:
     row = {f"{path('app')}.{number}": LOG for number in (1, 2)}
     here = seen(files(also=row), loaded=Rotation(True))
     with pytest.raises(Unreadable, match=r"something else than logrotate rotates app\.log"):
@@ -132,7 +132,7 @@ def test_where_another_program_rotates_that_is_said_and_not_judged() -> None:
         ({"packs": False}, "no compression"),
     ],
 )
-def test_each_limit_is_wanted(changes: dict[str, Any], says: str) -> None:
+def test_rotation_limit_that_is_missing_or_too_wide_fails(changes: dict[str, Any], says: str) -> None:
     finding = only(rotation.its_limits_are_set(**seen(), loaded=rule(**changes), ages=AGES))
     assert finding.verdict.value == "FAIL" and says in finding.saw
 
@@ -149,19 +149,21 @@ def test_each_limit_is_wanted(changes: dict[str, Any], says: str) -> None:
         (None, 90, []),
     ],
 )
-def test_thirty_files_are_not_thirty_days(kept: int | None, days: int | None, says: list[str]) -> None:
+def test_retention_of_thirty_files_is_not_one_of_thirty_days(
+    kept: int | None, days: int | None, says: list[str]
+) -> None:
     here = {"loaded": rule(kept=kept), "ages": {f"{FOLDER}/*.log": days}}
     finding = only(rotation.its_limits_are_set(**seen(), **here))
     assert finding.verdict.value == ("FAIL" if says else "PASS")
     assert all(words in finding.saw for words in says)
 
 
-def test_a_rule_from_another_file_is_not_judged_by_its_days() -> None:
+def test_logrotate_rule_from_an_unusual_file_is_not_judged_by_its_days() -> None:
     with pytest.raises(Unreadable, match="in none of logrotate's usual files"):
         list(rotation.its_limits_are_set(**seen(), loaded=rule(), ages={}))
 
 
-def test_a_rule_whose_logs_are_all_empty_does_not_show_what_it_does() -> None:
+def test_logrotate_rule_whose_logs_are_all_empty_is_unknown() -> None:
     empty = rule(*(Handled(path(name)) for name in NAMES), packs=None)
     assert verdict(rotation.its_limits_are_set(**seen(), loaded=empty, ages=AGES)) == "UNKNOWN"
 
@@ -178,7 +180,7 @@ def test_a_rule_whose_logs_are_all_empty_does_not_show_what_it_does() -> None:
         ({"made": None}, ""),  # nocreate, in a folder of the application's own
     ],
 )
-def test_a_way_that_loses_lines_fails(changes: dict[str, Any], says: str) -> None:
+def test_rotation_that_loses_lines_fails(changes: dict[str, Any], says: str) -> None:
     loaded = rule(handled("app", **changes))
     finding = only(rotation.its_way_loses_no_line(**seen(), loaded=loaded))
     assert finding.verdict.value == ("FAIL" if says else "PASS") and says in finding.saw
@@ -206,12 +208,12 @@ def test_nocreate_in_a_folder_of_root_s_leaves_the_application_without_a_log() -
         ((replace(IDLE_CRON, off=""),), "(/etc/cron.hourly/logrotate: no cron runs)"),
     ],
 )
-def test_a_size_limit_that_is_seldom_looked_at_fails(runs: tuple[Starter, ...], says: str) -> None:
+def test_logrotate_that_is_started_too_seldom_fails(runs: tuple[Starter, ...], says: str) -> None:
     finding = only(rotation.it_is_started_often_enough(**seen(), runs=runs, loaded=rule()))
     assert finding.verdict.value == "FAIL" and says in finding.saw
 
 
-def test_cron_may_start_it_where_its_daemon_runs() -> None:
+def test_cron_may_start_logrotate_where_its_daemon_runs() -> None:
     here = seen(running=Processes((*RUNNING.all, CRON)))
     run = replace(IDLE_CRON, off="", idle=None)
     assert verdict(rotation.it_is_started_often_enough(**here, runs=(run,), loaded=rule())) == "PASS"
@@ -225,7 +227,7 @@ def test_cron_may_start_it_where_its_daemon_runs() -> None:
         (replace(TIMER, gap=None),),
     ],
 )
-def test_a_schedule_that_was_not_understood_is_not_judged(runs: tuple[Starter, ...]) -> None:
+def test_logrotate_schedule_that_was_not_understood_is_not_judged(runs: tuple[Starter, ...]) -> None:
     with pytest.raises(Unreadable):
         list(rotation.it_is_started_often_enough(**seen(), runs=runs, loaded=rule()))
 
@@ -240,12 +242,12 @@ def test_a_schedule_that_was_not_understood_is_not_judged(runs: tuple[Starter, .
         (replace(TIMER, idle=4.0 * HOUR), "should have started logrotate"),
     ],
 )
-def test_a_timer_that_does_not_do_its_work_fails(run: Starter, says: str) -> None:
+def test_logrotate_timer_that_does_not_do_its_work_fails(run: Starter, says: str) -> None:
     findings = list(rotation.it_goes_on_being_started(**seen(), runs=(run,), loaded=rule()))
     assert [says in finding.saw for finding in findings] == [True] * bool(says)
 
 
-def test_a_rule_that_no_run_has_met_yet_fails() -> None:
+def test_log_that_no_run_of_logrotate_has_met_yet_fails() -> None:
     loaded = rule(handled("app"), handled("access", known=False))
     finding = only(rotation.it_has_seen_them(**seen(), loaded=loaded))
     assert finding.verdict.value == "FAIL" and "has met access.log yet" in finding.saw
@@ -263,12 +265,12 @@ def test_a_rule_that_no_run_has_met_yet_fails() -> None:
         ([".1", ".bak", "-note"], "PASS"),
     ],
 )
-def test_all_predecessors_but_the_newest_are_packed(names: list[str], expected: str) -> None:
+def test_rotated_logs_but_the_newest_have_to_be_packed(names: list[str], expected: str) -> None:
     beside = {f"{path('app')}{name}": LOG for name in names}
     assert verdict(rotation.predecessors_are_packed(**seen(files(also=beside)), loaded=rule())) == expected
 
 
-def test_who_writes_to_a_rotated_log_is_named_and_who_only_holds_it_is_not() -> None:
+def test_process_that_writes_to_a_rotated_log_is_named_and_one_that_holds_it_is_not() -> None:
     idle = Held(800, 9, f"{path('error')}.1", deleted=True)
     assert verdict(rotation.nobody_writes_to_what_was_put_aside(**seen(files(held=(*HELD, idle))))) == "PASS"
     at_the_moment = Held(801, 9, f"{path('app')}.1", written_last=True, written_at=float(LOG.born or 0))
@@ -279,7 +281,7 @@ def test_who_writes_to_a_rotated_log_is_named_and_who_only_holds_it_is_not() -> 
     assert finding.saw == "app.log.1 is still written to; it is open in uvicorn lab_app.main:app on port 8001"
 
 
-def test_a_stranger_that_writes_to_a_rotated_log_of_the_application_is_found() -> None:
+def test_program_of_another_account_that_writes_to_a_rotated_log_is_named() -> None:
     stranger = replace(CRON, pid=900, name="supervisord")
     held = (*HELD, Held(900, 5, f"{path('app')}.1", written_last=True, written_at=NOW))
     here = seen(files(held=held), running=Processes((*RUNNING.all, stranger)))
@@ -306,7 +308,7 @@ NEW = {path(name): ["c", "d"] if name in ("app", "access") else [] for name in N
         (Outcome(failed="error: stat of it failed"), "went wrong: error: stat"),
     ],
 )
-def test_every_line_is_found_after_a_rotation_and_late_ones_in_the_new_file(
+def test_log_lines_are_all_found_after_a_rotation_and_late_ones_in_the_new_file(
     outcome: Outcome, says: str
 ) -> None:
     finding = only(rotation.what_became_of_the_lines(wrote(), outcome))
@@ -343,7 +345,7 @@ def logging_server(tmp_path: Path) -> Iterator[Callable[[str], int]]:
         process.communicate()
 
 
-def test_where_no_rule_is_for_its_logs_the_exercise_rotates_nothing_and_says_so(
+def test_rotation_exercise_without_a_rule_for_the_logs_rotates_nothing_and_says_so(
     shared: Connection, logging_server: Callable[[str], int], tmp_path: Path
 ) -> None:
     needed.program("logrotate")

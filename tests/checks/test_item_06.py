@@ -38,16 +38,16 @@ def scan(state: str, *, proven: bool = True) -> PortScan:
         (PortScan((), frozenset(), ""), "UNKNOWN"),
     ],
 )
-def test_a_port_is_closed_only_for_who_could_open_one(seen: PortScan, expected: str) -> None:
+def test_port_counts_as_closed_only_where_an_open_one_could_be_seen(seen: PortScan, expected: str) -> None:
     assert verdict(firewall.only_the_three_answer(seen, (UVICORN,), SSH, target=TARGET)) == expected
 
 
-def test_an_open_door_names_the_program_behind_it() -> None:
+def test_open_port_is_named_with_the_program_behind_it() -> None:
     finding = next(iter(firewall.only_the_three_answer(scan("open"), (UVICORN,), SSH, target=TARGET)))
     assert "8000/tcp" in finding.saw and "uvicorn on 0.0.0.0" in finding.saw
 
 
-def test_a_door_that_the_filter_lets_through_to_nobody_fails() -> None:
+def test_port_that_the_filter_lets_through_to_no_program_fails() -> None:
     assert verdict(firewall.nothing_else_is_let_through(FILTER, scan("closed"), SSH)) == "FAIL"
     rejecting = replace(FILTER, rejects={4: True, 6: True})
     assert not list(firewall.nothing_else_is_let_through(rejecting, scan("closed"), SSH))
@@ -57,7 +57,7 @@ def test_a_door_that_the_filter_lets_through_to_nobody_fails() -> None:
     assert verdict(firewall.nothing_else_is_let_through(other, scan("closed"), SSH)) == "FAIL"
 
 
-def test_a_filter_for_one_family_alone_fails_and_names_the_other() -> None:
+def test_packet_filter_for_one_family_alone_fails_and_names_the_other() -> None:
     (finding,) = firewall.the_filter_is_loaded(replace(FILTER, drops={4: True, 6: False}))
     assert finding.verdict.value == "FAIL" and "IPv6" in finding.saw and "IPv4" not in finding.saw
 
@@ -71,6 +71,8 @@ def test_a_filter_for_one_family_alone_fails_and_names_the_other() -> None:
         (replace(FILES, ufw_enabled=None), "", "FAIL"),
     ],
 )
-def test_a_filter_that_nothing_loads_at_boot_fails(files: FirewallFiles, unit: str, expected: str) -> None:
+def test_packet_filter_that_nothing_loads_at_boot_fails(
+    files: FirewallFiles, unit: str, expected: str
+) -> None:
     units = {"ufw": replace(UFW["ufw"], starts_at_boot=unit)}
     assert verdict(firewall.it_comes_back_at_boot(FILTER, files, units)) == expected

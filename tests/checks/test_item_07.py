@@ -35,7 +35,7 @@ def test_application_that_does_not_run_fails() -> None:
         (with_second(uids=frozenset({0}), parent=1, name="sudo", arguments=f"sudo -u aiapp {LINE}"), "PASS"),
     ],
 )
-def test_no_process_of_the_application_is_root_s(running: Processes, expected: str) -> None:
+def test_application_process_that_is_root_s_fails(running: Processes, expected: str) -> None:
     assert verdict(account.it_runs_under_its_own_account(running, SOCKETS, KNOWN, target=TARGET)) == expected
 
 
@@ -45,7 +45,7 @@ def test_a_group_that_the_running_process_alone_has_fails() -> None:
     assert finding.verdict.value == "FAIL" and "docker" in finding.saw
 
 
-def test_a_rule_of_sudo_fails_and_is_shown() -> None:
+def test_sudo_rule_fails_and_is_shown() -> None:
     rules = {"aiapp": ("(root) NOPASSWD: /usr/bin/systemctl",)}
     (finding,) = account.it_may_not_use_sudo(RUNNING, SOCKETS, KNOWN, rules, target=TARGET)
     assert finding.verdict.value == "FAIL" and "systemctl" in finding.saw
@@ -57,7 +57,7 @@ def test_a_capability_fails() -> None:
 
 
 @pytest.mark.parametrize(("state", "expected"), [("locked", "PASS"), ("set", "FAIL"), ("empty", "FAIL")])
-def test_only_a_locked_password_passes(state: str, expected: str) -> None:
+def test_password_passes_only_if_it_is_locked(state: str, expected: str) -> None:
     states = {"aiapp": state}
     assert (
         verdict(account.nobody_logs_in_by_password(RUNNING, SOCKETS, KNOWN, states, target=TARGET))

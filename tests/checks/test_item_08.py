@@ -73,25 +73,25 @@ def test_secrets_in_the_environment_of_the_process_pass_and_are_named() -> None:
         ),
     ],
 )
-def test_a_process_that_has_them_from_elsewhere_fails(
+def test_process_without_the_file_s_secrets_in_its_environment_fails(
     holders: tuple[Holder, ...], files: tuple[SecretFile, ...], says: str
 ) -> None:
     findings = environment(replace(FOUND, holders=holders, files=files))
     assert verdict(findings) == "FAIL" and says in said(findings)
 
 
-def test_a_value_that_only_a_shell_understands_is_not_compared() -> None:
+def test_secret_that_only_a_shell_understands_is_not_compared() -> None:
     odd = replace(FILE, odd=frozenset({"OPENAI_API_KEY"}), secrets=NAMED | {"OPENAI_API_KEY": 7})
     assert verdict(environment(replace(FOUND, files=(odd,)))) == "PASS"
 
 
-def test_without_a_file_the_environment_is_all_that_there_is() -> None:
+def test_environment_is_enough_where_there_is_no_file() -> None:
     found = replace(FOUND, holders=(replace(HOLDER, file=""),), files=())
     assert verdict(environment(found)) == "PASS"
     assert not judge(item.their_file_is_the_account_s_alone, found)
 
 
-def test_what_does_not_run_fails_and_what_cannot_be_looked_into_is_unknown() -> None:
+def test_application_that_does_not_run_fails_and_one_that_is_hidden_is_unreadable() -> None:
     assert verdict(environment(FOUND, Processes(()))) == "FAIL"
     with pytest.raises(Unreadable, match="also to root"):
         environment(replace(FOUND, hidden=frozenset({800})))
@@ -112,13 +112,15 @@ def test_what_does_not_run_fails_and_what_cannot_be_looked_into_is_unknown() -> 
         ({"writers": {"/home/aiapp": ("aiapp", "vagrant")}}, "vagrant may change what is in /home/aiapp"),
     ],
 )
-def test_a_file_that_somebody_else_may_read_or_replace_fails(changes: dict[str, object], says: str) -> None:
+def test_secrets_file_that_another_account_may_read_or_replace_fails(
+    changes: dict[str, object], says: str
+) -> None:
     findings = file(**changes)
     assert verdict(findings) == "FAIL" and says in said(findings)
 
 
 @pytest.mark.parametrize("changes", [{}, {"owner": "root"}, {"mode": 0o640}, {"mode": 0o400}])
-def test_a_file_that_the_account_and_root_alone_can_read_passes(changes: dict[str, object]) -> None:
+def test_secrets_file_that_the_account_and_root_alone_can_read_passes(changes: dict[str, object]) -> None:
     assert verdict(file(**changes)) == "PASS"
 
 
@@ -130,14 +132,14 @@ def place(kind: str, *secrets: int, where: str = "/somewhere", readers: str = ""
 
 
 @pytest.mark.parametrize("kind", ["command line", "repository", "unit", "history", "log"])
-def test_each_other_place_fails_and_names_the_secret(kind: str) -> None:
+def test_secret_in_any_other_place_fails_and_is_named(kind: str) -> None:
     (finding,) = elsewhere(place(kind))
     assert finding.verdict.value == "FAIL"
     assert finding.saw.startswith("OPENAI_API_KEY is in") and "/somewhere" in finding.saw
     assert finding.why and finding.next
 
 
-def test_several_secrets_in_one_place_are_one_finding() -> None:
+def test_secrets_in_one_place_are_one_finding() -> None:
     (finding,) = elsewhere(place("repository", KEY, URL))
     assert finding.saw == "DATABASE_URL, OPENAI_API_KEY are in the repository /somewhere"
 
@@ -146,7 +148,7 @@ def test_several_secrets_in_one_place_are_one_finding() -> None:
     ("readers", "expected"),
     [("aiapp", "PASS"), ("everybody", "FAIL"), ("aiapp vagrant", "FAIL"), ("vagrant", "FAIL")],
 )
-def test_a_copy_fails_where_others_than_the_account_may_read_it(readers: str, expected: str) -> None:
+def test_secrets_copy_that_others_than_the_account_may_read_fails(readers: str, expected: str) -> None:
     assert verdict(elsewhere(place("copy", readers=readers))) == expected
 
 
@@ -155,7 +157,7 @@ def test_secrets_of_other_programs_are_not_the_application_s() -> None:
     assert verdict(elsewhere(place("log", 9), holders=(HOLDER, other), short=frozenset({9}))) == "PASS"
 
 
-def test_a_program_of_another_account_that_holds_them_fails() -> None:
+def test_program_of_another_account_that_holds_secrets_fails() -> None:
     session = Holder(900, "vagrant", "python3", "", {"OPENAI_API_KEY": KEY})
     findings = elsewhere(holders=(HOLDER, session))
     assert "the environment of a program of vagrant: python3" in said(findings)
@@ -163,7 +165,7 @@ def test_a_program_of_another_account_that_holds_them_fails() -> None:
     assert verdict(elsewhere(holders=(HOLDER, supervisord))) == "PASS"
 
 
-def test_a_file_of_settings_of_another_program_is_a_copy() -> None:
+def test_settings_file_of_another_program_is_a_copy() -> None:
     shell = Holder(900, "vagrant", "bash", "/home/vagrant/.env", {})
     copy = replace(FILE, path="/home/vagrant/.env", owner="vagrant")
     findings = elsewhere(holders=(HOLDER, shell), files=(FILE, copy))
@@ -184,24 +186,24 @@ def test_a_shell_that_stands_in_the_application_s_folder_changes_nothing() -> No
         ({"unread": tuple("abcde")}, "unread: a, b, c and 2 more"),
     ],
 )
-def test_what_was_not_searched_is_unknown(changes: dict[str, object], says: str) -> None:
+def test_search_that_left_something_out_is_unknown(changes: dict[str, object], says: str) -> None:
     (finding,) = elsewhere(**changes)
     assert finding.verdict.value == "UNKNOWN" and says in finding.saw
 
 
-def test_what_was_found_counts_although_the_search_did_not_end() -> None:
+def test_secret_that_was_found_counts_although_the_search_did_not_end() -> None:
     assert verdict(elsewhere(place("log"), unfinished=("/opt",))) == "FAIL"
 
 
-def test_many_places_of_one_kind_are_told_as_a_few() -> None:
+def test_places_of_one_kind_are_shown_as_a_few() -> None:
     many = [place("log", where=f"/var/log/{number}") for number in range(100)]
     assert len(elsewhere(*many, place("unit"))) == 6
 
 
-def test_a_commit_is_told_and_is_no_part_of_what_stays_the_same() -> None:
+def test_commit_that_holds_a_secret_is_shown_in_the_detail_alone() -> None:
     (finding,) = elsewhere(replace(place("repository", where="/home/aiapp/app, .env"), commit="1a2b3c4"))
     assert "1a2b3c4" in finding.detail and "1a2b3c4" not in finding.saw
 
 
-def test_without_any_secret_nothing_is_said_of_places() -> None:
+def test_places_are_not_judged_where_there_is_no_secret() -> None:
     assert not elsewhere(holders=(), files=())

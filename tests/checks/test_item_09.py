@@ -28,7 +28,7 @@ def test_application_that_does_not_run_fails() -> None:
 @pytest.mark.parametrize(
     "state", ["STOPPED", "STARTING", "BACKOFF", "STOPPING", "EXITED", "FATAL", "UNKNOWN"]
 )
-def test_every_state_but_running_fails(state: str) -> None:
+def test_program_in_another_state_than_running_fails(state: str) -> None:
     loaded = Supervisor(True, "RUNNING", (replace(PROGRAM, state=state),))
     assert verdict(item_09.its_programs_run(loaded, RUNNING, SOCKETS, KNOWN, target=TARGET)) == "FAIL"
 
@@ -39,7 +39,7 @@ def test_a_worker_beside_supervisor_fails() -> None:
     assert verdict(item_09.nothing_runs_beside_it(LOADED, beside, SOCKETS, KNOWN, target=TARGET)) == "FAIL"
 
 
-def test_a_service_of_systemd_is_not_told_to_be_supervisors() -> None:
+def test_systemd_service_that_runs_the_application_is_named() -> None:
     running = with_second(parent=1, unit="web.service")
     for loaded in (Supervisor(False, "", ()), Supervisor(True, "RUNNING", ())):
         (finding,) = item_09.its_programs_run(loaded, running, SOCKETS, KNOWN, target=TARGET)
@@ -60,14 +60,16 @@ def test_a_service_of_systemd_is_not_told_to_be_supervisors() -> None:
         (ProgramFile("true", True), replace(PROGRAM, autostart=False), "FAIL"),
     ],
 )
-def test_restart_and_stop_are_set(file: ProgramFile, program: Program, expected: str) -> None:
+def test_program_has_to_be_restarted_and_stopped_as_a_whole(
+    file: ProgramFile, program: Program, expected: str
+) -> None:
     loaded = Supervisor(True, "RUNNING", (program,))
     assert (
         verdict(item_09.it_restarts_and_stops_whole(loaded, {"aiapp-8000": file}, target=TARGET)) == expected
     )
 
 
-def test_supervisor_must_start_at_boot() -> None:
+def test_supervisor_has_to_start_at_boot() -> None:
     for state, expected in (("enabled", "PASS"), ("disabled", "FAIL"), ("masked", "FAIL")):
         units = {"supervisor": Unit("supervisor", True, True, state, 700)}
         assert verdict(item_09.it_starts_at_boot(units)) == expected

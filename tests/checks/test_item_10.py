@@ -88,7 +88,7 @@ def test_a_good_monitoring_passes_in_every_respect() -> None:
 # ---- nothing to ask ----------------------------------------------------------------------------
 
 
-def test_a_server_that_nobody_watches_fails_once() -> None:
+def test_server_without_monitoring_fails_once() -> None:
     assert verdict(targets(NOTHING)) == "FAIL" and "nothing on this server watches it" in said(
         targets(NOTHING)
     )
@@ -96,7 +96,7 @@ def test_a_server_that_nobody_watches_fails_once() -> None:
 
 
 @pytest.mark.parametrize("agent", ["datadog-agent", "prometheus-node-exporter"])
-def test_what_is_judged_elsewhere_is_unknown(agent: str) -> None:
+def test_monitoring_agent_that_reports_elsewhere_is_unknown(agent: str) -> None:
     findings = targets(replace(NOTHING, agents=(agent,)))
     assert verdict(findings) == "UNKNOWN" and agent in said(findings)
 
@@ -118,7 +118,7 @@ def test_a_prometheus_that_does_not_answer_is_unknown() -> None:
         ),
     ],
 )
-def test_an_answer_that_is_no_answer_is_unreadable(result: Result, says: str) -> None:
+def test_monitoring_fact_that_is_not_understood_is_unreadable(result: Result, says: str) -> None:
     with pytest.raises(Unreadable, match=says):
         monitoring.parse(result)
 
@@ -138,7 +138,7 @@ def test_a_process_that_is_no_target_is_named_by_its_port() -> None:
     assert verdict(findings) == "FAIL" and "on port 28003" in said(findings)
 
 
-def test_without_the_application_nobody_can_say_what_its_targets_are() -> None:
+def test_targets_are_unknown_where_the_application_does_not_run() -> None:
     assert verdict(targets(GOOD, ())) == "UNKNOWN"
 
 
@@ -199,7 +199,7 @@ def test_an_alert_that_does_not_fire_for_what_it_is_meant_for_fails(
         ("HealthCheckFails", "probe_success < 1"),
     ],
 )
-def test_other_words_for_the_same_and_stricter_ones_pass(name: str, query: str) -> None:
+def test_alert_in_other_words_or_a_stricter_one_passes(name: str, query: str) -> None:
     findings = alerts(with_rule(name, query=query))
     assert verdict(findings) == "PASS", said(findings)
 
@@ -236,7 +236,7 @@ def test_a_health_alert_that_nobody_would_get_in_time_fails(changed: dict[str, A
         ),
     ],
 )
-def test_an_alert_on_what_is_not_there_or_on_something_else_fails(
+def test_alert_on_a_missing_series_or_on_another_target_fails(
     name: str, series: tuple[dict[str, str], ...], says: str
 ) -> None:
     findings = alerts(prometheus(series={**GOOD.prometheus[0].series, name: series}))
@@ -269,7 +269,7 @@ RATIO = f'sum(rate({COUNT}{{code=~"5.."}}[5m])) / sum(rate({COUNT}[5m]))'
         ("ErrorRate", f"{RATIO} > 0.05".replace('code=~"5.."', 'code!~"2..",code!~"[34].."')),
     ],
 )
-def test_what_promql_allows_is_no_fault(name: str, query: str) -> None:
+def test_alert_in_any_form_that_promql_allows_passes(name: str, query: str) -> None:
     findings = alerts(with_rule(name, query=query))
     assert verdict(findings) == "PASS", said(findings)
 
@@ -290,17 +290,17 @@ def test_a_recording_rule_is_read_in_the_place_of_what_it_makes() -> None:
     assert "reads app:errors:ratio, which Prometheus does not have" in said(findings)
 
 
-def test_an_alert_on_what_is_missing_alone_is_not_one_on_what_is_down() -> None:
+def test_alert_on_absent_series_alone_is_not_one_on_a_target_that_is_down() -> None:
     findings = alerts(with_rule("TargetDown", query='absent(up{job="app"})'))
     assert verdict(findings) == "FAIL" and "has not loaded an alert on a target" in said(findings)
 
 
-def test_an_expression_that_is_not_understood_is_no_fault_and_no_proof() -> None:
+def test_alert_expression_that_is_not_understood_is_unknown() -> None:
     findings = alerts(with_rule("TargetDown", query="up ==== 0"))
     assert verdict(findings) == "UNKNOWN" and "TargetDown" in said(findings)
 
 
-def test_the_lab_s_pace_counts_in_the_lab_alone() -> None:
+def test_pace_of_the_lab_counts_in_the_lab_alone() -> None:
     elsewhere = replace(TARGET, lab=False)
     assert "has to hold for 12 s" in said(alerts(GOOD, elsewhere))
     two_minutes = with_rule("HealthCheckFails", holds_for=120.0)
@@ -308,7 +308,7 @@ def test_the_lab_s_pace_counts_in_the_lab_alone() -> None:
     assert "has to hold for 120 s" in said(alerts(two_minutes))
 
 
-def test_of_two_alerts_on_the_same_thing_one_that_is_right_is_enough() -> None:
+def test_alert_that_is_right_is_enough_beside_a_wrong_one_on_the_same_thing() -> None:
     wrong = replace(RULES["HealthCheckFails"], name="Softer", labels={"severity": "info"})
     assert verdict(alerts(prometheus(rules=(wrong, *RULES.values())))) == "PASS"
 
@@ -322,7 +322,7 @@ def test_a_threshold_that_is_no_number_is_unreadable() -> None:
         alerts(with_rule("ErrorRate", query=RULES["ErrorRate"].query.replace("> 0.05", "> scalar(up)")))
 
 
-def test_an_alert_on_something_else_is_no_kind_of_ours() -> None:
+def test_alert_on_another_subject_is_of_no_kind() -> None:
     query = "rate(process_cpu_seconds_total[5m]) > 1"
     queries = [query, RULES["DailyCost"].query, RULES["Heartbeat"].query]
     assert [item_10_alerts.kind(promql.parse(each)) for each in queries] == ["", "", ""]
@@ -380,7 +380,7 @@ def silence(left: float = FOR_YEARS, *matchers: tuple[str, str, bool, bool]) -> 
         (manager(silences=(silence(FOR_YEARS, ("instance", "old", False, True)),)), "PASS", ""),
     ],
 )
-def test_whether_anybody_gets_a_critical_alert(seen: Monitoring, expected: str, says: str) -> None:
+def test_critical_alert_has_to_reach_a_receiver(seen: Monitoring, expected: str, says: str) -> None:
     findings = told(seen)
     assert verdict(findings) == expected and says in said(findings)
 
@@ -412,7 +412,7 @@ def test_a_heartbeat_that_nobody_hears_fails(seen: Monitoring, says: str) -> Non
     assert verdict(findings) == "FAIL" and says in said(findings)
 
 
-def test_the_recorded_heartbeat_is_what_alertmanager_says_of_it() -> None:
+def test_heartbeat_of_the_recording_is_what_alertmanager_says_of_it() -> None:
     alert = next(one for one in GOOD.alertmanagers[0].alerts if one.labels["alertname"] == "Heartbeat")
     assert isinstance(alert, Active) and alert.receivers == ("heartbeat",) and alert.state == "active"
     assert isinstance(GOOD.prometheus[0], Prometheus) and isinstance(RULES["Heartbeat"], Rule)

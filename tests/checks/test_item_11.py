@@ -77,7 +77,7 @@ def with_drill(**changes: object) -> Backups:
     return replace(FOUND, jobs=(JOB, replace(DRILL, **changes)))  # type: ignore[arg-type]
 
 
-def test_a_server_as_it_should_be_passes_in_every_criterion() -> None:
+def test_server_with_backups_as_they_should_be_passes_every_criterion() -> None:
     assert verdict(made(FOUND)) == "PASS"
     for criterion in item.ITEM.criteria[1:]:
         findings = list(criterion(*([FOUND, SEEN] if "seen" in criterion.needs else [FOUND])))
@@ -87,7 +87,7 @@ def test_a_server_as_it_should_be_passes_in_every_criterion() -> None:
 # ---- made --------------------------------------------------------------------------------------
 
 
-def test_without_any_job_it_fails_once_and_names_what_would_be_lost() -> None:
+def test_server_without_a_backup_job_fails_once_and_names_what_would_be_lost() -> None:
     bare = replace(FOUND, jobs=(), stores=())
     (finding,) = made(bare)
     assert finding.verdict.value == "FAIL" and finding.saw.endswith("and there is Chroma, PostgreSQL")
@@ -120,19 +120,19 @@ def test_data_on_another_machine_is_unknown() -> None:
         ({"by": "cron", "name": "/etc/crontab", "active": False, "enabled": False}, "no cron runs"),
     ],
 )
-def test_a_job_that_does_not_run_or_failed_fails(changes: dict[str, object], says: str) -> None:
+def test_backup_job_that_does_not_run_or_failed_fails(changes: dict[str, object], says: str) -> None:
     findings = made(with_job(**changes))
     assert verdict(findings) == "FAIL" and says in said(findings)
 
 
-def test_a_job_that_has_not_run_since_the_boot_is_no_fault() -> None:
+def test_backup_job_that_has_not_run_since_the_boot_is_no_fault() -> None:
     assert verdict(made(with_job(result="", ended=None))) == "PASS"
 
 
 # ---- elsewhere, fresh, full --------------------------------------------------------------------
 
 
-def test_a_store_on_this_server_fails() -> None:
+def test_backup_store_on_this_server_fails() -> None:
     findings = list(
         item.they_are_elsewhere(with_store(place="here", where="/var/backups", host="/var/backups"))
     )
@@ -140,7 +140,7 @@ def test_a_store_on_this_server_fails() -> None:
     assert verdict(item.they_are_elsewhere(with_store(place="unknown"))) == "UNKNOWN"
 
 
-def test_dumps_that_nothing_takes_away_fail_and_a_tool_that_is_not_known_is_unknown() -> None:
+def test_dumps_that_stay_on_the_server_fail_and_a_tool_that_is_not_known_is_unreadable() -> None:
     dumps = replace(FOUND, jobs=(replace(JOB, tools=("pg_dump",)),), stores=())
     assert verdict(item.they_are_elsewhere(dumps)) == "FAIL"
     with pytest.raises(Unreadable, match="borg"):
@@ -159,12 +159,12 @@ def test_dumps_that_nothing_takes_away_fail_and_a_tool_that_is_not_known_is_unkn
         ({"problem": "wrong password or no key found"}, "UNKNOWN", "wrong password"),
     ],
 )
-def test_the_newest_copy(changes: dict[str, object], expected: str, says: str) -> None:
+def test_newest_copy_has_to_be_fresh_and_full(changes: dict[str, object], expected: str, says: str) -> None:
     findings = list(item.the_newest_is_fresh_and_full(with_store(**changes)))
     assert verdict(findings) == expected and says in said(findings)
 
 
-def test_nothing_that_varies_is_in_what_is_compared() -> None:
+def test_findings_on_the_newest_copy_do_not_change_with_time() -> None:
     one, two = (list(item.the_newest_is_fresh_and_full(with_store(newest=NOW - age))) for age in (100, 9000))
     assert said(one) == said(two)
 
@@ -180,7 +180,9 @@ def test_nothing_that_varies_is_in_what_is_compared() -> None:
         ({"shell": None, "delete": "unknown"}, "UNKNOWN", "cannot be seen"),
     ],
 )
-def test_a_key_that_may_more_than_append(changes: dict[str, object], expected: str, says: str) -> None:
+def test_store_key_that_may_do_more_than_append_fails(
+    changes: dict[str, object], expected: str, says: str
+) -> None:
     findings = list(item.the_server_cannot_delete_them(with_store(**changes)))
     assert verdict(findings) == expected and says in said(findings)
 
@@ -234,12 +236,12 @@ OF_THE_DRILL = replace(
         (watching(TOO_OLD, replace(OF_THE_DRILL, firing=True)), "RestoreDrillTooOld is firing"),
     ],
 )
-def test_where_nobody_is_told_it_fails(seen: Monitoring, says: str) -> None:
+def test_backup_age_that_alerts_nobody_fails(seen: Monitoring, says: str) -> None:
     findings = list(item.somebody_is_told(FOUND, seen))
     assert verdict(findings) == "FAIL" and says in said(findings)
 
 
-def test_an_age_that_is_recorded_is_an_age() -> None:
+def test_backup_age_from_a_recording_rule_passes() -> None:
     recorded = replace(TOO_OLD, query="backup:since_last_success:seconds > 26 * 3600")
     seen = watching(recorded, records={"backup:since_last_success:seconds": TOO_OLD.query.partition(" >")[0]})
     assert verdict(item.somebody_is_told(FOUND, seen)) == "PASS"
@@ -253,7 +255,7 @@ def test_an_age_that_is_recorded_is_an_age() -> None:
         watching(replace(TOO_OLD, query="time( > 1")),
     ],
 )
-def test_a_monitoring_that_cannot_be_asked_is_unknown(seen: Monitoring) -> None:
+def test_monitoring_that_cannot_be_asked_is_unreadable(seen: Monitoring) -> None:
     with pytest.raises(Unreadable):
         list(item.somebody_is_told(FOUND, seen))
 
@@ -272,12 +274,14 @@ def test_a_monitoring_that_cannot_be_asked_is_unknown(seen: Monitoring) -> None:
         ({"ended": int(NOW) - 40 * 86400}, "FAIL", "more than a month ago"),
     ],
 )
-def test_a_drill(changes: dict[str, object], expected: str, says: str) -> None:
+def test_restore_drill_has_to_succeed_within_a_month(
+    changes: dict[str, object], expected: str, says: str
+) -> None:
     findings = list(item.one_was_brought_back(with_drill(**changes), WITHOUT_NUMBERS))
     assert verdict(findings) == expected and says in said(findings)
 
 
-def test_after_a_boot_the_drill_s_own_number_tells() -> None:
+def test_restore_drill_is_known_by_its_own_metric_after_a_boot() -> None:
     drill = replace(DRILL, ended=None, result="", triggered=None)
     boot = replace(FOUND, jobs=(JOB, drill))
     assert verdict(item.one_was_brought_back(boot, SEEN)) == "PASS"
@@ -285,7 +289,7 @@ def test_after_a_boot_the_drill_s_own_number_tells() -> None:
     assert verdict(item.one_was_brought_back(boot, watching(numbers=old))) == "FAIL"
 
 
-def test_without_a_drill_it_fails() -> None:
+def test_restore_drill_that_is_missing_fails() -> None:
     assert verdict(item.one_was_brought_back(replace(FOUND, jobs=(JOB,)), SEEN)) == "FAIL"
 
 
@@ -315,7 +319,7 @@ def test_a_backup_that_does_not_come_back_fails(changes: dict[str, object], says
     assert verdict(findings) == "FAIL" and says in said(findings)
 
 
-def test_what_cannot_be_made_or_compared_is_unknown() -> None:
+def test_backup_that_cannot_be_made_or_compared_is_unknown() -> None:
     assert verdict(item.what_came_back(replace(OUTCOME, dumps=0, tables=()))) == "UNKNOWN"
     with pytest.raises(Unreadable, match="no space"):
         list(item.what_came_back(item.Outcome(refused="no space left")))

@@ -67,13 +67,13 @@ def offers(
         ("none", "lets root in without any proof"),
     ],
 )
-def test_a_method_that_ends_in_a_password_fails_and_names_who_is_offered_it(offered: str, says: str) -> None:
+def test_login_method_that_ends_in_a_password_fails_and_names_the_account(offered: str, says: str) -> None:
     probes = (offers(offered=offered), offers(NOBODY))
     (finding,) = ssh.nobody_is_offered_a_password(probes, target=TARGET)
     assert finding.verdict.value == "FAIL" and says in finding.saw and NOBODY not in finding.saw
 
 
-def test_a_name_that_does_not_exist_counts_as_much_as_one_that_does() -> None:
+def test_account_that_does_not_exist_counts_as_much_as_one_that_does() -> None:
     probes = (offers(), offers("vagrant"), offers(NOBODY, "publickey password"))
     assert verdict(ssh.nobody_is_offered_a_password(probes, target=TARGET)) == "FAIL"
 
@@ -85,7 +85,7 @@ def test_keys_alone_pass_and_a_family_where_nobody_listens_does_not_matter() -> 
 
 
 @pytest.mark.parametrize("error", ["refused", "no answer", "another host", "closed before anything was said"])
-def test_where_nobody_answers_nothing_is_known(error: str) -> None:
+def test_sshd_that_does_not_answer_is_unknown(error: str) -> None:
     (finding,) = ssh.nobody_is_offered_a_password((offers(offered="", error=error),), target=TARGET)
     assert finding.verdict.value == "UNKNOWN" and error in finding.saw
     assert verdict(ssh.nobody_is_offered_a_password((), target=TARGET)) == "UNKNOWN"
@@ -111,7 +111,7 @@ def test_an_sshd_that_stops_answering_leaves_the_rest_unknown() -> None:
         (asked(challengeresponseauthentication="yes"), "has KbdInteractiveAuthentication yes"),
     ],
 )
-def test_each_way_to_a_password_fails(case: Asked, says: str) -> None:
+def test_sshd_setting_that_allows_a_password_fails(case: Asked, says: str) -> None:
     (finding,) = ssh.no_file_lets_a_password_in(running(case), SOCKETS, KNOWN)
     assert finding.verdict.value == "FAIL" and finding.saw == f"by its files, sshd on port 22 {says}"
 
@@ -141,13 +141,13 @@ def test_a_match_block_for_a_port_counts_where_sshd_listens_on_it() -> None:
 
 
 @pytest.mark.parametrize("value", ["yes", "without-password", "forced-commands-only"])
-def test_root_must_not_log_in_not_even_with_a_key(value: str) -> None:
+def test_root_login_fails_even_with_a_key(value: str) -> None:
     assert verdict(ssh.root_does_not_log_in(running(asked(permitrootlogin=value)), SOCKETS, KNOWN)) == "FAIL"
     only_root = running(asked("vagrant", permitrootlogin=value), asked("root"))
     assert verdict(ssh.root_does_not_log_in(only_root, SOCKETS, KNOWN)) == "PASS"
 
 
-def test_an_sshd_of_which_nothing_is_known_makes_it_unknown() -> None:
+def test_sshd_of_which_nothing_is_known_is_unreadable() -> None:
     other = Socket("tcp", "0.0.0.0", 2222, "sshd", (800,))
     dropbear = Socket("tcp", "0.0.0.0", 22, "dropbear", (800,))
     unseen = Socket("tcp", "0.0.0.0", 22, "sshd", ())
@@ -167,7 +167,7 @@ def test_a_socket_that_systemd_opened_for_sshd_is_sshd_s() -> None:
     assert verdict(ssh.no_file_lets_a_password_in(running(), opened, KNOWN)) == "PASS"
 
 
-def test_of_two_on_the_same_port_both_are_judged() -> None:
+def test_sshds_on_the_same_port_are_both_judged() -> None:
     inner = Seen(800, (asked(passwordauthentication="yes"),), (), False)
     both = Sshds((*running().listening, inner), frozenset())
     sockets = (Socket("tcp", IPV4, 22, "sshd", (257,)), Socket("tcp", "127.0.0.1", 22, "sshd", (800,)))
@@ -187,7 +187,7 @@ def test_of_two_on_the_same_port_both_are_judged() -> None:
         (("/etc/ssh/sshd_config.d/",), False, "UNKNOWN"),  # a file was taken away, or an editor looked in
     ],
 )
-def test_a_file_that_is_younger_than_its_reading_fails(
+def test_sshd_file_that_is_younger_than_its_reading_fails(
     changed: tuple[str, ...], since_start: bool, expected: str
 ) -> None:
     found = Sshds((replace(SSHD, changed=changed, since_start=since_start),), frozenset())
@@ -195,20 +195,20 @@ def test_a_file_that_is_younger_than_its_reading_fails(
     assert verdict(findings) == expected
 
 
-def test_an_offer_that_the_files_do_not_make_was_not_reloaded() -> None:
+def test_sshd_that_offers_more_than_its_files_was_not_reloaded() -> None:
     probes = (offers(), offers("vagrant", "publickey password"))
     (finding,) = ssh.what_is_offered_is_what_is_written(running(), SOCKETS, probes)
     assert finding.verdict.value == "FAIL"
     assert "was not reloaded: it offers password to vagrant" in finding.saw
 
 
-def test_files_that_offer_more_than_is_offered_were_not_reloaded_either() -> None:
+def test_sshd_that_offers_less_than_its_files_was_not_reloaded() -> None:
     found = running(asked(passwordauthentication="yes"))
     (finding,) = ssh.what_is_offered_is_what_is_written(found, SOCKETS, (offers(),))
     assert "it offers no password to root" in finding.saw
 
 
-def test_an_offer_is_compared_with_what_holds_for_someone_like_that() -> None:
+def test_login_methods_are_compared_with_the_settings_for_that_account() -> None:
     found = running(asked("root"), asked("vagrant", "10.0.0.0", passwordauthentication="yes"))
     same = (offers(), offers("vagrant", "publickey password"), offers(NOBODY, "publickey password"))
     assert not list(ssh.what_is_offered_is_what_is_written(found, SOCKETS, same))

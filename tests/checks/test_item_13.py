@@ -32,7 +32,7 @@ def counted(status: int | None = 401, error: str = "", forged: bool = False, **f
 # ---- without asking ----------------------------------------------------------------------------
 
 
-def test_a_refusal_in_the_logs_passes_and_none_leaves_it_to_the_exercise() -> None:
+def test_rate_limit_with_a_refusal_in_the_logs_passes_and_without_one_is_left_to_the_exercise() -> None:
     (refused,) = limits.somebody_was_refused({"/api/chat": 3, "/other": 9}, target=TARGET)
     assert refused.verdict.value == "PASS" and refused.detail == "3 in its logs"
     for none in ({}, {"/other": 9}):
@@ -48,7 +48,7 @@ def test_a_refusal_in_the_logs_passes_and_none_leaves_it_to_the_exercise() -> No
         (counted(405), "UNKNOWN", "no path that takes questions"),
     ],
 )
-def test_where_the_first_question_is_not_taken_no_limit_is_judged(
+def test_rate_limit_is_not_judged_where_the_first_question_is_not_taken(
     answer: Counted, expected: str, says: str
 ) -> None:
     (finding,) = limits.how_far_it_goes((answer,), TARGET)
@@ -85,7 +85,7 @@ def together(
     return list(limits.the_processes_count_together(stores, running, sockets, KNOWN, target=TARGET))
 
 
-def test_processes_that_are_connected_to_the_same_store_pass() -> None:
+def test_rate_limit_processes_that_are_connected_to_the_same_store_pass() -> None:
     (finding,) = together(store(0), store(1), store(2))
     assert finding.verdict.value == "PASS"
     assert finding.saw == "3 processes are connected to the same store, localhost:6379/0"
@@ -101,14 +101,14 @@ def test_processes_that_are_connected_to_the_same_store_pass() -> None:
         ((store(0), store(1), store(2, connected=None)), "UNKNOWN", "on port 8002 has no connection"),
     ],
 )
-def test_a_process_that_counts_for_itself_is_named(
+def test_rate_limit_process_that_counts_for_itself_is_named(
     stores: tuple[Store, ...], expected: str, says: str
 ) -> None:
     findings = together(*stores)
     assert verdict(findings) == expected and says in findings[0].saw
 
 
-def test_a_store_that_is_not_there_fails() -> None:
+def test_rate_limit_store_that_is_not_there_fails() -> None:
     stores = [store(number, connected=False) for number in range(3)]
     findings = together(*stores, sockets=SOCKETS[:3])
     assert verdict(findings) == "FAIL" and "nobody listens at 127.0.0.1:6379" in findings[0].saw
@@ -116,12 +116,12 @@ def test_a_store_that_is_not_there_fails() -> None:
     assert verdict(together(*remote, sockets=SOCKETS[:3])) == "UNKNOWN"
 
 
-def test_one_process_alone_needs_no_store_and_none_at_all_fails() -> None:
+def test_rate_limit_needs_no_store_for_one_process_alone_and_fails_for_none() -> None:
     assert verdict(together(running=Processes((process(0),)), sockets=(socket(0),))) == "PASS"
     assert verdict(together(running=Processes(()), sockets=())) == "FAIL"
 
 
-def test_the_socket_of_supervisor_itself_is_no_store_of_what_it_starts() -> None:
+def test_supervisor_s_own_socket_is_no_store_of_the_programs_that_it_starts() -> None:
     told = {
         "SUPERVISOR_SERVER_URL": "unix:///var/run/supervisor.sock",
         "REDIS_URL": "redis://127.0.0.1:6379/0",
@@ -168,20 +168,22 @@ def asked(number: int, status: int = 401, forged: int | None = None, **fields: s
         ([*asked(3, **TOLD), counted(None, "no answer")], "UNKNOWN", "stopped answering: no answer"),
     ],
 )
-def test_how_far_one_client_gets(answers: list[Counted], expected: str, says: str) -> None:
+def test_rate_limit_has_to_refuse_one_client_and_its_forged_address(
+    answers: list[Counted], expected: str, says: str
+) -> None:
     findings = list(limits.how_far_it_goes(answers, TARGET))
     assert verdict(findings) == expected, findings
     assert any(says in finding.saw for finding in findings if finding.verdict.value == expected)
 
 
-def test_a_refusal_without_a_time_to_come_back_fails() -> None:
+def test_rate_limit_refusal_without_a_time_to_come_back_fails() -> None:
     answers = [counted(401), counted(429), counted(429, forged=True)]
     (refusal, forged) = limits.how_far_it_goes(answers, TARGET)
     assert refusal.verdict.value == "FAIL" and "when to come back" in refusal.saw
     assert forged.verdict.value == "PASS"
 
 
-def test_whose_count_was_used_is_said() -> None:
+def test_rate_limit_finding_names_the_count_that_was_used_and_not_the_key() -> None:
     with_key = replace(TARGET, chat_key="the-key-of-labcheck")
     findings = list(limits.how_far_it_goes(asked(10, forged=429), with_key))
     assert "with the key from labcheck.toml" in findings[0].saw
@@ -197,5 +199,7 @@ def test_whose_count_was_used_is_said() -> None:
         (counted(None, "refused"), "UNKNOWN"),
     ],
 )
-def test_another_client_must_not_be_refused_together_with_the_first(answer: Counted, expected: str) -> None:
+def test_rate_limit_that_refuses_another_client_together_with_the_first_fails(
+    answer: Counted, expected: str
+) -> None:
     assert limits.somebody_else(answer).verdict.value == expected

@@ -47,22 +47,22 @@ def key(found: tuple[Tracked, ...]) -> list[Finding]:
     return list(item.the_collector_takes_their_key(found, {800, 801, 802}))
 
 
-def test_processes_that_were_told_of_one_collector_pass() -> None:
+def test_processes_with_one_error_collector_pass() -> None:
     assert verdict(where(told())) == "PASS"
     assert said(where(told())) == "all 3 processes were told of errors.lab.example, project 1"
 
 
-def test_one_that_was_told_nothing_is_named() -> None:
+def test_process_without_an_error_collector_is_named() -> None:
     assert "port 8001 was told of no collector" in said(where((told()[0], told()[2])))
     assert verdict(where(())) == "FAIL" and len(where(())) == 3
 
 
-def test_two_places_are_one_too_many() -> None:
+def test_processes_with_different_error_collectors_fail() -> None:
     findings = where(told({}, {"project": "2"}))
     assert verdict(findings) == "FAIL" and "different places" in said(findings)
 
 
-def test_no_process_at_all_fails() -> None:
+def test_application_that_does_not_run_fails() -> None:
     assert verdict(where((), Processes(()))) == "FAIL"
 
 
@@ -81,13 +81,13 @@ def test_no_process_at_all_fails() -> None:
         ({"status": 502}, "UNKNOWN", "status 502"),
     ],
 )
-def test_what_the_collector_says_to_the_key(change: dict[str, Any], expected: str, says: str) -> None:
+def test_collector_has_to_take_the_key(change: dict[str, Any], expected: str, says: str) -> None:
     findings = key(told(change, change, change))
     assert verdict(findings) == expected and says in said(findings)
     assert len(findings) == 1
 
 
-def test_one_process_with_an_old_key_is_enough() -> None:
+def test_process_with_an_old_key_fails_although_others_have_the_right_one() -> None:
     assert verdict(key(told({}, {"status": 403}))) == "FAIL"
 
 
@@ -97,7 +97,7 @@ NUMBER = "0123456789abcdef0123456789abcdef"
 SAID = f"event {NUMBER}, request_id test-1, release 0.2.0\n"
 
 
-def test_what_was_sent_is_read_from_what_the_command_says() -> None:
+def test_event_that_was_sent_is_read_from_what_the_command_says() -> None:
     assert item.was_sent({"status": 0, "said": SAID}) == (NUMBER, "test-1", "0.2.0")
 
 
@@ -111,7 +111,7 @@ def test_what_was_sent_is_read_from_what_the_command_says() -> None:
         (-1, "FileNotFoundError", "UNKNOWN"),
     ],
 )
-def test_what_was_not_sent_says_why(status: int, text: str, expected: str) -> None:
+def test_event_that_was_not_sent_is_named_with_the_reason(status: int, text: str, expected: str) -> None:
     finding = item.was_sent({"status": status, "said": text})
     assert isinstance(finding, Finding) and finding.verdict.value == expected and text in finding.saw
 
@@ -146,7 +146,7 @@ def test_an_event_with_what_it_needs_and_no_more_passes() -> None:
         ({"tags": {}, "release": None}, "without its request id and release"),
     ],
 )
-def test_an_event_that_leads_nowhere_fails(changes: dict[str, Any], says: str) -> None:
+def test_event_without_its_request_id_or_release_fails(changes: dict[str, Any], says: str) -> None:
     assert verdict(arrived(event(**changes))) == "FAIL" and says in said(arrived(event(**changes)))
 
 
@@ -166,12 +166,12 @@ def values(value: str = "", **frame: Any) -> dict[str, Any]:
         ({"request": {"headers": {"Cookie": "x"}, "data": "y"}}, "the request's headers, data left"),
     ],
 )
-def test_what_is_private_and_arrives_fails(changes: dict[str, Any], says: str) -> None:
+def test_event_with_private_data_fails(changes: dict[str, Any], says: str) -> None:
     findings = arrived(event(**changes))
     assert verdict(findings) == "FAIL" and says in said(findings)
 
 
-def test_a_secret_that_arrives_is_named_and_not_told() -> None:
+def test_secret_that_arrives_is_named_without_its_value() -> None:
     findings = arrived(event(), "0.2.0", "DATABASE_URL")
     assert verdict(findings) == "FAIL" and "the value of DATABASE_URL left" in said(findings)
 
@@ -179,7 +179,7 @@ def test_a_secret_that_arrives_is_named_and_not_told() -> None:
 # ---- the fact ----------------------------------------------------------------------------------
 
 
-def test_what_the_server_prints_is_read() -> None:
+def test_error_tracking_fact_is_read() -> None:
     text = json.dumps([{"pid": 1, "collector": "c", "project": "1", "status": 200, "error": ""}])
     assert tracking.parse(Result(text, "", 0)) == (Tracked(1, "c", "1", 200, ""),)
     assert tracking.parse(Result("[]", "", 0)) == ()
@@ -188,6 +188,6 @@ def test_what_the_server_prints_is_read() -> None:
 @pytest.mark.parametrize(
     "result", [Result("", "", 127), Result("", "x", 1), Result("{", "", 0), Result("[1]", "", 0)]
 )
-def test_what_it_does_not_print_is_unreadable(result: Result) -> None:
+def test_error_tracking_fact_that_is_not_understood_is_unreadable(result: Result) -> None:
     with pytest.raises(Unreadable):
         tracking.parse(result)

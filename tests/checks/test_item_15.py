@@ -53,21 +53,21 @@ def log(**changes: Any) -> list[Finding]:
     return list(item.the_log_says_the_same(replace(SPENT, **changes)))
 
 
-def test_calls_with_a_price_pass_and_none_at_all_are_left_to_the_exercise() -> None:
+def test_model_calls_with_a_price_pass_and_none_at_all_are_left_to_the_exercise() -> None:
     assert verdict(prices()) == "PASS"
     (finding,) = prices(calls=0)
     assert finding.verdict.value == "UNKNOWN" and finding.until_exercised
 
 
-def test_a_price_of_nothing_fails() -> None:
+def test_model_call_without_a_price_fails() -> None:
     assert verdict(prices(unpriced=1)) == "FAIL" and "with no cost" in said(prices(unpriced=1))
 
 
-def test_a_sum_that_is_the_same_in_both_passes() -> None:
+def test_cost_that_is_the_same_in_metric_and_ledger_passes() -> None:
     assert verdict(sums()) == "PASS"
 
 
-def test_what_is_asked_meanwhile_does_not_matter() -> None:
+def test_model_call_that_comes_meanwhile_does_not_matter() -> None:
     """A call between the first look at /metrics and the ledger is in the ledger and in the second look."""
     later = (counts(0, 0.0000108, later=0.0000208), *SPENT.processes[1:])
     assert (
@@ -89,12 +89,12 @@ def test_a_process_that_was_started_later_knows_less_and_that_is_right() -> None
         ("0", "0", "more"),
     ],
 )
-def test_sums_that_differ_fail(first: str, last: str, says: str) -> None:
+def test_costs_that_differ_between_metric_and_ledger_fail(first: str, last: str, says: str) -> None:
     findings = sums(since_first=Decimal(first), since_last=Decimal(last))
     assert verdict(findings) == "FAIL" and says in said(findings)
 
 
-def test_rows_that_were_lost_are_named() -> None:
+def test_ledger_rows_that_were_lost_are_named() -> None:
     lost = replace(
         SPENT.processes[0], after=dict(SPENT.processes[0].after) | {"app_ledger_rows_lost_total": 1.0}
     )
@@ -102,11 +102,11 @@ def test_rows_that_were_lost_are_named() -> None:
     assert "it lost rows" in said(findings)
 
 
-def test_a_process_that_does_not_count_fails() -> None:
+def test_process_that_does_not_count_its_cost_fails() -> None:
     assert verdict(sums(processes=(Counts(800, 8000, {BUDGET: 100}, {BUDGET: 100}),))) == "FAIL"
 
 
-def test_the_log_is_compared_to_the_last_digit() -> None:
+def test_costs_in_the_log_are_compared_to_the_last_digit() -> None:
     assert verdict(log()) == "PASS"
     off = {"one": Decimal("0.0000108001"), "two": Decimal("0.0000454")}
     assert verdict(log(costs=off)) == "FAIL"
@@ -163,12 +163,14 @@ def rules(seen: Monitoring = WATCHED, budgets: tuple[float, ...] = (100, 100, 10
         (f"absent({DAY})", None),
     ],
 )
-def test_from_which_sum_on_an_expression_fires(expression: str, expected: Threshold | None) -> None:
+def test_cost_alert_s_threshold_is_read_from_its_expression(
+    expression: str, expected: Threshold | None
+) -> None:
     read = promql.parse(expression)
     assert item.threshold(Alert(PROMETHEUS, NEAR, read, read)) == expected
 
 
-def test_an_alert_at_the_budget_and_one_before_pass() -> None:
+def test_cost_alerts_at_the_budget_and_before_it_pass() -> None:
     assert verdict(rules()) == "PASS"
     assert said(rules()) == "it is told when a day costs more than $80 and $100"
     assert verdict(rules(loaded(rule("Cost", f"{DAY} > 100"), rule("Soon", f"{DAY} > 80")))) == "PASS"
@@ -192,16 +194,18 @@ def test_an_alert_at_the_budget_and_one_before_pass() -> None:
         (rules(loaded(rule("Odd", f"{DAY} > other"))), "UNKNOWN", "could not be read"),
     ],
 )
-def test_what_is_wrong_with_the_rules_is_said(findings: list[Finding], expected: str, says: str) -> None:
+def test_cost_rules_that_are_wrong_are_named_with_the_reason(
+    findings: list[Finding], expected: str, says: str
+) -> None:
     assert verdict(findings) == expected and says in said(findings)
 
 
-def test_no_rule_about_cost_fails() -> None:
+def test_cost_rule_that_is_missing_fails() -> None:
     found = list(item.an_alert_is_evaluated(loaded(rule("Disk", "used > 0.8")), target=TARGET))
     assert verdict(found) == "FAIL" and "no alert about cost" in said(found)
 
 
-def test_the_rules_of_a_prometheus_on_any_port_count() -> None:
+def test_prometheus_on_any_port_counts() -> None:
     """It is found by its process, as for item 10."""
     assert PROMETHEUS.address == "127.0.0.1:9091" and verdict(rules()) == "PASS"
 
@@ -254,7 +258,7 @@ def silenced(*matchers: tuple[str, str, bool, bool]) -> Monitoring:
         ),
     ],
 )
-def test_an_alert_needs_a_way_out(seen: Monitoring, expected: str, says: str) -> None:
+def test_cost_alert_needs_a_way_to_a_receiver(seen: Monitoring, expected: str, says: str) -> None:
     findings = list(item.it_would_reach_somebody(seen))
     assert verdict(findings) == expected and says in said(findings)
 
@@ -276,12 +280,14 @@ SEEN = {"status": 200, "metric": 0.0000108, "ledger": "0.0000108000", "log": "0.
         ({"status": 429}, "UNKNOWN", "status 429"),
     ],
 )
-def test_one_question_is_followed(changes: dict[str, Any], expected: str, says: str) -> None:
+def test_cost_of_one_question_is_followed_into_ledger_log_and_metric(
+    changes: dict[str, Any], expected: str, says: str
+) -> None:
     findings = list(item.one_question(SEEN | changes))
     assert verdict(findings) == expected and says in said(findings)
 
 
-def test_what_cannot_be_followed_is_unreadable() -> None:
+def test_cost_of_a_question_that_cannot_be_followed_is_unreadable() -> None:
     with pytest.raises(Unreadable, match="psql"):
         list(item.one_question(SEEN | {"error": "psql is not there"}))
 
@@ -289,7 +295,7 @@ def test_what_cannot_be_followed_is_unreadable() -> None:
 # ---- the fact ----------------------------------------------------------------------------------
 
 
-def test_what_the_server_prints_is_read() -> None:
+def test_spending_fact_is_read() -> None:
     printed = {
         "processes": [{"pid": 1, "port": 8000, "before": {METRIC: 1.0}, "after": {METRIC: 1.0}}],
         "ledger": {"since_first": "1.0000000000", "since_last": "0.5", "calls": 3, "unpriced": 0},
@@ -306,6 +312,6 @@ def test_what_the_server_prints_is_read() -> None:
 @pytest.mark.parametrize(
     "text", ['{"error": "no process tells"}', "{}", "[", '{"error": "", "ledger": null}']
 )
-def test_what_it_does_not_print_is_unreadable(text: str) -> None:
+def test_spending_fact_that_is_not_understood_is_unreadable(text: str) -> None:
     with pytest.raises(Unreadable):
         spending.parse(Result(text, "", 0))

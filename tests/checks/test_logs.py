@@ -14,7 +14,7 @@ from tests.checks.findings import only
 from tests.checks.written_logs import CRON, HELD, INIT, ONE, RUNNING, SOCKETS, files, seen
 
 
-def test_the_logs_are_those_that_the_processes_hold_which_answer_for_the_application() -> None:
+def test_logs_are_those_that_the_answering_processes_hold_open() -> None:
     stranger = replace(CRON, pid=900, name="caddy", arguments="caddy run", uids=frozenset({999}))
     found = written(
         **seen(
@@ -40,7 +40,7 @@ def test_the_logs_are_those_that_the_processes_hold_which_answer_for_the_applica
         ("", "UNKNOWN", "does not tell"),
     ],
 )
-def test_without_a_log_file_it_depends_on_where_the_output_goes(
+def test_application_without_a_log_file_is_judged_by_where_its_output_goes(
     output: str, expected: str, says: str
 ) -> None:
     here = seen(files(held=(Held(800, 1, output), Held(800, 2, output))))
@@ -59,6 +59,6 @@ def test_an_application_in_a_container_keeps_its_log_elsewhere() -> None:
             list(it_writes_to_files(**seen(running=Processes((INIT, process)), sockets=SOCKETS[:1])))
 
 
-def test_without_the_application_nothing_is_logged() -> None:
+def test_application_that_does_not_run_logs_nothing() -> None:
     finding = only(it_writes_to_files(**seen(running=Processes((INIT,)), sockets=())))
     assert finding.verdict.value == "FAIL" and "no process" in finding.saw

@@ -22,12 +22,12 @@ def head(path: Path) -> dict[str, str]:
     return dict(re.findall(r"^# ([a-z ]+): (.+)$", path.read_text(encoding="utf-8"), re.M))
 
 
-def test_each_item_has_at_least_three_mutants() -> None:
+def test_items_have_at_least_three_mutants_each() -> None:
     counted = Counter(int(head(path)["item"]) for path in MUTANTS)
     assert all(counted[item.number] >= 3 for item in ITEMS), counted
 
 
-def test_each_mutant_says_what_it_breaks_and_what_must_be_said() -> None:
+def test_mutants_say_each_what_they_break_and_what_must_be_said() -> None:
     for path in MUTANTS:
         fields = head(path)
         assert set(FIELDS) <= set(fields), path.name

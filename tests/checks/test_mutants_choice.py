@@ -39,7 +39,7 @@ def those_of(lines: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("commit", COMMITS[:20])
-def test_each_item_has_exactly_one_and_all_have_a_server(commit: str) -> None:
+def test_choice_has_one_mutant_of_each_item_and_a_server_for_all(commit: str) -> None:
     chosen = choice.chosen(MUTANTS, commit)
     assert [mutant.item for mutant in chosen] == [item.number for item in ITEMS]
     servers = choice.together(chosen)
@@ -48,7 +48,7 @@ def test_each_item_has_exactly_one_and_all_have_a_server(commit: str) -> None:
         assert all(one.goes_with(other) for one in server for other in server if one is not other)
 
 
-def test_over_the_commits_every_mutant_comes_round() -> None:
+def test_mutants_all_come_round_over_the_commits() -> None:
     """Of each item about equally often: none more than twice as often as its share."""
     counted = Counter(mutant.name for commit in COMMITS for mutant in choice.chosen(MUTANTS, commit))
     of_item = Counter(mutant.item for mutant in MUTANTS)
@@ -71,7 +71,7 @@ def test_the_seed_is_the_commit_unless_one_is_given(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("there_is", ["no git", "no commit"])
-def test_without_a_commit_the_seed_is_always_the_same(
+def test_seed_without_a_commit_is_always_the_same(
     there_is: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(choice.SEED, raising=False)
@@ -98,7 +98,7 @@ def test_mutants_that_disturb_each_other_are_on_two_servers(one: str, other: str
     assert choice.together([first, second]) == [[first], [second]]
 
 
-def test_mutants_that_do_not_are_on_one_server() -> None:
+def test_mutants_that_do_not_disturb_each_other_are_on_one_server() -> None:
     both = list(pair("06_door_for_later", "12_a_second_sshd"))
     assert choice.together(both) == [both]
 
@@ -118,7 +118,7 @@ def test_shares_are_equal_and_leave_nothing_out(every: bool, count: int) -> None
         assert mine == [server for server in servers if server in mine], "in their order"
 
 
-def test_what_restarts_or_reboots_costs_more() -> None:
+def test_mutants_that_restart_or_reboot_cost_more() -> None:
     look, restart = pair("12_drop_in_wins", "04_local_time")
     exercise, reboot = pair("11_without_the_rows", "06_opened_at_boot")
     assert choice.cost([look]) < choice.cost([exercise]) < choice.cost([reboot])

@@ -93,6 +93,6 @@ def test_a_reboot_shows_in_the_kernel_or_in_process_1(later: dict[str, str], reb
         ({"stat": STAT.format("soon")}, "process 1 is not understood"),
     ],
 )
-def test_what_does_not_tell_a_reboot_is_unreadable(printed: dict[str, object], reason: str) -> None:
+def test_boot_fact_that_is_not_understood_is_unreadable(printed: dict[str, object], reason: str) -> None:
     with pytest.raises(Unreadable, match=re.escape(reason)):
         seen(**printed)  # type: ignore[arg-type]

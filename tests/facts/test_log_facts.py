@@ -56,7 +56,7 @@ def writer(tmp_path: Path) -> Iterator[int]:
     process.communicate()
 
 
-def test_what_a_running_process_writes_to_is_seen_by_its_descriptors(
+def test_log_files_of_a_running_process_are_seen_by_its_descriptors(
     shared: Connection, writer: int, tmp_path: Path
 ) -> None:
     seen = gather(shared, [log_files])[log_files]
@@ -75,7 +75,7 @@ def test_what_a_running_process_writes_to_is_seen_by_its_descriptors(
 
 
 @pytest.mark.usefixtures("logrotate")
-def test_what_logrotate_would_do_here_is_read_and_nothing_is_done(shared: Connection) -> None:
+def test_logrotate_rules_of_a_real_host_are_read_and_nothing_is_rotated(shared: Connection) -> None:
     state = Path("/var/lib/logrotate/status")
     before = state.stat().st_mtime_ns if state.exists() else None
     assert gather(shared, [rotation])[rotation].rules
@@ -83,5 +83,5 @@ def test_what_logrotate_would_do_here_is_read_and_nothing_is_done(shared: Connec
 
 
 @pytest.mark.usefixtures("logrotate")
-def test_what_starts_logrotate_here_is_read(shared: Connection) -> None:
+def test_logrotate_starters_of_a_real_host_are_read(shared: Connection) -> None:
     assert all(run.name for run in gather(shared, [starters])[starters])

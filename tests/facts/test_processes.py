@@ -18,7 +18,7 @@ from labcheck.result import Result
         ("4:memory:/system.slice/web.service", ""),
     ],
 )
-def test_the_service_around_a_process_is_known(line: str, unit: str) -> None:
+def test_process_is_known_with_its_systemd_service(line: str, unit: str) -> None:
     fields = ["Name", "PPid", "Uid", "Gid", "Groups", "CapPrm", "CapEff", "CapAmb", "NSpid"]
     status = "\n".join(f"/proc/1/status:{name}:\t0" for name in fields)
     text = f"== status\n{status}\n== units\n/proc/1/cgroup:{line}\n== arguments\n1 init\n== end\n"

@@ -83,7 +83,7 @@ def test_sockets_have_their_programs_and_their_reach() -> None:
         ("policy_made_void", {4: False, 6: False}),
     ],
 )
-def test_a_filter_counts_only_if_it_drops_what_no_rule_allows(case: str, drops: dict[int, bool]) -> None:
+def test_packet_filter_counts_only_if_it_drops_what_no_rule_allows(case: str, drops: dict[int, bool]) -> None:
     assert read(f"packet_filter/{case}").drops == drops
 
 
@@ -97,7 +97,7 @@ def test_a_filter_counts_only_if_it_drops_what_no_rule_allows(case: str, drops: 
         ("nftables_reject", True, set()),
     ],
 )
-def test_a_filter_that_rejects_is_told_from_one_that_could(
+def test_packet_filter_that_rejects_is_told_from_one_that_could(
     case: str, rejects: bool, rejected: set[tuple[int, str, int]]
 ) -> None:
     found = read(f"packet_filter/{case}")
@@ -187,7 +187,7 @@ def test_supervisor_s_defaults_stand_where_its_files_say_nothing() -> None:
     assert (seen["other"].autorestart, seen["other"].stop_as_group) == ("unexpected", False)
 
 
-def test_the_server_s_own_addresses_are_found() -> None:
+def test_addresses_of_the_server_itself_are_found() -> None:
     assert read("interface_addresses/typical") == ("192.168.121.4", "198.51.100.10", "2001:db8:100::10")
 
 
@@ -207,23 +207,23 @@ def test_an_sshd_without_match_blocks_is_asked_once_for_everybody() -> None:
     assert read("sshds/none").listening == ()
 
 
-def test_people_who_are_logged_in_are_told_from_who_listens() -> None:
+def test_ssh_sessions_are_told_from_listening_sshds() -> None:
     seen = read("sshds/with_a_login")
     assert [sshd.pid for sshd in seen.listening] == [257] and seen.sessions == {1924, 1930}
 
 
-def test_what_changed_after_sshd_read_it_is_named() -> None:
+def test_sshd_file_that_changed_after_it_was_read_is_named() -> None:
     (sshd,) = read("sshds/not_reloaded").listening
     assert sshd.changed == ("/etc/ssh/sshd_config.d/", "/etc/ssh/sshd_config.d/50-cloud-init.conf")
 
 
-def test_each_sshd_is_asked_with_the_arguments_that_it_was_started_with() -> None:
+def test_sshds_are_each_asked_with_the_arguments_that_they_were_started_with() -> None:
     first, second = read("sshds/two").listening
     assert (first.asked[0].passwords, first.since_start) == (frozenset(), False)
     assert (second.asked[0].passwords, second.since_start) == ({"password"}, True)
 
 
-def test_what_match_blocks_tell_apart_is_asked_apart() -> None:
+def test_match_blocks_are_asked_for_all_that_they_tell_apart() -> None:
     (sshd,) = read("sshds/match_blocks").listening
     found = {(one.accounts[0], one.address): one.passwords for one in sshd.asked}
     assert {account for account, _ in found} == {"root", "daemon", "transfer"}  # one for all that are alike
@@ -280,7 +280,7 @@ def test_secrets_that_leaked_are_told_with_their_places() -> None:
     }
 
 
-def test_each_process_is_seen_with_the_logs_that_it_holds_and_their_last_lines() -> None:
+def test_processes_are_seen_with_the_logs_that_they_hold_and_their_last_lines() -> None:
     seen = read("log_files/two_processes")
     names = [f"/var/log/aiapp/{name}.log" for name in ("app", "access", "error", "metrics")]
     for pid in (17, 25):
@@ -291,7 +291,7 @@ def test_each_process_is_seen_with_the_logs_that_it_holds_and_their_last_lines()
     assert not seen.open_to_everyone(names[0])
 
 
-def test_an_idle_process_that_holds_a_rotated_log_is_told_from_one_that_writes_to_it() -> None:
+def test_process_that_holds_a_rotated_log_is_told_from_one_that_writes_to_it() -> None:
     rotated = [held for held in read("log_files/after_a_rotation").held if held.rotated]
     assert {held.log.rpartition("/")[2] for held in rotated if held.pid == 17} == {"error.log", "metrics.log"}
     assert len(rotated) == 6 and not any(held.written_last for held in rotated)
@@ -304,7 +304,7 @@ def test_an_idle_process_that_holds_a_rotated_log_is_told_from_one_that_writes_t
 LOG = "/var/log/aiapp/app.log"
 
 
-def test_a_rule_is_what_logrotate_itself_says_of_it() -> None:
+def test_logrotate_rule_is_what_logrotate_itself_says_of_it() -> None:
     rule, handled = read("rotation/in_order").find(LOG)
     assert (rule.every, rule.size, rule.at_least, rule.kept, rule.packs) == (86400, 100 << 20, None, 30, True)
     assert handled == Handled(LOG, moved=f"{LOG}.1", made=(0o640, 33, 33))
@@ -318,7 +318,7 @@ def test_a_log_that_no_run_has_met_is_not_known_and_one_that_is_due_is_read_all_
     assert not handled.known and rule.packs
 
 
-def test_a_rule_that_names_its_logs_on_several_lines_is_one_rule() -> None:
+def test_logrotate_rule_that_names_its_logs_on_several_lines_is_one_rule() -> None:
     seen = read("rotation/debian12_after_06")
     rule, _ = seen.find("/var/log/unattended-upgrades/unattended-upgrades-dpkg.log")
     assert (rule.every, rule.kept, len(rule.logs)) == (31 * 86400, 6, 3)
@@ -348,13 +348,13 @@ def test_a_rule_that_names_its_logs_on_several_lines_is_one_rule() -> None:
         ("all_empty", (86400, 100 << 20, None, 30, None), Handled(LOG)),
     ],
 )
-def test_what_a_rotation_would_do_is_read(case: str, limits: tuple[Any, ...], handled: Handled) -> None:
+def test_rotation_is_read_as_what_it_would_do(case: str, limits: tuple[Any, ...], handled: Handled) -> None:
     rule, said = read(f"rotation/{case}").find(LOG)
     assert (rule.every, rule.size, rule.at_least, rule.kept, rule.packs) == limits
     assert said == handled
 
 
-def test_a_folder_that_logrotate_does_not_trust_is_its_reason_to_leave_a_log_alone() -> None:
+def test_folder_that_logrotate_does_not_trust_is_its_reason_to_leave_a_log_alone() -> None:
     _, handled = read("rotation/insecure_folder").find(LOG)
     assert handled.refused.startswith("parent directory has insecure permissions")
     assert handled.refused.endswith(")")
@@ -364,25 +364,25 @@ def test_a_folder_that_logrotate_does_not_trust_is_its_reason_to_leave_a_log_alo
     ("case", "says"),
     [("writable_by_group", "writable by group"), ("syntax_error", "unknown unit 'B'"), ("no_rule", "")],
 )
-def test_where_logrotate_takes_no_rule_from_a_file_it_says_why(case: str, says: str) -> None:
+def test_logrotate_says_why_it_takes_no_rule_from_a_file(case: str, says: str) -> None:
     seen = read(f"rotation/{case}")
     assert seen.find(LOG) is None and seen.find("/var/log/dpkg.log")
     assert says in " ".join(seen.problems)
     assert bool(seen.problems) == bool(says)
 
 
-def test_no_rules_at_all_are_told_from_no_logrotate() -> None:
+def test_logrotate_without_rules_is_told_from_no_logrotate() -> None:
     assert read("rotation/no_rules_at_all").installed and not read("rotation/no_rules_at_all").rules
     assert not read("rotation/not_installed").installed
 
 
-def test_empty_logs_are_skipped_where_logrotate_says_so() -> None:
+def test_logs_that_are_empty_are_skipped_where_logrotate_says_so() -> None:
     assert read("rotation/in_order").find(LOG)[0].skips_empty
     rule, _ = read("rotation/debian12_by_days").find(LOG)
     assert (rule.kept, rule.packs, rule.skips_empty) == (None, True, False)  # rotate -1, ifempty
 
 
-def test_the_days_of_a_rule_are_read_from_its_file() -> None:
+def test_logrotate_rule_s_days_are_read_from_its_file() -> None:
     assert read("ages/hand_made") == {
         "/var/log/aiapp/*.log": 30,
         "/var/log/plain.log": 90,  # as the first file says for all
@@ -395,7 +395,7 @@ def test_the_days_of_a_rule_are_read_from_its_file() -> None:
 HOUR = 3600
 
 
-def test_a_timer_is_read_with_its_longest_gap_and_for_how_long_it_has_not_run() -> None:
+def test_timer_is_read_with_its_longest_gap_and_for_how_long_it_has_not_run() -> None:
     timer, cron = read("starters/hourly_timer")
     assert (timer.name, timer.off, timer.usual, timer.gap) == ("logrotate.timer", "", True, 2 * HOUR)
     assert timer.idle == 9000.5 - 7200 and not timer.failed and timer.at_boot
@@ -456,7 +456,7 @@ def test_cron_counts_where_there_is_no_systemd_and_only_what_it_would_run() -> N
         (["{ OnCalendar=*-*-* *:00:00 ; next_elapse=n/a }"], ("a while", "0"), None),
     ],
 )
-def test_the_longest_gap_of_a_schedule_counts_and_what_systemd_may_be_late_by(
+def test_schedule_counts_by_its_longest_gap_and_what_systemd_may_be_late_by(
     schedule: list[str], slack: tuple[str, str], gap: int | None
 ) -> None:
     assert gap_of_timer(schedule, *slack) == gap
@@ -486,7 +486,7 @@ def test_a_finished_debian_13_is_read_as_what_it_is() -> None:
     assert {store.place for store in read("shared_stores/debian13_finished")} == {"localhost:6379/0"}
 
 
-def test_openssh_10_says_what_it_lets_whom_do() -> None:
+def test_openssh_10_is_read_as_what_it_allows() -> None:
     (sshd,) = read("sshds/debian13_finished").listening
     (asked,) = sshd.asked
     assert asked.passwords == frozenset() and asked.settings["permitrootlogin"] == "no"
@@ -538,7 +538,7 @@ def test_logrotate_3_22_says_its_limits_in_one_sentence() -> None:
         ),
     ],
 )
-def test_a_limit_is_what_logrotate_3_22_calls_it(
+def test_rotation_limit_is_what_logrotate_3_22_calls_it(
     said: str, kept: int | None, size: int | None, at_least: int | None
 ) -> None:
     """Each sentence as 3.22.0 printed it for a rule of that kind."""
@@ -546,7 +546,7 @@ def test_a_limit_is_what_logrotate_3_22_calls_it(
     assert (rule.kept, rule.size, rule.at_least) == (kept, size, at_least)
 
 
-def test_a_limit_in_other_words_is_unreadable_and_not_no_limit() -> None:
+def test_rotation_limit_in_other_words_is_unreadable_and_not_no_limit() -> None:
     with pytest.raises(Unreadable, match="a limit of logrotate is not understood: 'thirty are kept'"):
         of_rule("weekly empty log files are rotated, thirty are kept, old logs are removed")
 

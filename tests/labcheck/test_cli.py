@@ -68,7 +68,7 @@ def test_a_server_that_is_off_is_2_with_one_sentence(sshd: Sshd) -> None:
     assert [each["verdict"] for each in json.loads(as_json.stdout)["items"]] == ["UNKNOWN", "UNKNOWN"]
 
 
-def test_a_look_is_one_login_and_leaves_nothing_else_in_the_log(sshd: Sshd) -> None:
+def test_read_only_check_is_one_login_and_leaves_nothing_else_in_the_log(sshd: Sshd) -> None:
     log = sshd.folder / "sshd.log"
     before = len(log.read_text().splitlines())
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # a short name: it holds a socket
@@ -89,13 +89,13 @@ def test_a_mistyped_host_is_2_with_one_sentence() -> None:
     assert sentence.startswith("labcheck: cannot reach no-such-host.invalid: its name is not known (")
 
 
-def test_the_commands_and_what_they_printed_are_shown_on_request(sshd: Sshd) -> None:
+def test_commands_and_what_they_printed_are_shown_on_request(sshd: Sshd) -> None:
     done = labcheck("server", "-F", str(sshd.config()), "--domain", "app.invalid", "--item", "7", "-v")
     assert "── system\n" in done.stdout
     assert "NAME=" in done.stdout
 
 
-def test_a_terminal_sees_that_it_is_alive_and_ends_on_an_interrupt_without_an_ssh_left(
+def test_labcheck_on_a_terminal_shows_progress_and_leaves_no_ssh_on_an_interrupt(
     sshd: Sshd, running: Callable[[str], list[str]]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -38,7 +38,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_everything_that_a_file_says_is_used(tmp_path: Path) -> None:
+def test_config_file_is_used_in_everything_that_it_says(tmp_path: Path) -> None:
     config = load(write(tmp_path, FULL))
     ssh_config = tmp_path / "keys/ssh_config"
     assert config.server == Connection("server", config=ssh_config)
@@ -50,7 +50,7 @@ def test_everything_that_a_file_says_is_used(tmp_path: Path) -> None:
     assert config.connection("other").config == ssh_config
 
 
-def test_a_host_is_all_that_a_file_must_say(tmp_path: Path) -> None:
+def test_config_file_needs_a_host_and_nothing_else(tmp_path: Path) -> None:
     config = load(write(tmp_path, '[target]\nhost = "me@example.org"\n'))
     assert isinstance(config, Config)
     assert (config.server, config.vantage) == (Connection("me@example.org"), None)
@@ -58,7 +58,7 @@ def test_a_host_is_all_that_a_file_must_say(tmp_path: Path) -> None:
     assert (config.target.vantage, config.target.lab) == ("this computer", False)
 
 
-def test_the_nearest_file_upwards_counts_unless_one_is_named(
+def test_config_file_nearest_upwards_counts_unless_one_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inner = tmp_path / "a/b"
@@ -83,12 +83,12 @@ def test_the_nearest_file_upwards_counts_unless_one_is_named(
         ('[target]\nhost = "x"\n[server]\n', r"\[server\] is not a table of it"),
     ],
 )
-def test_what_is_wrong_in_a_file_is_said(tmp_path: Path, text: str, said: str) -> None:
+def test_config_file_that_is_wrong_is_refused_with_the_reason(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load(write(tmp_path, text))
 
 
-def test_a_key_is_read_from_the_environment_and_never_from_the_file(
+def test_chat_key_is_read_from_the_environment_and_never_from_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = '[target]\nhost = "x"\n[chat]\npath = "/v1/ask"\nkey_from = "LABCHECK_KEY"\n'
@@ -103,7 +103,9 @@ def test_a_key_is_read_from_the_environment_and_never_from_the_file(
         load(write(tmp_path, '[target]\nhost = "x"\n[chat]\nkey = "the-key-of-labcheck"\n'))
 
 
-def test_a_missing_file_is_said_with_what_makes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_file_that_is_missing_is_said_with_what_makes_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match="make lab"):
         load(tmp_path / "none")
     monkeypatch.chdir(tmp_path)

@@ -28,7 +28,7 @@ def reason(observed: Observation, asked: Fact[Result]) -> str:
     return str(caught.value)
 
 
-def test_each_fact_comes_with_its_own_output_errors_and_status(shared: Connection) -> None:
+def test_facts_come_each_with_its_own_output_errors_and_status(shared: Connection) -> None:
     one = fact("one", "echo out; echo err >&2; exit 3")
     two = fact("two", "printf 'no newline at the end'")
     none = fact("none", ":")
@@ -43,7 +43,7 @@ def test_facts_run_as_root_in_the_c_locale(shared: Connection) -> None:
     assert gather(shared, [asked])[asked].stdout == f"0 {MAY} C\n"
 
 
-def test_without_a_fact_for_root_there_is_no_sudo(shared: Connection) -> None:
+def test_sudo_is_not_used_without_a_fact_for_root(shared: Connection) -> None:
     asked = fact("asked", 'echo "$EUID"')
     assert gather(shared, [asked])[asked].stdout != "0\n"
 
@@ -164,5 +164,5 @@ def test_a_hundred_facts_need_one_round_trip(shared: Connection, monkeypatch: py
     assert len(trips) == 1
 
 
-def test_what_was_not_asked_for_is_unreadable() -> None:
+def test_fact_that_was_not_asked_for_is_unreadable() -> None:
     assert reason(Observation(), AFTER) == "after was not asked for"

@@ -27,12 +27,12 @@ from labcheck.promql import Matcher, Selector
         ("sum(a > 1)", []),
     ],
 )
-def test_what_is_compared(expression: str, expected: list[str]) -> None:
+def test_conditions_are_read_from_what_an_expression_compares(expression: str, expected: list[str]) -> None:
     found = promql.conditions(promql.parse(expression))
     assert [f"{one.left.prettify()} {one.words}" for one in found] == expected
 
 
-def test_the_metrics_of_an_expression_are_found_with_their_conditions() -> None:
+def test_metrics_of_an_expression_are_found_with_their_conditions() -> None:
     expression = promql.parse(
         '(sum by (le, route) (rate(app_bucket{route!~"/health.*",status=~"5\\\\.."}[5m])) or vector(0))'
         " / on (job) group_left (x) sum(rate(app_count[5m] offset 1h)) > 0.05"
@@ -61,7 +61,7 @@ def test_a_number_is_worked_out(expression: str, expected: float | None) -> None
 
 
 @pytest.mark.parametrize("expression", ["", "sum(", "a >", "nothing_of_the_kind(a)", "time() > 5"])
-def test_what_is_no_promql_is_unreadable(expression: str) -> None:
+def test_expression_that_is_no_promql_is_unreadable(expression: str) -> None:
     with pytest.raises(Unreadable, match="not understood"):
         promql.parse(expression)
 
@@ -88,7 +88,7 @@ def test_recording_rules_are_read_in_the_places_of_their_metrics() -> None:
         ("rate(a[5m])", False),
     ],
 )
-def test_which_labels_are_kept(expression: str, loses: bool) -> None:
+def test_aggregation_keeps_a_label_or_loses_it(expression: str, loses: bool) -> None:
     assert promql.loses(promql.parse(expression), "le") is loses
 
 
@@ -107,7 +107,7 @@ def test_which_labels_are_kept(expression: str, loses: bool) -> None:
         ('many{job="nobody knows"}', True),
     ],
 )
-def test_whether_there_is_something_to_work_on(expression: str, expected: bool) -> None:
+def test_expression_has_series_to_work_on_or_none(expression: str, expected: bool) -> None:
     series = {"a": ({"job": "x"},), "b": (), "many": ({"job": "1"}, {"job": "2"})}
     assert promql.gives_something(promql.parse(expression), series, most=2) is expected
 

@@ -31,7 +31,7 @@ def run(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_program_imports_all_that_it_needs_from_memory(name: str, tmp_path: Path) -> None:
+def test_remote_program_imports_all_that_it_needs_from_memory(name: str, tmp_path: Path) -> None:
     source = remote_program.program(name)
     start = source.rpartition("\nmain(")[0]
     assert start
@@ -43,7 +43,7 @@ def test_a_program_imports_all_that_it_needs_from_memory(name: str, tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_program_is_given_arrives_as_it_is(tmp_path: Path) -> None:
+def test_arguments_of_a_remote_program_arrive_as_they_are(tmp_path: Path) -> None:
     asked = {"mark": "'\"\\\n•", "ports": (), "logs": [], "configuration": str(tmp_path)}
     source = remote_program.program("rotate_under_load", asked)
     assert source.isascii()
@@ -57,7 +57,7 @@ def test_a_traceback_names_the_file_and_the_line_of_the_checker(tmp_path: Path) 
     assert "rotate_under_load(**asked)" in source.splitlines()[int(line) - 1]
 
 
-def test_the_modules_that_are_sent_go_before_those_of_the_host(tmp_path: Path) -> None:
+def test_modules_that_are_sent_go_before_those_of_the_host(tmp_path: Path) -> None:
     (tmp_path / "labcheck").mkdir()
     (tmp_path / "labcheck" / "__init__.py").write_text("raise SystemExit('an older labcheck')\n")
     source = remote_program.program("rotate_under_load", {"strange": 1})
@@ -68,14 +68,14 @@ def test_the_modules_that_are_sent_go_before_those_of_the_host(tmp_path: Path) -
     assert "an older labcheck" not in done.stderr and "TypeError" in done.stderr
 
 
-def test_what_travels_runs_on_the_python_of_debian_11() -> None:
+def test_remote_programs_run_on_the_python_of_debian_11() -> None:
     vermin = [sys.executable, "-c", "import vermin; vermin.main()"]
     asked = ["--target=3.9-", "--violations", "--no-tips", "labcheck/remote"]
     done = subprocess.run([*vermin, *asked], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_program_runs_as_root_with_sudo_or_without(shared: Connection, sshd: Sshd) -> None:
+def test_remote_program_runs_as_root_with_sudo_or_without(shared: Connection, sshd: Sshd) -> None:
     for server in (shared, sshd.connection(User="root")):
         found = remote_program.run_as_root(server, "app_processes", "leaked", 0, "'a'\n")
         assert "KeyError: 0" in found.stderr  # it has come to looking for this process

@@ -58,7 +58,7 @@ def printed(one: Report, *, verbose: bool = False, terminal: bool = False) -> st
     return file.getvalue()
 
 
-def test_piped_it_is_one_plain_line_where_all_is_well_and_the_reasons_where_it_is_not() -> None:
+def test_report_to_a_pipe_is_one_plain_line_where_all_is_well_and_the_reasons_where_not() -> None:
     assert printed(REPORT) == (
         "app.example · 198.51.100.10 · Debian 12 · seen from the stand-in internet\n"
         "\n"
@@ -78,20 +78,20 @@ def test_piped_it_is_one_plain_line_where_all_is_well_and_the_reasons_where_it_i
     )
 
 
-def test_on_a_terminal_it_has_colours_and_wraps_under_the_text() -> None:
+def test_report_on_a_terminal_has_colours_and_wraps_under_the_text() -> None:
     long = replace(FAIL, why="word " * 30)
     text = printed(made(Judged(item(6, "Firewall"), (long,))), terminal=True)
     assert "\x1b[1;31mFAIL" in text
     assert "\n                      word" in text
 
 
-def test_what_was_only_looked_at_says_so() -> None:
+def test_item_that_was_only_looked_at_says_so() -> None:
     looked = replace(item(9, "Supervisor"), exercise=lambda server, context: iter(()))
     one = made(Judged(looked, (passed("running"),)), Judged(item(1, "Domain"), (passed("there"),)))
     assert "  9  PASS (looked)  Supervisor  running\n  1  PASS           Domain      there\n" in printed(one)
 
 
-def test_a_notebook_shows_nothing_that_changes_from_look_to_look() -> None:
+def test_report_in_a_notebook_shows_nothing_that_changes_from_run_to_run() -> None:
     shown = [report.notebook(judged) for judged in REPORT.items]
     assert shown[0] == "1  PASS  Domain configured: A 198.51.100.10 is this server"
     assert shown[1].splitlines() == [
@@ -156,7 +156,7 @@ def test_a_secret_is_masked_in_every_output(text: str) -> None:
 CONTROLS = "\x1b]0;owned\x07 \x1b[2J \x9b31m \x08 \r \x7f \u202e \u2066 \u2028 \x85 \x0c \0"
 
 
-def test_no_output_has_what_a_terminal_would_obey() -> None:
+def test_output_has_nothing_that_a_terminal_would_obey() -> None:
     """Process names, file names, answers: a server's words may be anybody's."""
     fact = Fact("processes", "cat /proc/1/cmdline", lambda result: result)
     bad = failed(CONTROLS, expected=CONTROLS, why=CONTROLS, next=CONTROLS, detail=CONTROLS)
@@ -173,11 +173,11 @@ def test_no_output_has_what_a_terminal_would_obey() -> None:
 
 
 @pytest.mark.parametrize("text", ["PasswordAuthentication no", "key refused: no such key", "443/tcp open"])
-def test_what_is_no_secret_is_left_alone(text: str) -> None:
+def test_text_that_is_no_secret_is_left_alone(text: str) -> None:
     assert report.mask(text) == text
 
 
-def test_verbose_shows_each_command_and_what_it_printed_without_moving_the_cursor() -> None:
+def test_verbose_report_shows_each_command_and_what_it_printed_without_moving_the_cursor() -> None:
     fact = Fact("processes", "ps ax", lambda result: result, sudo=True)
     text = printed(
         replace(REPORT, evidence=((fact, Result("a\x1b[2Jb\0c\n", "warning\n", 3)), (fact, "it is off"))),

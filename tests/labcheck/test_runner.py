@@ -64,7 +64,7 @@ def test_a_criterion_gets_the_target_where_it_asks_for_it() -> None:
     assert judge(item(names_its_target), Observation())[0].saw == "app.example"
 
 
-def test_the_same_blind_spot_is_said_once() -> None:
+def test_blind_spot_of_several_criteria_is_said_once() -> None:
     assert len(judge(item(is_root, is_root), Observation({}, {"root": "why"}))) == 1
 
 
@@ -105,7 +105,7 @@ def test_a_late_fact_sees_what_the_look_from_outside_left_behind(
     assert run(shared, item(saw)).items[0].findings[0].saw == "nothing, then left"
 
 
-def test_what_comes_first_is_read_as_root_where_a_late_fact_is(
+def test_early_fact_is_read_as_root_where_a_late_one_is(
     shared: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     early = Fact("early", "echo $EUID", lambda result: result.stdout.strip())
@@ -119,7 +119,7 @@ def test_what_comes_first_is_read_as_root_where_a_late_fact_is(
     assert run(shared, item(saw)).items[0].findings[0].saw == "0, then 0"
 
 
-def test_without_sudo_what_needs_it_is_unknown_and_the_rest_is_judged(sshd: Sshd) -> None:
+def test_item_that_needs_sudo_is_unknown_without_it_and_the_rest_is_judged(sshd: Sshd) -> None:
     report = run(sshd.connection(User=MAY_NOT), item(is_open), item(is_root, number=2))
     assert [judged.verdict for judged in report.items] == [Verdict.PASS, Verdict.UNKNOWN]
     assert "sudo asks for a password" in report.items[1].findings[0].saw
@@ -167,7 +167,7 @@ def test_an_exercise_that_loses_the_host_is_unknown_and_keeps_what_it_found(shar
     assert exercised(is_open, shared, Unreadable("why")).verdict is Verdict.UNKNOWN
 
 
-def test_nothing_is_exercised_where_the_look_found_a_fault(shared: Connection) -> None:
+def test_exercise_is_not_done_where_the_look_found_a_fault(shared: Connection) -> None:
     shut = Criterion({"value": Fact("shut", "echo shut", lambda r: r.stdout.strip())}, is_open.judge)
     judged = exercised(shut, shared, passed("never"))
     assert [f.saw for f in judged.findings] == ["shut"]
@@ -186,7 +186,7 @@ def cannot_tell(value: str) -> Iterator[Finding]:
     yield unknown("only an exercise tells", until_exercised=True)
 
 
-def test_what_only_an_exercise_can_tell_does_not_keep_it_from_being_done(shared: Connection) -> None:
+def test_exercise_is_done_where_the_look_left_a_question_to_it(shared: Connection) -> None:
     def both(*said: Finding) -> runner.Judged:
         def exercise(server: Connection, context: Context) -> Iterator[Finding]:
             yield from said

@@ -40,7 +40,7 @@ def test_bytes_that_are_no_text_arrive_as_readable_text(server: Connection) -> N
     assert server.run(r"printf 'a\377\000b\n'").stdout == "a\\xff\0b\n"
 
 
-def test_what_a_noisy_profile_prints_is_not_part_of_the_answer(server: Connection) -> None:
+def test_noisy_profile_is_no_part_of_the_answer(server: Connection) -> None:
     server.run("echo 'echo welcome; echo to this server' > ~/.bashrc")
     try:
         assert server.run("echo answer").stdout == "answer\n"
@@ -48,14 +48,14 @@ def test_what_a_noisy_profile_prints_is_not_part_of_the_answer(server: Connectio
         server.run("rm ~/.bashrc")
 
 
-def test_it_works_while_an_event_loop_runs(server: Connection) -> None:
+def test_connection_works_while_an_event_loop_runs(server: Connection) -> None:
     async def inside() -> str:
         return server.run("echo yes").stdout
 
     assert asyncio.run(inside()) == "yes\n"
 
 
-def test_a_name_that_is_not_known_is_said(sshd: Sshd) -> None:
+def test_host_name_that_is_not_known_is_said(sshd: Sshd) -> None:
     problem = refusal(sshd.connection(HostName="no-such-host.invalid"))
     assert problem.reason == "its name is not known"
     assert "no-such-host.invalid" in problem.detail
@@ -137,7 +137,7 @@ def test_a_connection_that_is_cut_in_the_middle_keeps_what_had_come(server: Conn
     assert caught.value.partial.stdout == "begun\n"
 
 
-def test_a_time_limit_ends_the_command_and_ssh(server: Connection, running: Running) -> None:
+def test_time_limit_ends_the_command_and_ssh(server: Connection, running: Running) -> None:
     result = server.run("echo begun; sleep 50", timeout=3)
     assert (result.stdout, result.exit_status) == ("begun\n", TIMED_OUT)
     assert not running(str(server.config))

@@ -99,7 +99,7 @@ def job(folder: Path) -> dict[str, Any]:
 # ---- units and scripts -------------------------------------------------------------------------
 
 
-def test_a_timer_is_known_by_what_its_script_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backup_timer_is_known_by_what_its_script_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in {"systemctl": SYSTEMCTL, "timers": TIMERS, "services": SERVICES}.items():
         (folder / name).write_text(text.format(folder=folder))
     (folder / "systemctl").chmod(0o755)
@@ -116,7 +116,7 @@ def test_a_timer_is_known_by_what_its_script_does(folder: Path, monkeypatch: pyt
     assert not [name for name in jobs.public(backup) if name.startswith("_")]
 
 
-def test_what_a_script_calls_and_reads_is_read_as_well_and_its_comments_are_not(folder: Path) -> None:
+def test_backup_script_is_read_with_what_it_calls_and_without_its_comments(folder: Path) -> None:
     found = jobs.scripts([str(folder / "backup")])
     assert set(found) == {str(folder / "backup"), str(folder / "with-restic")}
     assert jobs.settings([], found)["RESTIC_REPOSITORY"] == "rclone:store"
@@ -137,11 +137,11 @@ def test_what_a_script_calls_and_reads_is_read_as_well_and_its_comments_are_not(
         ("pg_restore --list aiapp.dump", ""),
     ],
 )
-def test_kinds(words: str, kind: str) -> None:
+def test_job_is_a_backup_or_a_drill_by_its_command(words: str, kind: str) -> None:
     assert jobs.kind(words, {}) == kind
 
 
-def test_a_command_that_only_knows_where_is_used_as_it_is(folder: Path) -> None:
+def test_restic_wrapper_is_used_as_it_is(folder: Path) -> None:
     told = restic.Store(job(folder))
     assert told.command == [str(folder / "with-restic")]
     assert told.where == "rclone:store" and told.password == str(folder / "password")
@@ -159,7 +159,7 @@ def test_a_command_that_only_knows_where_is_used_as_it_is(folder: Path) -> None:
         ("rclone:remote:path", "?"),
     ],
 )
-def test_where_a_repository_is(where: str, host: str) -> None:
+def test_repository_s_host_is_read_from_its_address(where: str, host: str) -> None:
     told = store(f"restic -r {where} -p /etc/password backup /home")
     assert (told.where, told.host(), told.password) == (where, host, "/etc/password")
 
@@ -180,7 +180,7 @@ def test_a_passphrase_and_a_session_s_token_are_masked_as_well_and_a_key_s_id_is
     assert store("", **told).masked("a phrase, a-token of AKIA1") == "••••••, •••••• of AKIA1"
 
 
-def test_a_folder_of_this_server_is_here(tmp_path: Path) -> None:
+def test_repository_in_a_folder_of_this_server_is_here(tmp_path: Path) -> None:
     told = restic.place(store(f"restic -r {tmp_path} backup /home"))
     assert told == {"place": "here", "host": str(tmp_path)}
 
@@ -211,7 +211,7 @@ def test_a_dump_is_found_by_what_is_in_it_and_counts_if_everybody_may_read_it(
     assert {Path(path).name for path in dumps.open_dumps()} == {"custom", "plain.txt", "packed.gz"}
 
 
-def test_a_closed_folder_keeps_everybody_out(tmp_path: Path) -> None:
+def test_folder_that_is_closed_keeps_everybody_out(tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "password").touch(mode=0o644)
     tmp_path.chmod(0o700)
@@ -273,7 +273,7 @@ def store_of(folder: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> Itera
     shutil.rmtree(home, ignore_errors=True)
 
 
-def test_a_key_that_can_only_append_is_told_from_one_that_can_delete(store_of: Authorize) -> None:
+def test_store_key_that_can_only_append_is_refused_to_delete(store_of: Authorize) -> None:
     told = store_of("{rclone} -q serve restic --stdio --append-only {home}")
     assert (told["delete"], told["shell"], told["problem"]) == ("refused", False, "")
     assert told["count"] == 1 and told["place"] == "here"  # this sshd is on this computer
@@ -281,7 +281,7 @@ def test_a_key_that_can_only_append_is_told_from_one_that_can_delete(store_of: A
     assert [password["ours"] for password in told["passwords"]] == [True]
 
 
-def test_a_look_logs_in_nowhere(store_of: Authorize, folder: Path, sshd: Sshd) -> None:
+def test_read_only_check_of_a_store_logs_in_nowhere(store_of: Authorize, folder: Path, sshd: Sshd) -> None:
     store_of("{rclone} -q serve restic --stdio --append-only {home}")
     logins = (sshd.folder / "sshd.log").read_text().count("Accepted publickey")
     told = restic.described(job(folder), ask=False)
@@ -289,16 +289,16 @@ def test_a_look_logs_in_nowhere(store_of: Authorize, folder: Path, sshd: Sshd) -
     assert (sshd.folder / "sshd.log").read_text().count("Accepted publickey") == logins > 0
 
 
-def test_a_key_that_can_delete(store_of: Authorize) -> None:
+def test_store_key_that_can_delete_is_allowed_to(store_of: Authorize) -> None:
     told = store_of("{rclone} -q serve restic --stdio {home}")
     assert (told["delete"], told["shell"], told["problem"]) == ("allowed", False, "")
 
 
-def test_a_key_that_opens_a_shell(store_of: Authorize) -> None:
+def test_store_key_that_opens_a_shell_is_seen(store_of: Authorize) -> None:
     assert store_of("")["shell"] is True
 
 
-def test_a_look_leaves_no_lock_and_no_copy(store_of: Authorize, folder: Path) -> None:
+def test_store_that_was_asked_has_no_lock_and_no_copy_of_it(store_of: Authorize, folder: Path) -> None:
     store_of("{rclone} -q serve restic --stdio --append-only {home}")
     restic.described(job(folder), ask=True)
     locks = subprocess.run(
@@ -310,7 +310,7 @@ def test_a_look_leaves_no_lock_and_no_copy(store_of: Authorize, folder: Path) ->
 # ---- what comes back ---------------------------------------------------------------------------
 
 
-def test_the_whole_look_is_understood() -> None:
+def test_backups_fact_understands_what_find_backups_prints() -> None:
     answer = json.dumps(find_backups.look())
     found = parse_backups(Result(answer, "", 0))
     assert found.host and found.now > 1.7e9
@@ -325,6 +325,6 @@ def test_the_whole_look_is_understood() -> None:
         (Result("", "", 0), "not understood"),
     ],
 )
-def test_what_cannot_be_read_says_why(result: Result, says: str) -> None:
+def test_backups_fact_that_is_not_understood_says_why(result: Result, says: str) -> None:
     with pytest.raises(Unreadable, match=says):
         parse_backups(result)

@@ -116,7 +116,7 @@ def app(start: Callable[..., int]) -> int:
 # ---- what is written in a file ------------------------------------------------------------------
 
 
-def test_a_file_is_read_as_a_shell_would() -> None:
+def test_dotenv_file_is_read_as_a_shell_would() -> None:
     text = "# no\nA=1\nexport B='two # words'\nC=\"three\" # said\n D = four # five\nE=a#b\nF=\nnot a line\n"
     assert find_secrets.dotenv(text) == {
         "A": "1",
@@ -142,7 +142,7 @@ def test_a_running_program_is_known_with_its_secrets_and_their_file(site: Site, 
     assert not found.places and not found.unread and not found.unfinished
 
 
-def test_another_value_in_the_file_has_another_number(site: Site, start: Callable[..., int]) -> None:
+def test_value_that_differs_in_the_file_has_another_number(site: Site, start: Callable[..., int]) -> None:
     start(OPENAI_API_KEY="sk-lab-the-one-before")
     found = site.look()
     (holder,), (file,) = found.holders, found.files
@@ -150,13 +150,13 @@ def test_another_value_in_the_file_has_another_number(site: Site, start: Callabl
     assert holder.secrets["DATABASE_URL"] == file.secrets["DATABASE_URL"]
 
 
-def test_what_only_a_shell_understands_is_marked(site: Site, app: int) -> None:
+def test_value_that_only_a_shell_understands_is_marked(site: Site, app: int) -> None:
     site.write("app/.env", 'OPENAI_API_KEY="sk-lab-$(hostname)-123"\n', 0o600)
     (file,) = site.look().files
     assert file.odd == {"OPENAI_API_KEY"}
 
 
-def test_a_file_s_group_and_the_folders_around_it_are_told(site: Site, app: int) -> None:
+def test_secrets_file_is_told_with_its_group_and_the_folders_around_it(site: Site, app: int) -> None:
     site.write("app/.env", f"OPENAI_API_KEY={KEY}\n", 0o640)
     os.chown(site.app / ".env", -1, pwd.getpwnam(MAY_NOT).pw_gid)
     site.app.chmod(0o777)
@@ -201,11 +201,11 @@ def test_a_secret_in_a_file_is_found(site: Site, app: int, path: str, mode: int,
         ("/home/aiapp/app/changelog.md", "copy"),
     ],
 )
-def test_what_a_file_is_follows_from_where_it_is(path: str, kind: str) -> None:
+def test_kind_of_a_file_follows_from_its_place(path: str, kind: str) -> None:
     assert find_secrets.kind_of(path) == kind
 
 
-def test_a_copy_that_only_root_and_services_may_read_is_none(site: Site, app: int) -> None:
+def test_copy_that_only_root_and_services_may_read_is_none(site: Site, app: int) -> None:
     site.write("etc/root-s.conf", KEY, 0o600, owner=0)
     site.write("closed/inside/copy", KEY, 0o644, owner=0)
     (site.root / "closed").chmod(0o700)
@@ -213,7 +213,7 @@ def test_a_copy_that_only_root_and_services_may_read_is_none(site: Site, app: in
     assert not site.places()
 
 
-def test_who_may_read_a_copy_is_told(site: Site, app: int) -> None:
+def test_copy_is_told_with_its_readers(site: Site, app: int) -> None:
     other = pwd.getpwnam(MAY_NOT)
     site.write("home/.env", KEY, 0o600, owner=other.pw_uid)
     site.write("app/.env.bak", KEY, 0o600)
@@ -227,7 +227,7 @@ def test_a_secret_across_two_pieces_of_a_file_is_found(site: Site, app: int) -> 
     assert list(site.places()) == [("log", "somewhere/app.log")]
 
 
-def test_of_a_large_log_the_end_is_searched_and_it_is_said(site: Site, app: int) -> None:
+def test_log_that_is_large_is_searched_at_its_end_and_named(site: Site, app: int) -> None:
     path = site.write("somewhere/app.log", b"")
     with path.open("wb") as file:
         file.seek(find_secrets.EACH + 10)
@@ -236,7 +236,7 @@ def test_of_a_large_log_the_end_is_searched_and_it_is_said(site: Site, app: int)
     assert [place.kind for place in found.places] == ["log"] and found.partly == (str(path),)
 
 
-def test_a_packed_log_is_unpacked_and_what_cannot_be_is_unread(site: Site, app: int) -> None:
+def test_packed_log_is_unpacked_and_one_that_cannot_be_is_unread(site: Site, app: int) -> None:
     site.write("somewhere/app.log.2.gz", gzip.compress(KEY.encode()))
     site.write("somewhere/app.log.3.gz", gzip.compress(KEY.encode())[:-20])
     site.write("somewhere/app.log.4.zst", b"anything")
@@ -248,7 +248,7 @@ def test_a_packed_log_is_unpacked_and_what_cannot_be_is_unread(site: Site, app: 
     ]
 
 
-def test_what_a_program_writes_its_output_to_is_a_log(site: Site, start: Callable[..., int]) -> None:
+def test_output_file_of_a_program_is_a_log(site: Site, start: Callable[..., int]) -> None:
     path = site.write("app/output", f"Authorization: Bearer {KEY}\n", 0o600)
     with path.open("ab") as output:
         process = subprocess.Popen(
@@ -265,7 +265,7 @@ def test_what_a_program_writes_its_output_to_is_a_log(site: Site, start: Callabl
         process.wait()
 
 
-def test_a_command_line_is_found_by_its_program(site: Site, app: int) -> None:
+def test_secret_in_a_command_line_is_found_with_its_program(site: Site, app: int) -> None:
     teller = subprocess.Popen(["/bin/bash", "-c", f"read -r; : {KEY}"], stdin=subprocess.PIPE)
     try:
         assert site.places() == {("command line", "bash"): {"OPENAI_API_KEY"}}
@@ -296,7 +296,7 @@ def test_a_repository_without_secrets_is_searched(repository: Site, app: int) ->
     assert not found.places and found.searched["objects"] == 3
 
 
-def test_a_file_that_was_taken_out_again_is_in_the_history(repository: Site, app: int) -> None:
+def test_repository_s_history_has_a_file_that_was_taken_out_again(repository: Site, app: int) -> None:
     committed(repository)
     repository.git("rm", "-q", "--cached", ".env")
     repository.write("app/.gitignore", ".env\n")
@@ -311,7 +311,9 @@ def test_a_file_that_was_taken_out_again_is_in_the_history(repository: Site, app
 @pytest.mark.parametrize(
     "undo", [("reset", "-q", "--hard", "HEAD~1"), ("commit", "-q", "--amend", "-m", "x")]
 )
-def test_a_commit_that_was_undone_is_still_there(repository: Site, app: int, undo: tuple[str, ...]) -> None:
+def test_repository_still_has_a_commit_that_was_undone(
+    repository: Site, app: int, undo: tuple[str, ...]
+) -> None:
     committed(repository)
     kept = (repository.app / ".env").read_text()
     if undo[0] == "commit":
@@ -324,7 +326,9 @@ def test_a_commit_that_was_undone_is_still_there(repository: Site, app: int, und
     assert list(repository.places()) == [("repository", where)]
 
 
-def test_a_file_that_was_only_added_and_a_branch_of_its_own_count(repository: Site, app: int) -> None:
+def test_repository_counts_with_a_file_that_was_only_added_and_with_a_stash(
+    repository: Site, app: int
+) -> None:
     repository.git("add", "-f", ".env")
     assert [kind for kind, _ in repository.places()] == ["repository"]
     repository.git("stash", "-q")
@@ -332,7 +336,7 @@ def test_a_file_that_was_only_added_and_a_branch_of_its_own_count(repository: Si
     assert [kind for kind, _ in repository.places()] == ["repository"]
 
 
-def test_a_message_of_a_commit_counts(repository: Site, app: int) -> None:
+def test_commit_message_counts(repository: Site, app: int) -> None:
     repository.git("commit", "-q", "--allow-empty", "-m", f"Use {KEY}")
     places = repository.places()  # the object, and the files in which git notes what was done
     assert {kind for kind, _ in places} == {"repository"} and len(places) >= 2
@@ -353,7 +357,7 @@ def test_the_repository_s_own_configuration_does_not_run_as_root(repository: Sit
 SECRETS = (KEY, PASSWORD, URL, "correct%20horse%2Fbattery")
 
 
-def test_no_value_leaves_the_server_however_often_it_is_there(
+def test_secret_values_do_not_leave_the_server_however_often_they_are_there(
     repository: Site, app: int, shared: Connection
 ) -> None:
     committed(repository)
@@ -367,7 +371,7 @@ def test_no_value_leaves_the_server_however_often_it_is_there(
     assert rule.HIDDEN in observed.results["secrets"].stdout
 
 
-def test_no_value_is_in_a_command_line_while_it_is_searched_for(
+def test_secret_values_are_in_no_command_line_while_they_are_searched_for(
     repository: Site, app: int, running: Callable[[str], list[str]]
 ) -> None:
     committed(repository)
@@ -381,7 +385,7 @@ def test_no_value_is_in_a_command_line_while_it_is_searched_for(
     assert looks > 1 and not seen and searching.returncode == 0
 
 
-def test_a_fault_in_the_search_tells_no_value(site: Site, start: Callable[..., int]) -> None:
+def test_search_that_fails_tells_no_secret_value(site: Site, start: Callable[..., int]) -> None:
     start(OPENAI_API_KEY=KEY)
     result = site.raw(seconds=KEY)
     assert result.exit_status == 1 and "TypeError in labcheck/remote/find_secrets.py, line" in result.stderr
@@ -397,7 +401,7 @@ def test_a_search_that_runs_out_of_time_or_size_says_what_it_did_not_come_to(sit
     assert str(site.root) in site.look(total=1000).unfinished
 
 
-def test_a_part_that_is_too_short_is_told_and_not_searched_for(site: Site, start: Callable[..., int]) -> None:
+def test_secret_that_is_too_short_is_told_and_not_searched_for(site: Site, start: Callable[..., int]) -> None:
     start(OPENAI_API_KEY="short", DATABASE_URL="postgresql://aiapp:aiapp@127.0.0.1/aiapp")
     site.write("etc/copy", "aiapp short")
     found = site.look()

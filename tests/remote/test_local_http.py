@@ -45,18 +45,18 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("place", ["[::]:{}", "*:{}", ":{}"])
-def test_who_listens_everywhere_is_asked_over_either_protocol(port: int, place: str) -> None:
+def test_server_that_listens_everywhere_is_asked_over_either_protocol(port: int, place: str) -> None:
     server = LocalServer(place.format(port), prefix="/monitor/")
     assert [server.text("/a"), server.text("/b")] == ["/monitor/a", "/monitor/b"]
     server.close()
 
 
-def test_who_listens_at_every_address_of_one_protocol_is_asked_over_that() -> None:
+def test_server_that_listens_at_every_address_of_one_protocol_is_asked_over_that() -> None:
     assert LocalServer("0.0.0.0:9090").hosts == ("127.0.0.1",)
     assert LocalServer("[::1]:9090").hosts == ("::1",)
 
 
-def test_any_status_but_200_and_an_answer_without_end_are_faults(
+def test_server_with_another_status_than_200_or_an_endless_answer_is_a_fault(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_http, "LONGEST", 50)
@@ -69,6 +69,6 @@ def test_any_status_but_200_and_an_answer_without_end_are_faults(
     server.close()
 
 
-def test_nobody_there_is_a_fault() -> None:
+def test_server_that_is_not_there_is_a_fault() -> None:
     with pytest.raises(local_http.FAULTS):
         LocalServer("[::]:1").text("/")

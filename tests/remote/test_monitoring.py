@@ -61,7 +61,7 @@ def test_receivers_are_known_with_their_integrations() -> None:
     }
 
 
-def test_the_program_runs_where_nothing_is_monitored() -> None:
+def test_monitoring_program_runs_where_nothing_is_monitored() -> None:
     found = monitoring.look()
     assert set(found) == {"prometheus", "alertmanagers", "agents", "starting", "now"}
 

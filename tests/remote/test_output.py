@@ -11,5 +11,5 @@ from labcheck.remote.output import last_line
     ("text", "expected"),
     [("", "nothing"), (" \n\n", "nothing"), ("one", "one"), ("one\n  two \n\n", "two"), ("a\r\nb\r\n", "b")],
 )
-def test_the_last_line_that_holds_anything_is_the_reason(text: str, expected: str) -> None:
+def test_last_line_that_holds_anything_is_the_reason(text: str, expected: str) -> None:
     assert last_line(text, "nothing") == expected

@@ -79,7 +79,7 @@ def test_a_good_site_is_trusted_redirects_and_answers_over_both_families(ask: As
     assert all(got.best.status == 200 and got.best.hsts for got in site.gets)
 
 
-def test_headers_are_sent_and_the_id_of_each_request_is_read(ask: Ask) -> None:
+def test_request_headers_are_sent_and_the_id_of_each_request_is_read(ask: Ask) -> None:
     ids = {got.best.request_id for got in ask(headers={"X-Request-ID": "mine"})[questions.website].gets}
     assert ids == {"mine"}
 
@@ -94,23 +94,23 @@ def test_old_tls_is_seen_where_it_is_on(ask: Ask) -> None:
     assert [shake.old for shake in site.handshakes] == [{"TLSv1": "accepted", "TLSv1_1": "accepted"}] * 2
 
 
-def test_an_unknown_authority_is_untrusted_and_named(ask: Ask) -> None:
+def test_certificate_of_an_unknown_authority_is_untrusted_and_names_it(ask: Ask) -> None:
     shake = ask(trusted=False)[questions.website].handshakes[0]
     assert shake.untrusted and shake.issuer == "Test Authority"
 
 
-def test_another_name_is_untrusted(ask: Ask) -> None:
+def test_certificate_for_another_name_is_untrusted(ask: Ask) -> None:
     shake = ask(domain="other.lab.example")[questions.website].handshakes[0]
     assert "not valid for" in shake.untrusted
 
 
-def test_an_open_door_is_told_from_a_closed_one(ask: Ask) -> None:
+def test_open_port_is_told_from_a_closed_one(ask: Ask) -> None:
     states = {(port.address, port.name): port.state for port in ask()[questions.port_scan].ports}
     assert {states[address, "443/tcp"] for address in ADDRESSES} == {"open"}
     assert {states[address, "8000/tcp"] for address in ADDRESSES} == {"closed"}
 
 
-def test_without_a_network_nothing_is_said_to_be_closed() -> None:
+def test_probe_without_a_network_calls_no_port_closed() -> None:
     asked = Questions("app.lab.example", candidates=("198.51.100.10",), reference="ports.lab.example")
     done = subprocess.run(
         ["unshare", "--net", "--map-root-user", sys.executable, "-"],
@@ -126,7 +126,7 @@ def test_without_a_network_nothing_is_said_to_be_closed() -> None:
 # ---- what arrives ------------------------------------------------------------------------------
 
 
-def test_the_server_sees_what_is_sent_to_each_of_its_addresses(shared: Connection) -> None:
+def test_marks_that_are_sent_to_each_address_arrive_at_the_server(shared: Connection) -> None:
     with Watch(shared) as watch:
         sent = marks.send_marks([*ADDRESSES, "127.0.0.2"], "app.lab.example", watch.mark)
         seen = watch.arrived(3)
@@ -139,26 +139,26 @@ def test_the_server_sees_what_is_sent_to_each_of_its_addresses(shared: Connectio
     assert answers[questions.marks_sent].lead_here(ADDRESSES) == ADDRESSES
 
 
-def test_what_is_sent_elsewhere_does_not_arrive(shared: Connection) -> None:
+def test_mark_that_is_sent_elsewhere_does_not_arrive(shared: Connection) -> None:
     with Watch(shared) as watch:
         sent = marks.send_marks(["192.0.2.1"], "app.lab.example", watch.mark)
         assert watch.arrived(1).addresses == {}
     assert not sent["192.0.2.1"]["took"]
 
 
-def test_who_may_not_become_root_cannot_watch(sshd: Sshd) -> None:
+def test_account_that_may_not_become_root_cannot_watch_marks(sshd: Sshd) -> None:
     with Watch(sshd.connection(User=MAY_NOT)) as watch:
         seen = watch.arrived(1)
     assert seen.problem == "what arrives at the server, only root may see"
 
 
-def test_a_server_that_is_off_cannot_watch(sshd: Sshd) -> None:
+def test_server_that_is_off_cannot_watch_marks(sshd: Sshd) -> None:
     with Watch(sshd.connection(Port=str(free_port()))) as watch:
         seen = watch.arrived(1)
     assert "the connection was refused" in seen.problem
 
 
-def test_a_request_is_taken_where_port_80_is_open_and_nothing_else_is(ask: Ask) -> None:
+def test_mark_is_taken_where_port_80_is_open_and_nothing_else_is(ask: Ask) -> None:
     sent = ask(wanted=("sent",), mark="labcheck-1").raw["sent"]["value"]
     assert sent == {address: {"took": True, "answers": True} for address in ADDRESSES}
 
@@ -170,13 +170,13 @@ def statuses(answers: Answers) -> list[int | None]:
     return [answer.status for answer in answers[questions.limit]]
 
 
-def test_a_look_asks_once_and_sees_what_is_allowed(ask: Ask) -> None:
+def test_rate_limit_is_read_with_one_request(ask: Ask) -> None:
     (answer,) = ask(wanted=("limit",))[questions.limit]
     assert (answer.status, answer.quota, answer.forged) == (401, 10, False)
     assert set(answer.fields) == {"ratelimit", "ratelimit-policy"}
 
 
-def test_an_exercise_asks_once_too_often_and_once_more_as_somebody_else(ask: Ask) -> None:
+def test_rate_limit_exercise_asks_once_too_often_and_once_more_with_a_forged_address(ask: Ask) -> None:
     answers = ask(wanted=("limit",), until_refused=True)
     assert statuses(answers) == [401] * 10 + [429] * 2
     assert [answer.forged for answer in answers[questions.limit]] == [False] * 11 + [True]
@@ -193,13 +193,13 @@ def test_an_exercise_asks_once_too_often_and_once_more_as_somebody_else(ask: Ask
         (("silent",), [401] * 10 + [429] * 2),
     ],
 )
-def test_never_more_than_two_requests_are_sent_beyond_the_limit(
+def test_rate_limit_is_exceeded_by_two_requests_at_most(
     ask: Ask, wrong: tuple[str, ...], expected: list[int]
 ) -> None:
     assert statuses(ask(*wrong, wanted=("limit",), until_refused=True)) == expected
 
 
-def test_a_key_is_the_client_where_there_is_one(ask: Ask) -> None:
+def test_rate_limit_counts_by_the_key_where_there_is_one(ask: Ask) -> None:
     answers = ask("believing", wanted=("limit",), until_refused=True, chat_key="key-of-labcheck")
     assert statuses(answers)[-2:] == [429, 401]
     assert "key-of-labcheck" not in str(answers.raw)
@@ -218,7 +218,7 @@ def test_a_key_is_the_client_where_there_is_one(ask: Ask) -> None:
         ({"ratelimit-policy": "none of your business"}, None),
     ],
 )
-def test_what_is_allowed_is_read_from_new_and_old_fields(fields: dict[str, str], expected: int) -> None:
+def test_rate_limit_is_read_from_new_and_old_fields(fields: dict[str, str], expected: int) -> None:
     assert rate_limit.quota(fields) == expected
 
 
@@ -229,7 +229,7 @@ def host_key(sshd: Sshd) -> str:
     return " ".join((sshd.folder / "host.pub").read_text().split()[:2])
 
 
-def test_what_a_login_needs_is_seen_for_each_kind_of_account(sshd: Sshd) -> None:
+def test_login_methods_are_seen_for_each_kind_of_account(sshd: Sshd) -> None:
     seen = ssh.probe_logins(["127.0.0.1"], [sshd.port], ["root", MAY, NOBODY], [host_key(sshd)])
     offered = ["publickey", "keyboard-interactive"]  # which is on where nobody turns it off
     assert [(item["account"], item["offered"], item["error"]) for item in seen] == [
@@ -237,7 +237,7 @@ def test_what_a_login_needs_is_seen_for_each_kind_of_account(sshd: Sshd) -> None
     ]
 
 
-def test_nobody_is_asked_what_a_login_needs_who_does_not_show_the_server_s_key(sshd: Sshd) -> None:
+def test_host_that_does_not_show_the_server_s_key_is_not_asked_for_login_methods(sshd: Sshd) -> None:
     other = " ".join((sshd.folder / "other.pub").read_text().split()[:2])
     (seen,) = ssh.probe_logins(["127.0.0.1"], [sshd.port], ["root", NOBODY], [other])
     assert (seen["offered"], seen["error"]) == ([], "another host")
@@ -245,7 +245,7 @@ def test_nobody_is_asked_what_a_login_needs_who_does_not_show_the_server_s_key(s
         ssh.probe_logins(["127.0.0.1"], [sshd.port], ["root"], [])
 
 
-def test_a_closed_port_is_no_answer_for_anyone(sshd: Sshd) -> None:
+def test_login_methods_are_not_known_where_the_port_is_closed(sshd: Sshd) -> None:
     (seen,) = ssh.probe_logins(["127.0.0.1"], [free_port()], ["root", NOBODY], [host_key(sshd)])
     assert seen["error"] == "refused"
 
@@ -262,7 +262,7 @@ def test_a_closed_port_is_no_answer_for_anyone(sshd: Sshd) -> None:
         ("something new", 255, [], "something new"),
     ],
 )  # fmt: skip
-def test_what_ssh_says_of_a_refusal_is_understood(
+def test_ssh_refusal_is_understood(
     said: str, status: int, offered: list[str], error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = tmp_path / "ssh"

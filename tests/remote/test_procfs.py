@@ -44,12 +44,12 @@ def test_a_process_is_told_with_its_whole_name_its_variables_and_its_files(
     assert sleeper.open_flags("1") & os.O_APPEND and not sleeper.open_flags("0") & os.O_APPEND
 
 
-def test_all_that_run_are_there_in_order(sleeper: Process) -> None:
+def test_processes_that_run_are_all_there_in_order(sleeper: Process) -> None:
     pids = [process.pid for process in procfs.processes()]
     assert sleeper.pid in pids and os.getpid() in pids and pids == sorted(pids)
 
 
-def test_one_that_has_ended_is_gone() -> None:
+def test_process_that_has_ended_is_gone() -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()
     for look in (Process.name, Process.program, Process.environment, Process.working_folder):

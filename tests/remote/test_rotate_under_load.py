@@ -97,7 +97,7 @@ def test_a_line_that_is_in_no_file_is_lost(rotate: Rotate) -> None:
     assert found["app.log"] == 0 and found["access.log"] > 0
 
 
-def test_nothing_is_rotated_where_another_log_would_be_rotated_as_well(
+def test_rotation_is_refused_where_another_log_would_be_rotated_as_well(
     rotate: Rotate, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "other.log").write_text("due by its size\n")
@@ -114,7 +114,7 @@ def test_a_log_that_was_known_to_logrotate_is_not_touched_where_it_is_another_s(
     assert not outcome.refused and not (tmp_path / "other.log.1").exists()
 
 
-def test_where_nobody_answers_nothing_is_rotated(rotate: Rotate, folder: Path) -> None:
+def test_rotation_is_refused_where_no_server_answers(rotate: Rotate, folder: Path) -> None:
     outcome = rotate("follows", ports=(1,))
     assert outcome.refused == "1/tcp: ConnectionRefusedError"
     assert not list(folder.glob("*.1"))

@@ -44,5 +44,5 @@ def test_a_secret_is_told_from_other_variables(name: str, value: str, parts: lis
     assert secrets.secret_parts(name, value) == parts
 
 
-def test_of_two_values_the_longer_one_is_hidden_first() -> None:
+def test_longer_one_of_two_values_is_hidden_first() -> None:
     assert secrets.hide("key-1 and key-12", ["", "key-1", "key-12"]) == "•••••• and ••••••"

@@ -18,12 +18,12 @@ from labcheck.remote import timestamps
         ("2026-11-26T13:27:04.5-05:30", 1795719424.5),
     ],
 )
-def test_a_time_is_read_with_its_zone_and_all_its_digits(text: str, expected: float) -> None:
+def test_timestamp_is_read_with_its_zone_and_all_its_digits(text: str, expected: float) -> None:
     assert timestamps.seconds(text) == expected
 
 
 @pytest.mark.parametrize("text", ["soon", "", "2026-11-26", "2026-11-26T20:57:04", "2026-13-26T20:57:04Z",
                                   "2026-11-26T20:57:04Z and more"])  # fmt: skip
-def test_what_is_no_time_is_told(text: str) -> None:
+def test_timestamp_that_is_none_is_told(text: str) -> None:
     with pytest.raises(ValueError):
         timestamps.seconds(text)

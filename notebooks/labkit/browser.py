@@ -49,6 +49,9 @@ OPTIONS = (
     "--remote-debugging-pipe",
     f"--window-size={WIDTH},400",
 )
+NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
+"""Why a page does not open while a network of this computer comes or goes, as a container's does."""
+ATTEMPTS = 5
 HOW_TO_GET = "Debian: sudo apt-get install chromium libnss3-tools; Ubuntu: Google Chrome and libnss3-tools"
 
 
@@ -302,8 +305,11 @@ def open_tab(browser: DevTools) -> None:
 
 def visit(browser: DevTools, address: str) -> Seen:
     """Open the page in a new tab, and see what the browser says of it."""
-    open_tab(browser)
-    error = str(browser.call("Page.navigate", url=address).get("errorText", ""))
+    for _ in range(ATTEMPTS):
+        open_tab(browser)
+        error = str(browser.call("Page.navigate", url=address).get("errorText", ""))
+        if error != NETWORK_CHANGED:
+            break
     if error:
         browser.event("Page.loadEventFired")  # of the warning that is shown in the place of the page
         return Seen(address, error, "", "", "", (), photograph(browser))

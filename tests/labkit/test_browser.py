@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +131,19 @@ def test_another_name_and_an_old_certificate_have_none(folder: Path, serve: Call
 def test_nothing_but_the_site_has_an_address() -> None:
     needed.program("chromium", "certutil")
     with browser.a_browser(["--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND"]) as tools:
+        assert browser.visit(tools, "http://localhost/").error == "net::ERR_NAME_NOT_RESOLVED"
+
+
+def test_network_that_changes_meanwhile_is_no_reason_for_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    with browser.a_browser(["--host-resolver-rules=MAP * ~NOTFOUND"]) as tools:
+        call, errors = tools.call, [browser.NETWORK_CHANGED] * (browser.ATTEMPTS - 1)
+
+        def changing(method: str, **parameters: object) -> dict[str, Any]:
+            if method == "Page.navigate" and errors:
+                return {"errorText": errors.pop()}
+            return call(method, **parameters)
+
+        monkeypatch.setattr(tools, "call", changing)
         assert browser.visit(tools, "http://localhost/").error == "net::ERR_NAME_NOT_RESOLVED"
 
 

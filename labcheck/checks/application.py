@@ -69,6 +69,13 @@ def serving(found: Sequence[Process], sockets: Sequence[Socket]) -> tuple[Proces
     return tuple(process for process in found if process.pid in listening - parents)
 
 
+def serving_processes(
+    processes: Processes, sockets: Sequence[Socket], accounts: Accounts, target: Target
+) -> tuple[Process, ...]:
+    """The application's processes that answer requests. Raises Unreadable."""
+    return serving(processes_of_app(processes, sockets, accounts, target), sockets)
+
+
 def servers(
     processes: Processes, sockets: Sequence[Socket], accounts: Accounts, target: Target
 ) -> dict[int, frozenset[int]]:

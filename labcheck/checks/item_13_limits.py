@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from labcheck.checks.application import called, processes_of_app, serving
+from labcheck.checks.application import called, serving_processes
 from labcheck.checks.model import Context, Item, Target, criterion
 from labcheck.errors import Unreadable
 from labcheck.external import planning, probing, questions
@@ -72,7 +72,7 @@ def the_processes_count_together(
     target: Target,
 ) -> Iterator[Finding]:
     """Where several processes answer, each was told of the same store, and is connected to it."""
-    found = serving(processes_of_app(running, sockets, known, target), sockets)
+    found = serving_processes(running, sockets, known, target)
     if not found:
         yield failed(
             "no process of the application listens",

@@ -14,7 +14,7 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from labcheck.checks.application import called, processes_of_app, serving
+from labcheck.checks.application import called, serving_processes
 from labcheck.checks.model import Context, Item, Target, criterion
 from labcheck.errors import Unreadable
 from labcheck.facts import app_processes as inside
@@ -44,7 +44,7 @@ def each_process_was_told_where(
     target: Target,
 ) -> Iterator[Finding]:
     """Each process that answers has a collector's address in its own environment, and all have the same."""
-    found = serving(processes_of_app(running, sockets, known, target), sockets)
+    found = serving_processes(running, sockets, known, target)
     if not found:
         yield failed("no process of the application listens", expected=_EXPECTED, why=_WHY)
         return
@@ -200,7 +200,7 @@ def a_test_error_arrives(server: Connection, ctx: Context) -> Iterator[Finding]:
     """Send one as the application would, and see what the collector has of it."""
     observed = gather(server, [tracking, processes, listening_sockets, accounts])
     sockets = observed[listening_sockets]
-    found = serving(processes_of_app(observed[processes], sockets, observed[accounts], ctx.target), sockets)
+    found = serving_processes(observed[processes], sockets, observed[accounts], ctx.target)
     place = next((it for process in found if (it := _of(process, observed[tracking]))), None)
     if place is None:
         raise Unreadable("no process was told where its errors go")

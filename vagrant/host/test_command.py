@@ -6,8 +6,8 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -106,13 +106,7 @@ def on_own_machines(
     """
     started = time.monotonic()
     lab, machine = labs[0], labs[0].machine
-    with ExitStack() as switched_off:
-        for each in labs:
-            switched_off.callback(free_memory_of, each.machine)
-        lifecycle.destroy_if_outdated(machine)
-        for other in labs[1:]:  # their disks are copies of the first one's, with its keys
-            if other.machine.identity():
-                lifecycle.destroy(other.machine)
+    with only_the_first(labs):
         fresh = not machine.identity()
         environ = {} if names else programs.for_the_tests(lab.system, lab.log / "packages.log", installs=True)
         lab.up(None)
@@ -169,22 +163,33 @@ def on_another_distro(lab: Lab, distro: str) -> list[Took]:
     was = os.environ.get("LAB_DISTRO")
     os.environ["LAB_DISTRO"] = distro
     try:
-        lifecycle.destroy_if_outdated(other.machine)
-        for each in others(other):
-            if each.machine.identity():
-                lifecycle.destroy(each.machine)
-        other.up(None)
-        took = [Took("the bare machine", time.monotonic() - started, True)]
-        servers = [Server(other.machine), *beside(other, wanted)]
-        took += StageRunner(lab.environment, other.log, wanted, servers).run()
+        with only_the_first([other, *others(other)]):
+            other.up(None)
+            took = [Took("the bare machine", time.monotonic() - started, True)]
+            servers = [Server(other.machine), *beside(other, wanted)]
+            took += StageRunner(lab.environment, other.log, wanted, servers).run()
     finally:
         if was is None:
             del os.environ["LAB_DISTRO"]
         else:
             os.environ["LAB_DISTRO"] = was
-        for each in (other, *others(other)):
-            free_memory_of(each.machine)
     return [replace(one, title=f"{distro}: {one.title}") for one in took]
+
+
+@contextmanager
+def only_the_first(labs: Sequence[Lab]) -> Iterator[None]:
+    """Of these machines the first alone is there, if it is up to date; all are switched off at the end.
+
+    The others' disks are copies of the first one's, with its keys.
+    """
+    with ExitStack() as switched_off:
+        for each in labs:
+            switched_off.callback(free_memory_of, each.machine)
+        lifecycle.destroy_if_outdated(labs[0].machine)
+        for other in labs[1:]:
+            if other.machine.identity():
+                lifecycle.destroy(other.machine)
+        yield
 
 
 def others(lab: Lab) -> list[Lab]:

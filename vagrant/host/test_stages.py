@@ -60,9 +60,8 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]
     cells = ("--nbval", "-p", "tests.notebooks.nbval_guard")
     title, program = "mutants, servers that look right and are wrong", (*tests, "tests/vm/test_4_mutants.py")
     extent = ("--all-mutants",) if every else ()
-    on = (
-        (1, 2, 3) if every else (1, 3)
-    )  # the second one is at the last chapters for longer than the mutants take
+    # The second server is at the last chapters for longer than one mutant of each item takes.
+    on = (1, 2, 3) if every else (1, 3)
     mutants = [
         Stage(f"mutants-{share}", f"{title}, {share} of {len(on)}",
               (*program, *extent, f"--share={share}/{len(on)}"), finished,

@@ -42,9 +42,28 @@ def test_the_chapters_run_on_a_bare_server_and_make_what_the_others_start_from()
     deploying, rest = (stage for stage in stages if stage.makes)
     assert deploying.afresh and deploying.start == "bare" and deploying.makes == rest.start == FINISHED
     assert {stage.start for stage in stages[stages.index(deploying) + 1 :]} == {FINISHED}
+    assert "steps" not in [stage.name for stage in test_stages.chosen(stages, [])]
     compared = [Path(part).name for stage in (deploying, rest) for part in stage.arguments if "ipynb" in part]
     assert compared == [path.name for path in chapters.files(ROOT)]
     assert not any(part.startswith("--lab-run") for part in (*deploying.arguments, *rest.arguments))
+
+
+def test_the_steps_alone_make_the_finished_server_where_several_work_side_by_side() -> None:
+    stages = test_stages.stages(ROOT, every=False, by_steps=True)
+    steps, compared = (stage for stage in stages if stage.makes == FINISHED)
+    assert steps.name == "steps" and "--lab-run=steps" in steps.arguments and steps.start == "bare"
+    notebooks = [[part for part in stage.arguments if "ipynb" in part] for stage in (steps, compared)]
+    assert notebooks[0] == notebooks[1] and steps.server != compared.server
+    alone = [stage for stage in stages if stage.server == compared.server and not stage.spare]
+    assert [stage.name for stage in alone] == [
+        "chapters-1",
+        "off",
+    ]  # the longest of all: little comes after it
+    names = [stage.name for stage in test_stages.chosen(stages, ["finished"], ["bare"])]
+    assert names == ["steps", "finished"]
+    assert [stage.name for stage in test_stages.chosen(stages, [])] == [
+        stage.name for stage in stages if stage.name != "rebooted"
+    ]
 
 
 def test_a_part_alone_begins_with_what_makes_its_server_unless_there_is_one() -> None:
@@ -53,7 +72,7 @@ def test_a_part_alone_begins_with_what_makes_its_server_unless_there_is_one() ->
     def names(*wanted: str, saved: tuple[str, ...]) -> list[str]:
         return [stage.name for stage in test_stages.chosen(stages, wanted, saved)]
 
-    assert names(saved=()) == [stage.name for stage in stages]
+    assert names(saved=()) == [stage.name for stage in stages if stage.name != "steps"]
     assert names("mutants", saved=("bare",)) == ["chapters-1", "mutants-1", "mutants-2", "mutants-3"]
     assert names("off", "mutants", saved=("bare", FINISHED)) == ["mutants-1", "mutants-2", "mutants-3", "off"]
     assert names("chapters", saved=("bare",)) == ["chapters-1", "chapters-2"]

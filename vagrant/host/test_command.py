@@ -112,7 +112,8 @@ def on_own_machines(
         lab.up(None)
         provider, choices = machine.provider, machine.state.choices()
         assert choices is not None
-        known = test_stages.stages(CHECKOUT, every, provider.tests)
+        by_steps = not every and places(lab) > 1
+        known = test_stages.stages(CHECKOUT, every, provider.tests, by_steps)
         saved = provider.saved(machine) if names else []
         stages = test_stages.chosen(known, names, saved, choices.emulated)
         servers = [Server(machine, snapshots.BARE if fresh else ""), *beside(lab, stages)]
@@ -200,20 +201,25 @@ def others(lab: Lab) -> list[Lab]:
 def beside(lab: Lab, stages: Sequence[Stage]) -> list[Server]:
     """The servers beside the first one, to be made: as many as the stages use and there is room for."""
     choices = lab.machine.state.choices()
-    provider = lab.machine.provider
-    if choices is None or not provider.copies or (os.cpu_count() or 1) == 1:
-        return []
+    assert choices is not None
     making = threading.Lock()
 
     def make(other: Lab) -> None:
         with making:
             other.up(None, like=choices)
 
-    used = max(stage.server for stage in stages) - 1
+    used = max(stage.server for stage in stages)
     return [
         Server(other.machine, make=partial(make, other))
-        for other in others(lab)[: min(used, room_for_servers(provider))]
+        for other in others(lab)[: min(used, places(lab)) - 1]
     ]
+
+
+def places(lab: Lab) -> int:
+    """How many servers can work side by side on this computer, the lab's own included, which runs already."""
+    provider = lab.machine.provider
+    alone = not provider.copies or (os.cpu_count() or 1) == 1
+    return 1 if alone else 1 + min(len(others(lab)), room_for_servers(provider))
 
 
 def room_for_servers(provider: Provider) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,9 +46,11 @@ class StageRunner:
         self.wanted = wanted
         self.servers = servers
         self.environ = dict(environ or {})
-        # The states that stages make for others: set when it is known who made them, or that nobody did.
+        # The states that stages make for others: set when the first has made it, or none will.
         self.made = {stage.makes: threading.Event() for stage in wanted if stage.makes}
         self.makers: dict[str, Server] = {}
+        self.telling = threading.Lock()
+        self.still_to_try = Counter(stage.makes for stage in wanted if stage.makes)
 
     def run(self) -> list[Took]:
         """How long each took, in their order; each leaves its output and a JUnit report. Raises Problem."""
@@ -62,6 +65,7 @@ class StageRunner:
     def lane(self, server: Server, stages: list[Stage], stopped: threading.Event) -> list[Took]:
         """Stages on one server, as far as they can be run."""
         took: list[Took] = []
+        left = list(stages)
         try:
             if stages:
                 server.make()
@@ -85,15 +89,23 @@ class StageRunner:
                 )
                 took.append(replace(ran, seconds=time.monotonic() - started))
                 server.state = (stage.makes or stage.start) if ran.passed else ""
-                if stage.makes and ran.passed:
-                    self.makers[stage.makes] = server
-                if stage.makes:
-                    self.made[stage.makes].set()
+                left.remove(stage)
+                self.tried(stage, server if ran.passed else None)
         finally:
-            for stage in stages:
-                if stage.makes:
-                    self.made[stage.makes].set()
+            for stage in left:
+                self.tried(stage, None)
         return took
+
+    def tried(self, stage: Stage, maker: Server | None) -> None:
+        """Wake what waits for the state that a stage makes: it is made, or no other stage will make it."""
+        if not stage.makes:
+            return
+        with self.telling:
+            self.still_to_try[stage.makes] -= 1
+            if maker is not None:
+                self.makers.setdefault(stage.makes, maker)
+            if stage.makes in self.makers or not self.still_to_try[stage.makes]:
+                self.made[stage.makes].set()
 
     def hand_over(self, server: Server, name: str) -> None:
         """A server gets the snapshots that another one has made; the first has those of before."""

@@ -42,13 +42,14 @@ class Stage:
         return re.sub(r"-\d$", "", self.name)
 
 
-def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]:
+def stages(checkout: Path, every: bool, kind: Sequence[str] = (), by_steps: bool = False) -> list[Stage]:
     """The stages in their order: what shows a state of the server comes before what changes it.
 
     `every`: all mutants, not one for each item of the checklist; a hundred read-only checks where five are
     enough from day to day; a reboot outside of the last chapter; the chapters again with every cell, not only
     with those that do something. What they leave is the finished server. `kind`: the tests of this kind of
-    machine.
+    machine. `by_steps`: the finished server is made by the chapters' steps alone, in a quarter of the time,
+    while every output of the chapters is compared on another server.
     """
     files = chapters.files(checkout)
     notebooks = [str(path.relative_to(checkout)) for path in files]
@@ -60,8 +61,8 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]
     cells = ("--nbval", "-p", "tests.notebooks.nbval_guard")
     title, program = "mutants, servers that look right and are wrong", (*tests, "tests/vm/test_4_mutants.py")
     extent = ("--all-mutants",) if every else ()
-    # The second server is at the last chapters for longer than one mutant of each item takes.
-    on = (1, 2, 3) if every else (1, 3)
+    # Not the server that is at chapters for longest.
+    on = (1, 2, 3) if every else (2, 3) if by_steps else (1, 3)
     mutants = [
         Stage(f"mutants-{share}", f"{title}, {share} of {len(on)}",
               (*program, *extent, f"--share={share}/{len(on)}"), finished,
@@ -73,17 +74,21 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = ()) -> list[Stage]
               (*tests, "tests/vm/test_1_bare.py", "tests/provision"), start=snapshots.BARE, server=2),
         *([Stage("kind", "the kind of machine: what it separates, and its snapshots",
                  (*tests, *kind), start=snapshots.BARE, server=2)] if kind else []),
+        Stage("steps", f"the steps alone of the chapters to {chapters.DEPLOYED}",
+              (*cells, "--lab-run=steps", *deploying), start=snapshots.BARE, afresh=True,
+              makes=finished if by_steps else "", spare=not by_steps, server=3),
         Stage("chapters-1", f"the chapters to {chapters.DEPLOYED}, every output compared",
               (*cells, *deploying), start=snapshots.BARE, afresh=True, makes=finished),
         Stage("chapters-2", "the chapters after it, every output compared",
               (*cells, *notebooks[len(deploying) :]), start=finished, makes=last, server=2),
+        Stage("finished", "the finished server, and what cannot be seen of it",
+              (*tests, "tests/vm/test_2_finished.py", *(("--many-looks",) if every else ())), start=finished,
+              server=3 if by_steps else 1),
         Stage("again", "the chapters' steps again, on the finished server",
               (*cells, f"--lab-run={'again' if every else 'steps'}", *notebooks),
               start=finished, patient=not every, server=3),
         Stage("after-again", "what they leave", (*tests, "tests/vm/test_2_finished.py", "-k", "both_depths"),
               start=finished, patient=not every, server=3),
-        Stage("finished", "the finished server, and what cannot be seen of it",
-              (*tests, "tests/vm/test_2_finished.py", *(("--many-looks",) if every else ())), start=finished),
         # The last chapter does the same, from a notebook.
         Stage("rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished,
               spare=not every),
@@ -99,12 +104,17 @@ def chosen(
 ) -> list[Stage]:
     """The stages of these names, or else all but the spare and, on an emulated machine, the patient ones.
 
-    Before them, what makes a state that is not saved yet. Raises Problem for a name that no stage has.
+    Before them, the first that makes a state which is not saved yet. Raises Problem for a name that no stage
+    has.
     """
     known = [stage.part for stage in every]
     if wrong := [name for name in names if name not in known]:
         raise Problem(f"there is no part {wrong[0]}", f"the parts are: {', '.join(dict.fromkeys(known))}")
     left_out = [stage for stage in every if stage.spare or (emulated and stage.patient)]
     wanted = [stage for stage in every if (stage.part in names if names else stage not in left_out)]
+    makers: dict[str, Stage] = {}
+    for stage in every:
+        makers.setdefault(stage.makes, stage)
     missing = {stage.start for stage in wanted} - set(saved)
-    return [stage for stage in every if stage in wanted or (stage.makes and stage.makes in missing)]
+    needed = [makers[name] for name in missing if name in makers]
+    return [stage for stage in every if stage in wanted or stage in needed]

@@ -1,4 +1,4 @@
-"""Running chapters unattended: `python -m labkit.course [--save] [--timeout SECONDS] [NN …]`."""
+"""Running chapters unattended: `python -m labkit.course [--save | --steps] [--timeout SECONDS] [NN …]`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ PUTTING_BACK = 30.0
 """Seconds an interrupted cell has to put back what it had changed, before its kernel is ended."""
 HEARTBEAT = 15.0
 """Seconds between two signs of life where there is no terminal to draw on."""
+
+STEPS = frozenset({"setup", "do"})
+"""The tags of the cells that change the server for good, and of what they need before them."""
 
 USAGE, STOPPED, INTERRUPTED = 64, 1, 130
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -90,12 +93,18 @@ def headings(markdown: str, *, level: int) -> Iterator[str]:
             yield found[1]
 
 
-def sections(notebook: NotebookNode) -> list[Section]:
-    """The chapter's code cells by `##` heading; those before the first heading are "Start"."""
+def is_step(cell: NotebookNode) -> bool:
+    """Whether a cell is one of the chapter's steps, and does not look, check or break on the way."""
+    return not STEPS.isdisjoint(cell.metadata.get("tags", ()))
+
+
+def sections(notebook: NotebookNode, *, steps: bool = False) -> list[Section]:
+    """The chapter's code cells by `##` heading, or its `steps` alone; those before the first are "Start"."""
     title, cells, found = "Start", [], []
     for index, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
-            cells.append((index, cell))
+            if is_step(cell) or not steps:
+                cells.append((index, cell))
         elif cell.cell_type == "markdown":
             for heading in headings(cell.source, level=2):
                 found.append(Section(title, tuple(cells)))
@@ -243,8 +252,8 @@ def first_line(cell: NotebookNode) -> str:
     return line if len(line) <= 60 else line[:59] + "…"
 
 
-async def run(chapter: Chapter, progress: Progress, *, timeout: float) -> None:
-    """Run every cell of the chapter in a kernel of its own, and end that kernel whatever happens.
+async def run(chapter: Chapter, progress: Progress, *, timeout: float, steps: bool = False) -> None:
+    """Run every cell of the chapter, or its `steps`, in a kernel of its own, which is ended whatever happens.
 
     The chapter's notebook then holds the outputs. Raises Stopped at the first cell that fails.
     """
@@ -264,8 +273,9 @@ async def run(chapter: Chapter, progress: Progress, *, timeout: float) -> None:
         await client.async_start_new_kernel(cwd=str(chapter.path.parent))
         await client.async_start_new_kernel_client()
         count = 0
-        of = sum(len(section.cells) for section in sections(chapter.notebook))
-        for section in sections(chapter.notebook):
+        parts = sections(chapter.notebook, steps=steps)
+        of = sum(len(section.cells) for section in parts)
+        for section in parts:
             began = time.monotonic()
             for index, cell in section.cells:
                 count += 1
@@ -388,14 +398,16 @@ def lab_tool() -> list[str]:
     return [str(word) for word in lab.get("tool", [])]
 
 
-async def run_all(chapters: Sequence[Chapter], console: Console, *, timeout: float, keep: bool) -> int:
+async def run_all(
+    chapters: Sequence[Chapter], console: Console, *, timeout: float, keep: bool, steps: bool = False
+) -> int:
     """Run the chapters one after the other; returns the exit status."""
     stop_on_terminate()
     for position, chapter in enumerate(chapters):
         progress = Progress(console)
         progress.chapter(chapter)
         try:
-            await run(chapter, progress, timeout=timeout)
+            await run(chapter, progress, timeout=timeout, steps=steps)
         except Stopped as stopped:
             explain(stopped, chapter, [later.number for later in chapters[position:]], console)
             return STOPPED
@@ -435,8 +447,12 @@ def main(arguments: Sequence[str] | None = None, *, folder: Path = CHAPTERS) -> 
         description="Run chapters from top to bottom, stopping at the first cell that fails.",
         epilog="Exit status: 0 all ran, 1 a cell failed, 64 wrong usage, 130 interrupted.",
     )
-    parser.add_argument(
+    extent = parser.add_mutually_exclusive_group()
+    extent.add_argument(
         "--save", action="store_true", help="write the outputs of each finished chapter into its file"
+    )
+    extent.add_argument(
+        "--steps", action="store_true", help="only the cells that change the server: the same server, sooner"
     )
     parser.add_argument(
         "--timeout",
@@ -453,7 +469,8 @@ def main(arguments: Sequence[str] | None = None, *, folder: Path = CHAPTERS) -> 
     try:
         lab_tool()
         chapters = find(chosen.chapters, folder)
-        return asyncio.run(run_all(chapters, console, timeout=chosen.timeout, keep=chosen.save))
+        work = run_all(chapters, console, timeout=chosen.timeout, keep=chosen.save, steps=chosen.steps)
+        return asyncio.run(work)
     except CannotRun as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return USAGE

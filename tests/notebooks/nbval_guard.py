@@ -29,6 +29,8 @@ from nbformat import NotebookNode
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, RunningKernel
 from nbval.plugin import IPyNbCell, IPyNbFile, NbCellError, coalesce_streams
 
+from labkit.course import STEPS
+
 CELL_TIMEOUT = 900
 """Seconds for a cell: the longest installs packages, 270 s on an emulated machine. nbval's limit: 2000."""
 OUTPUT_TIMEOUT = 60
@@ -47,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="first",
         help="first (default): on the server as the chapter before left it, all outputs are compared; "
         "again: on the finished server, nothing may raise and every check passes; "
-        "steps: as again, with nothing looked at, checked or broken in between",
+        "steps: the cells that change the server, alone, on any server; nothing may raise",
     )
     group.addoption(
         "--lab-keep-going",
@@ -93,7 +95,7 @@ def compares(tags: set[str], run: str) -> str:
 
 def is_run(tags: set[str], run: str) -> bool:
     """Whether a cell is run at all: of the steps, only what a chapter does."""
-    return run != "steps" or bool(tags & {"setup", "do"})
+    return run != "steps" or not STEPS.isdisjoint(tags)
 
 
 class KernelDied(Exception):

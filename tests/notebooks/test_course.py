@@ -47,6 +47,37 @@ def test_a_line_tells_each_section_and_its_time(
     assert re.fullmatch(r"    ok +\d+ s  The \[first\] door", lines[2])
 
 
+def test_the_steps_alone_leave_out_what_looks_checks_or_breaks(
+    write_notebook: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = [
+        code("steps = []", "setup"),
+        prose("## Only a look"),
+        code("1 / 0", "look"),
+        prose("## A step"),
+        code("1 / 0", "break"),
+        code("steps.append('done')", "do"),
+        code("1 / 0", "check"),
+        code("assert steps == ['done']", "do"),
+    ]
+    path = write_notebook("01_first.ipynb", [prose("# First"), *cells])
+    before = path.read_bytes()
+
+    assert course.main(["--steps", "1"], folder=tmp_path) == 0
+
+    titles = [line.partition(" s  ")[2] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert titles == ["Start", "A step"] and path.read_bytes() == before
+
+
+def test_the_outputs_of_the_steps_alone_are_no_chapter_to_save(
+    write_notebook: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_notebook("01_first.ipynb", [prose("# First"), code("1")])
+    with pytest.raises(SystemExit) as ended:
+        course.main(["--steps", "--save", "1"], folder=tmp_path)
+    assert ended.value.code == course.USAGE and "not allowed with" in capsys.readouterr().err
+
+
 def test_files_are_untouched_without_save(write_notebook: Writer, tmp_path: Path) -> None:
     path = write_notebook("01_first.ipynb", [prose("# First"), code("print(1)", count=None)])
     before = path.read_bytes()

@@ -65,14 +65,14 @@ def context(machine: Machine) -> dict[str, str]:
 
 
 def goto(machine: Machine, environment: Environment, chapter: str) -> None:
-    """Stand at the start of `chapter`, if need be by running those before it. Raises Problem."""
+    """Stand at the start of `chapter`, if need be by the steps of those before it. Raises Problem."""
     if not machine.ssh_config.exists():
         raise Problem("there is no server yet", "make it first: make lab")
     name, before = path_to(chapter, numbers(machine.checkout), machine.provider.saved(machine))
     snapshots.restore(machine, name)
     if before:
-        line(f"  --  no snapshot of the start of chapter {chapter}: running {', '.join(before)} first")
-        if run(machine, environment, before) != 0:
+        line(f"  --  no snapshot of the start of chapter {chapter}: first the steps of {', '.join(before)}")
+        if run(machine, environment, ["--steps", *before]) != 0:
             raise Problem(
                 f"a chapter before {chapter} did not run through",
                 "its output is above; go back with: make goto CHAPTER=" + before[0],

@@ -23,7 +23,8 @@ The lab: a real server on this computer, and notebooks that lead through a first
 
   make lab              make or start the server, then JupyterLab (OPEN=no: without; PORT=8889: there)
   make check            check the server: the items of the checklist (ARGS="--item 6 -v")
-  make course           run the chapters unattended (CHAPTERS="01 02": these alone)
+  make course           run the chapters unattended (CHAPTERS="01 02": these alone; --steps: only the
+                        cells that change the server)
   make goto CHAPTER=NN  bring the server to the start of a chapter
   make ssh              log in to the server (HOST=internet: to the stand-in internet)
   make stop             switch the server off; make lab goes on later
@@ -150,14 +151,18 @@ def add_course(known: Commands) -> None:
     course = known.add(
         "course",
         "Run chapters unattended, all of them or those that are named, up to the first cell that fails.",
-        lambda lab, given: commands.course_command(lab, given.chapters, save=given.save, limit=given.timeout),
+        lambda lab, given: commands.course_command(
+            lab, given.chapters, save=given.save, steps=given.steps, limit=given.timeout
+        ),
     )
-    course.add_argument("--save", action="store_true", help="write the outputs of each chapter into its file")
+    extent = course.add_mutually_exclusive_group()
+    extent.add_argument("--save", action="store_true", help="write the outputs of each chapter into its file")
+    extent.add_argument("--steps", action="store_true", help="only the cells that change the server")
     course.add_argument("--timeout", type=float, metavar="SECONDS", help="limit for one cell")
     course.add_argument("chapters", metavar="NN", nargs="*", type=chapter, help="a chapter's number: 04")
     known.add(
         "goto",
-        "Bring the server to the start of a chapter, from a snapshot or by running the chapters before it.",
+        "Bring the server to the start of a chapter, from a snapshot or by the steps of those before it.",
         lambda lab, given: commands.goto_command(lab, given.chapter),
     ).add_argument("chapter", metavar="NN", nargs="?", type=chapter, help="its number: 04")
     known.add(

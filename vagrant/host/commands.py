@@ -47,9 +47,10 @@ def check_command(lab: Lab, arguments: Sequence[str]) -> int:
     return subprocesses.foreground(program, env=chapters.context(lab.machine), cwd=CHECKOUT)
 
 
-def course_command(lab: Lab, numbers: Sequence[str], *, save: bool, limit: float | None) -> int:
+def course_command(lab: Lab, numbers: Sequence[str], *, save: bool, steps: bool, limit: float | None) -> int:
     """`limit`: seconds for one cell; None leaves it to labkit.course."""
-    options = [*(["--save"] if save else []), *([f"--timeout={limit}"] if limit is not None else [])]
+    options = [flag for flag, wanted in (("--save", save), ("--steps", steps)) if wanted]
+    options += [f"--timeout={limit}"] if limit is not None else []
     with hold(lab.machine.lock, called("course")):
         lab.machine.needed()
         return chapters.run(lab.machine, lab.environment, [*options, *numbers])

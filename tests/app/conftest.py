@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 KEY = "sk-lab-test-key-0123456789"
 
 
-def wait_until(condition: Callable[[], Any], what: str, timeout: float = 20) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, timeout: float = 60) -> Any:
     """What the condition gives once it is true."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):

@@ -56,16 +56,18 @@ def running(
     }
     command = [sys.executable, "-m", "uvicorn", "lab_app.main:app", "--port", str(port)]
     every = app_processes.environments
+
+    def own(wanted: str) -> Iterator[tuple[int, dict[str, str]]]:
+        return (each for each in every(wanted) if each[0] == process.pid)
+
     with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
-        url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: answers(url), "the application")
-
-        def own(wanted: str) -> Iterator[tuple[int, dict[str, str]]]:
-            return (each for each in every(wanted) if each[0] == process.pid)
-
-        monkeypatch.setattr(app_processes, "environments", own)
-        yield Running(process.pid, url, tmp_path / "log")
-        process.terminate()
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_until(lambda: answers(url), "the application")
+            monkeypatch.setattr(app_processes, "environments", own)
+            yield Running(process.pid, url, tmp_path / "log")
+        finally:
+            process.terminate()  # or leaving the `with` would wait for it without end
 
 
 def answers(url: str) -> bool:

@@ -22,10 +22,12 @@ def stopping(checkout: Path) -> Iterator[subprocess.Popen[str]]:
         [sys.executable, "vagrant/lab.py", "stop"], cwd=checkout, env=environment(checkout), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     ) as program:  # fmt: skip
-        eventually(checkout / "grandchild")
-        yield program
-        if program.poll() is None:
-            os.killpg(program.pid, signal.SIGKILL)
+        try:
+            eventually(checkout / "grandchild")
+            yield program
+        finally:
+            if program.poll() is None:
+                os.killpg(program.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

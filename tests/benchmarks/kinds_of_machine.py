@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.benchmarks.measure import show, spread
-from vagrant.host import subprocesses
+from vagrant.host import failures, subprocesses
 from vagrant.host.machine import Machine
 from vagrant.host.progress import Problem, line
 
@@ -38,7 +38,7 @@ def lab(kind: str, *arguments: str) -> float:
     command = [sys.executable, "vagrant/lab.py", *arguments]
     ended = subprocesses.run(command, log=log, env=environment, cwd=CHECKOUT, limit=LIMIT)
     if ended.status != 0:
-        raise subprocesses.failure(" ".join(arguments), ended, log)
+        raise failures.failure(" ".join(arguments), ended, log)
     return time.perf_counter() - began
 
 

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.benchmarks.measure import show, spread
-from vagrant.host import computer, subprocesses
+from vagrant.host import computer, failures, subprocesses
 from vagrant.host.environment import Environment
 from vagrant.host.machine import Machine
 from vagrant.host.progress import Problem, line
@@ -75,7 +75,7 @@ def make_lab(log: Path) -> tuple[Steps, Choices]:
     try:
         ended = subprocesses.run(command, log=log, watch=watch, env=environment, cwd=CHECKOUT)
         if ended.status != 0:
-            raise subprocesses.failure("make lab", ended, log)
+            raise failures.failure("make lab", ended, log)
         clock.ended("starting and ending lab.py")
         choices = machine.state.choices()
         assert choices is not None
@@ -89,7 +89,7 @@ def remove(log: Path) -> None:
     command = [sys.executable, "vagrant/lab.py", "destroy", "--yes"]
     ended = subprocesses.run(command, log=log, env={"LAB_MACHINE": NAME}, cwd=CHECKOUT)
     if ended.status != 0:
-        raise subprocesses.failure("lab.py destroy", ended, log)
+        raise failures.failure("lab.py destroy", ended, log)
 
 
 def told(what: str, pattern: str) -> str:
@@ -169,13 +169,13 @@ def vagrant_up(choices: Choices, log: Path) -> Steps:
             up = named("libvirt").command(["vagrant", "up"])
             ended = subprocesses.run(up, log=log, watch=watch, env=environment, cwd=Path(folder))
             if ended.status != 0:
-                raise subprocesses.failure("vagrant up", ended, log)
+                raise failures.failure("vagrant up", ended, log)
             clock.ended(title)
         finally:
             destroy = named("libvirt").command(["vagrant", "destroy", "-f"])
             gone = subprocesses.run(destroy, log=log, env=environment, cwd=Path(folder))
             if gone.status != 0:
-                raise subprocesses.failure("vagrant destroy", gone, log)
+                raise failures.failure("vagrant destroy", gone, log)
     return clock.steps
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +30,27 @@ def test_works_side_by_side_give_their_results_in_order(tmp_path: Path) -> None:
         return ended.text
 
     assert subprocesses.side_by_side(lambda _: say("slow", 0.5), lambda _: say("fast", 0)) == ["slow", "fast"]
+
+
+@pytest.mark.parametrize("way", ["run", "foreground"])
+def test_an_interrupt_while_a_program_starts_leaves_nothing_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    started: list[int] = []
+
+    class Interrupted(subprocess.Popen[str]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self.pid)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    if way == "run":
+        with pytest.raises(KeyboardInterrupt):
+            subprocesses.run(["sleep", "300"], log=tmp_path / "x.log")
+    else:
+        assert subprocesses.foreground(["sleep", "300"]) != 0
+    assert len(started) == 1 and ends(started[0])
 
 
 def test_a_work_that_breaks_off_ends_the_programs_of_the_other_one(tmp_path: Path) -> None:

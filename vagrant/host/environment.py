@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import subprocesses
+from . import failures, subprocesses
 from .progress import Problem, step
 
 
@@ -74,5 +74,5 @@ class Environment:
             for command in commands:
                 ended = subprocesses.run(command, log=log, step=current, cwd=self.checkout)
                 if ended.status != 0:
-                    raise subprocesses.failure("making .venv", ended, log)
+                    raise failures.failure("making .venv", ended, log)
             self.stamp.write_text(self.fingerprint() + "\n", encoding="ascii")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from . import labcheck_config, ssh_files, subprocesses
+from . import failures, labcheck_config, ssh_files, subprocesses
 from .inputs import machine_inputs, provisioning_inputs
 from .machine import Machine
 from .vagrant_output import Phases
@@ -36,7 +36,7 @@ def up(machine: Machine) -> None:
     if ended.status != 0 and (provider.is_passing(ended) or provider.remove_leftovers(machine, ended)):
         ended = vagrant_up(machine, arguments)
     if ended.status != 0:
-        raise subprocesses.failure("vagrant up", ended, machine.log)
+        raise failures.failure("vagrant up", ended, machine.log)
     ssh_files.write(machine)
     labcheck_config.write(machine)
     if state.recall("identity") != machine.identity():

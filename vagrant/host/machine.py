@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import subprocesses
+from . import failures, subprocesses
 from .progress import Problem, Step, step
 from .providers import Provider, named
 from .settings import read_settings
@@ -93,7 +93,7 @@ class Machine:
         with step(title) as current:
             ended = self.vagrant(*arguments, step=current)
             if ended.status != 0:
-                raise subprocesses.failure(f"vagrant {' '.join(arguments)}", ended, self.log)
+                raise failures.failure(f"vagrant {' '.join(arguments)}", ended, self.log)
 
     # ---- OpenSSH ----
 

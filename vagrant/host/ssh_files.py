@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 
-from . import ssh_config, subprocesses
+from . import failures, ssh_config, subprocesses
 from .machine import Machine
 from .progress import Problem, step
 
@@ -18,7 +18,7 @@ def write(machine: Machine) -> None:
     with step("reading the server's address and host keys") as current:
         ended = machine.vagrant("ssh-config", step=current)
         if ended.status != 0:
-            raise subprocesses.failure("vagrant ssh-config", ended, machine.log)
+            raise failures.failure("vagrant ssh-config", ended, machine.log)
         vagrants = ssh_config.parse(ended.text)
         if machine.state.recall("identity") != machine.identity():
             machine.known_hosts.unlink(missing_ok=True)  # another machine has other keys

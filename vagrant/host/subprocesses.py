@@ -9,8 +9,9 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,30 +28,6 @@ CLEANING_UP = "interrupted: waiting until the program has cleaned up after itsel
 
 # The colours and cursor movements of other programs have no place in a log or in a detail.
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-# What programs say when something common is wrong -> what that means, and the next step.
-KNOWN_FAILURES = (
-    (re.compile(r"No space left on device|ENOSPC|Disk quota exceeded", re.I), "the disk is full",
-     "free some space, then run the same command again: it goes on where it stopped"),
-    (re.compile(r"Cannot allocate memory|Out of memory", re.I), "there is not enough memory for the server",
-     "close other programs or stop other virtual machines, then run the same command again"),
-    (re.compile(r"Temporary failure (in name resolution|resolving)|Could not resolve host|"
-                r"Network is unreachable", re.I), "a name on the network could not be resolved or reached",
-     "check this computer's network and proxy settings, then run the same command again"),
-    (re.compile(r"certificate verify failed|SSLCertVerificationError|CERTIFICATE_VERIFY_FAILED", re.I),
-     "a TLS certificate on the way was not trusted",
-     "if a company proxy stands in between, put its CA into /usr/local/share/ca-certificates/*.crt, run "
-     "update-ca-certificates, then run the same command again"),
-    (re.compile(r"wait_for timeout .* exceeded|no IP address", re.I),
-     "libvirt gave the server no address in time",
-     "run the same command again; if it stays so, make the server anew: make destroy, then make lab"),
-    (re.compile(r"THESE PACKAGES DO NOT MATCH THE HASHES", re.I), "a package is not the one that was locked",
-     "empty pip's cache (python3 -m pip cache purge); if it happens again, the package index is wrong"),
-)  # fmt: skip
-
-
-# Vagrant's own words about a script that failed in the guest; what the script said last stands above them.
-GUEST_SCRIPT_FAILED = "The SSH command responded with a non-zero exit status. Vagrant"
 
 
 @dataclass(frozen=True)
@@ -125,36 +102,18 @@ def run(
     log.parent.mkdir(parents=True, exist_ok=True)
     tail: deque[str] = deque(maxlen=60)
     late = threading.Event()
+    child: subprocess.Popen[str] | None = None
+    timer: threading.Timer | None = None
     with log.open("a", encoding="utf-8") as record:
         record.write("$ " + " ".join(command) + "\n")
         try:
-            child = subprocess.Popen(
-                list(command),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                env=None if env is None else {**os.environ, **env},
-                cwd=cwd,
-                **(_own_group() if grouped else {}),
-            )
-        except FileNotFoundError:
-            raise Problem(
-                f"the program {command[0]} is not there", "install it, then run the same command again"
-            ) from None
-
-        def give_up() -> None:
-            late.set()
-            end(child, grouped, patience=5.0)
-
-        _running.append((child, grouped))
-        timer = threading.Timer(limit, give_up) if limit is not None else None
-        if timer is not None:
-            timer.daemon = True
-            timer.start()
-        try:
+            with _interrupts_held_back():  # or one in the middle of this would leave the program running
+                child = _start(command, env, cwd, grouped)
+                _running.append((child, grouped))
+            if limit is not None:
+                timer = threading.Timer(limit, _give_up, (child, grouped, late))
+                timer.daemon = True
+                timer.start()
             assert child.stdout is not None
             for raw in child.stdout:
                 text = ESCAPES.sub("", raw).rstrip()
@@ -169,6 +128,8 @@ def run(
                     watch(text)
             status = child.wait()
         except BaseException:
+            if child is None:
+                raise
             # A program that cleans up still prints, and would wait for ever for someone who reads.
             drain = threading.Thread(target=shutil.copyfileobj, args=(child.stdout, record), daemon=True)
             drain.start()
@@ -180,12 +141,61 @@ def run(
             drain.join(5.0)
             raise
         finally:
-            _running.remove((child, grouped))
             if timer is not None:
                 timer.cancel()
-            if child.stdout is not None:
-                child.stdout.close()
+            if child is not None:
+                _running.remove((child, grouped))
+                if child.stdout is not None:
+                    child.stdout.close()
     return Ended(124 if late.is_set() else status, tuple(tail))
+
+
+def _start(
+    command: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None, grouped: bool
+) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=None if env is None else {**os.environ, **env},
+            cwd=cwd,
+            **(_own_group() if grouped else {}),
+        )
+    except FileNotFoundError:
+        raise Problem(
+            f"the program {command[0]} is not there", "install it, then run the same command again"
+        ) from None
+
+
+def _give_up(child: subprocess.Popen[str], grouped: bool, late: threading.Event) -> None:
+    late.set()
+    end(child, grouped, patience=5.0)
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C and other signals that interrupt the main thread come at the end of this, not in its middle."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are handled in the main thread alone
+        return
+    came: list[int] = []
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in names)}
+    held = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in held:
+        signal.signal(number, lambda which, _: came.append(which))
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+    for number in came:
+        signal.raise_signal(number)
 
 
 _running: list[tuple[subprocess.Popen[Any], bool]] = []  # what `run` waits for, in whichever thread
@@ -245,32 +255,19 @@ def foreground(
     command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> int:
     """Hand the terminal to a program until it ends; Ctrl-C is the program's, and we wait for it."""
-    child = subprocess.Popen(list(command), env=None if env is None else {**os.environ, **env}, cwd=cwd)
-    while True:
+    child: subprocess.Popen[Any] | None = None
+    try:
+        with _interrupts_held_back():
+            child = subprocess.Popen(
+                list(command), env=None if env is None else {**os.environ, **env}, cwd=cwd
+            )
+        return child.wait()
+    except KeyboardInterrupt:
+        if child is None:
+            raise
         try:
-            return child.wait()
-        except KeyboardInterrupt:
-            try:
-                # At a terminal the program got the same Ctrl-C; where only this process was told, it did not.
-                child.wait(1.0)
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                end(child, grouped=False, patience=15.0)
-            return child.returncode if child.returncode is not None else 130
-
-
-def failure(what: str, ended: Ended, log: Path) -> Problem:
-    """What to say when a program failed: the known meaning of its words, else its last telling line."""
-    where = f"the whole output is in {log}"
-    for pattern, meaning, next_step in KNOWN_FAILURES:
-        if pattern.search(ended.text):
-            return Problem(f"{what} failed: {meaning}", next_step, where)
-    if ended.status == 124:
-        return Problem(
-            f"{what} took too long and was stopped", "run the same command again: it goes on", where
-        )
-    rows = [text.strip() for text in ended.tail]
-    if GUEST_SCRIPT_FAILED in rows:
-        rows = rows[: rows.index(GUEST_SCRIPT_FAILED)][-1:]
-    telling = [text for text in rows if re.search(r"error|fail|cannot|could not|unable|denied", text, re.I)]
-    last = telling[-1] if telling else " ".join(rows[-4:]) or "it printed nothing"
-    return Problem(f"{what} failed (exit status {ended.status}): {last}", where)
+            # At a terminal the program got the same Ctrl-C; where only this process was told, it did not.
+            child.wait(1.0)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            end(child, grouped=False, patience=15.0)
+        return child.returncode if child.returncode is not None else 130

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import record, subprocesses
+from . import failures, record, subprocesses
 from .computer import System
 from .progress import Problem, Step, step
 
@@ -132,7 +132,7 @@ def install(packages: list[str], log: Path) -> None:
     def apt(current: Step, what: str, command: list[str]) -> None:
         ended = subprocesses.run(as_root([*prefix, *command]), log=log, step=current, grouped=is_root())
         if ended.status != 0:
-            raise subprocesses.failure(what, ended, log)
+            raise failures.failure(what, ended, log)
 
     with step(f"installing {len(packages)} host packages: {' '.join(packages)}") as current:
         if (
@@ -177,7 +177,7 @@ def purge(packages: list[str], log: Path) -> None:
     command = ["env", *settings, "apt-get", "purge", "-y", *packages]
     ended = subprocesses.run(as_root(command), log=log, grouped=is_root())
     if ended.status != 0:
-        raise subprocesses.failure("apt-get purge", ended, log)
+        raise failures.failure("apt-get purge", ended, log)
 
 
 def is_running(program: str) -> bool:

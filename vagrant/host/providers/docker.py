@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from .. import ssh_config, subprocesses
+from .. import failures, ssh_config, subprocesses
 from ..computer import System
 from ..progress import Problem, step
 from ..state import Choices
@@ -166,7 +166,7 @@ class Docker(Provider):
         with step(title) as current:
             ended = subprocesses.run(self.command(builder), log=log, step=current, cwd=checkout)
             if ended.status != 0:
-                raise subprocesses.failure("making the image", ended, log)
+                raise failures.failure("making the image", ended, log)
             name, version = ended.tail[-1].split(" ", 1) if image.built_here else image.name.split(":")
             current.result = version
         return Choices(self.name, driver, image.distro, name, version)
@@ -190,7 +190,7 @@ class Docker(Provider):
         with step(f"saving the snapshot {name}"):
             ended = self.keep(machine, "save", name)
             if ended.status != 0:
-                raise subprocesses.failure(f"saving the snapshot {name}", ended, machine.log)
+                raise failures.failure(f"saving the snapshot {name}", ended, machine.log)
 
     def restore(self, machine: Machine, name: str) -> None:
         if name not in self.saved(machine):
@@ -206,14 +206,14 @@ class Docker(Provider):
                 time.sleep(0.2)
             started = docker("start", container, limit=60)
             if ended.status != 0:
-                raise subprocesses.failure(f"restoring the snapshot {name}", ended, machine.log)
+                raise failures.failure(f"restoring the snapshot {name}", ended, machine.log)
             if started.returncode != 0:
                 raise Problem(f"the server does not start: {started.stderr.strip()}", "run it again")
 
     def saved(self, machine: Machine) -> list[str]:
         ended = self.keep(machine, "list")
         if ended.status != 0:
-            raise subprocesses.failure("looking for snapshots", ended, machine.log)
+            raise failures.failure("looking for snapshots", ended, machine.log)
         return list(ended.tail)
 
     def copy(self, source: Machine, target: Machine, name: str) -> None:
@@ -223,7 +223,7 @@ class Docker(Provider):
         with step(f"copying the snapshot {name} to {target.name}"):
             ended = self.keep(target, "take", name, options=[f"--volume={volume}:/source:ro"])
             if ended.status != 0:
-                raise subprocesses.failure(f"copying the snapshot {name}", ended, target.log)
+                raise failures.failure(f"copying the snapshot {name}", ended, target.log)
         target.known_hosts.write_text(source.known_hosts.read_text(encoding="utf-8"), encoding="utf-8")
         ssh_config.take_key(source.ssh_config, target.ssh_config)
 

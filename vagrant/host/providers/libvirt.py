@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from .. import computer, record, subprocesses
+from .. import computer, failures, record, subprocesses
 from ..computer import System
 from ..progress import Problem, step
 from ..state import Choices
@@ -161,7 +161,7 @@ class Libvirt(VirtualMachine):
             builder = ["bash", str(BUILDER), number]
             ended = subprocesses.run(self.command(builder), log=log, step=current, cwd=checkout)
             if ended.status != 0:
-                raise subprocesses.failure("building the box", ended, log)
+                raise failures.failure("building the box", ended, log)
             name, _, version = ended.tail[-1].partition(" ")
             if name != image.name or not version:
                 raise Problem(
@@ -228,7 +228,7 @@ def start_libvirt(log: Path) -> None:
             command[0] = which(command[0]) or command[0]
             ended = subprocesses.run(as_root(command), log=log, step=current, limit=60, grouped=False)
             if ended.status != 0:
-                raise subprocesses.failure(" ".join(command), ended, log)
+                raise failures.failure(" ".join(command), ended, log)
         deadline = time.monotonic() + 30
         while not libvirt_answers():
             if time.monotonic() > deadline:

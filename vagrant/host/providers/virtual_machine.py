@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from .. import subprocesses
+from .. import failures
 from ..computer import System
 from ..progress import Problem, line, step
 from ..state import Choices
@@ -72,7 +72,7 @@ class VirtualMachine(Provider):
         with step("asking for the snapshots") as current:
             ended = machine.vagrant("snapshot", "list", step=current)
             if ended.status != 0:
-                raise subprocesses.failure("vagrant snapshot list", ended, machine.log)
+                raise failures.failure("vagrant snapshot list", ended, machine.log)
             names = parse_snapshots(ended.text)
             current.result = ", ".join(names) or "none"
         return names

@@ -57,17 +57,11 @@ class Environment:
                 subprocesses.quick([str(self.python), "-c", fits]).returncode == 0
                 and subprocesses.quick([*pip, "--version"]).returncode == 0
             )
+            # Most modules are never imported here: Python compiles each when it first is.
+            install = [*pip, "install", "--progress-bar=off", "--no-compile"]
             commands = [
-                [*pip, "install", "--progress-bar=off", "--require-hashes", "-r", str(self.lock)],
-                [
-                    *pip,
-                    "install",
-                    "--progress-bar=off",
-                    "--no-deps",
-                    "--no-build-isolation",
-                    "-e",
-                    str(self.checkout),
-                ],
+                [*install, "--require-hashes", "-r", str(self.lock)],
+                [*install, "--no-deps", "--no-build-isolation", "-e", str(self.checkout)],
             ]
             if not usable:
                 commands.insert(0, [sys.executable, "-m", "venv", "--clear", str(self.folder)])

@@ -210,3 +210,17 @@ def test_a_plugin_of_vagrants_own_counts_as_installed(tmp_path: Path) -> None:
     assert not libvirt.has_plugin(tmp_path)
     (tmp_path / "plugins.json").write_text('{"version": "1", "installed": {"vagrant-libvirt": {}}}')
     assert libvirt.has_plugin(tmp_path)
+
+
+@pytest.mark.parametrize("system, missing", [("Fedora with it", False), ("Fedora without it", True)])
+def test_a_plugin_that_rpm_has_installed_counts_as_there(
+    system: str, missing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No dpkg in the PATH, and an rpm that ends and prints as rpm 4.18 does.
+    rpm = tmp_path / "rpm"
+    answer = 'echo "package vagrant-libvirt is not installed"; exit 1' if missing else "exit 0"
+    rpm.write_text(f'#!/bin/sh\n[ "$*" = "-q --quiet vagrant-libvirt" ] || exit 64\n{answer}\n')
+    rpm.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("VAGRANT_HOME", str(tmp_path))
+    assert ("vagrant-libvirt" in Libvirt().missing(builds=False)) == missing

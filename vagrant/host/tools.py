@@ -36,9 +36,11 @@ def which(program: str) -> str | None:
 
 
 def is_installed(package: str) -> bool:
-    """Whether dpkg has this package whole."""
+    """Whether dpkg has this package whole, or rpm has it."""
     answer = subprocesses.quick(["dpkg-query", "-W", "-f", "${db:Status-Status}", package])
-    return answer.returncode == 0 and answer.stdout == "installed"
+    if answer.returncode == 0 and answer.stdout == "installed":
+        return True
+    return subprocesses.quick(["rpm", "-q", "--quiet", package]).returncode == 0
 
 
 def venv_package() -> str:

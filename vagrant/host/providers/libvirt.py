@@ -96,7 +96,7 @@ class Libvirt(VirtualMachine):
     def by_hand(self, system: System) -> tuple[str, ...]:
         if system.family == "fedora":
             return (
-                "sudo dnf install vagrant vagrant-libvirt libvirt-daemon-kvm libvirt-client "
+                "sudo dnf install vagrant vagrant-libvirt libvirt-daemon libvirt-daemon-kvm libvirt-client "
                 "qemu-system-x86 qemu-img",
                 "sudo systemctl enable --now libvirtd",
                 'sudo usermod -aG libvirt "$USER"   # then log in again',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import shutil
 import ssl
 import subprocess
 import threading
@@ -15,6 +16,7 @@ import pytest
 from labkit import browser
 from labkit.browser import NoAnswer, NoBrowser, Seen, look
 from tests import needed
+from vagrant.host import programs
 
 NAME = "site.example"
 ADDRESS = f"https://{NAME}/"
@@ -170,10 +172,28 @@ def test_a_browser_that_ends_at_once_is_told_with_what_it_wrote(tmp_path: Path) 
 def test_no_browser_and_one_in_a_snap_are_told_with_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    (tmp_path / "snap").write_text("#!/bin/sh\n")
-    (tmp_path / "snap").chmod(0o755)
-    (tmp_path / "chromium").symlink_to("snap")
-    (tmp_path / "certutil").symlink_to("snap")
+    make_programs(tmp_path, monkeypatch)
     with pytest.raises(NoBrowser, match="apt-get install chromium libnss3-tools"):
         browser.find()
+
+
+def test_the_browser_that_is_taken_is_the_one_that_make_test_counts_as_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The rule stands twice: vagrant/host runs before labkit can be imported, and labkit knows nothing of it.
+    make_programs(tmp_path, monkeypatch)
+    assert programs.find("chromium") is None
+    chrome = tmp_path / "google-chrome"
+    chrome.write_text("#!/bin/sh\n")
+    chrome.chmod(0o755)
+    assert browser.find()[0] == programs.find("chromium") == str(chrome)
+
+
+def make_programs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chromium in a snap and a certutil, and nothing else in the PATH."""
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(programs.tools, "which", shutil.which)  # not the administrator's folders as well
+    (folder / "snap").write_text("#!/bin/sh\n")
+    (folder / "snap").chmod(0o755)
+    (folder / "chromium").symlink_to("snap")
+    (folder / "certutil").symlink_to("snap")

@@ -52,6 +52,14 @@ def _expected(text: str) -> int | None:
 
 _expected.__name__ = "status (a number, or undone)"
 
+
+def _items(text: str) -> list[int]:
+    """The number of an item, or those of the whole checklist for "all"."""
+    return [item.number for item in checklist.ITEMS] if text == "all" else [int(text)]
+
+
+_items.__name__ = "item (a number, or all)"
+
 _vm = _Parser(prog="%vm", add_help=False, allow_abbrev=False)
 _vm.add_argument("--on", metavar="HOST", default="", help="another host of the ssh_config")
 _vm.add_argument("--as", dest="account", metavar="USER", default="", help="as this account, in its home")
@@ -72,7 +80,7 @@ _laptop.add_argument("--expect", metavar="N", type=int, default=0)
 _laptop.add_argument("--quiet", action="store_true", help="print nothing if it ends as expected")
 
 _check = _Parser(prog="check", add_help=False, allow_abbrev=False)
-_check.add_argument("numbers", metavar="N", type=int, nargs="+")
+_check.add_argument("items", metavar="N", type=_items, nargs="+", help="numbers, or: all")
 _check.add_argument("--exercise", action="store_true")
 _check.add_argument("--reboot", action="store_true", help="with --exercise: the server may be rebooted")
 
@@ -228,8 +236,9 @@ def check_items(line: str) -> None:
     options = _check.parse_args(shlex.split(line))
     if options.reboot and not options.exercise:
         raise CellFailed("%check: --reboot says what --exercise may do: give both")
-    found = _report(options.numbers, exercise=options.exercise, reboot=options.reboot)
-    for number in options.numbers:
+    numbers = [number for group in options.items for number in group]
+    found = _report(numbers, exercise=options.exercise, reboot=options.reboot)
+    for number in numbers:
         judged = next(one for one in found.items if one.item.number == number)
         _write(report.notebook(judged) + "\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -302,7 +303,13 @@ def test_a_number_that_is_not_on_the_checklist_is_a_sentence(cell: Cell) -> None
     wrong = f"there is no item {count + 1}: the checklist has 1 to {count}"
     assert failure(cell, f"%check {count + 1}") == wrong
     assert "usage" in failure(cell, "%check")
+    assert "invalid item (a number, or all) value: 'every'" in failure(cell, "%check every")
     assert failure(cell, "%check 6 --reboot") == "%check: --reboot says what --exercise may do: give both"
+
+
+def test_check_all_judges_the_whole_checklist(cell: Cell) -> None:
+    judged = re.findall(r"(?m)^ *(\d+)  [A-Z?]+  ", cell("%check all"))
+    assert list(map(int, judged)) == [item.number for item in ITEMS]
 
 
 def test_where_no_browser_is_a_cell_says_how_to_get_one_and_shows_what_one_showed(

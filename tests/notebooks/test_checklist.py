@@ -33,15 +33,15 @@ def test_its_table_has_the_modules_items_in_the_modules_words(checklist: Chapter
         if item.startswith("deployment-checklist.")
     ]
     rows = re.findall(r"(?m)^\| (\d+) \| ([^|]+) \|", source(checklist, "fifteen"))
-    assert rows == list(zip(NUMBERS, words, strict=True))
+    assert rows == list(zip(NUMBERS, words, strict=False))  # further items follow the module's
+    assert len(rows) == len(words)
 
 
 def test_all_items_are_checked_in_both_depths_before_and_after_a_reboot(checklist: Chapter) -> None:
     checks = [cell.source.removeprefix("%check ") for cell in checklist.code if kind(cell) == "check"]
     rebooted = checks.index("6 --exercise --reboot")
-    whole = " ".join(NUMBERS)
-    assert {whole, f"{whole} --exercise"} <= set(checks[:rebooted])
-    assert f"{whole} --exercise" in checks[rebooted:]  # which looks first
+    assert {"all", "all --exercise"} <= set(checks[:rebooted])
+    assert "all --exercise" in checks[rebooted:]  # which looks first
 
 
 def test_the_labcheck_toml_that_it_shows_is_read_by_labcheck(

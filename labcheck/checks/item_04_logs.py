@@ -23,7 +23,6 @@ from labcheck.checks.logs import (
     it_writes_to_files,
     log_criterion,
     may_write,
-    record,
     seen_in,
 )
 from labcheck.checks.model import Context, Item
@@ -34,6 +33,7 @@ from labcheck.facts.logs import TAIL
 from labcheck.facts.network import SshConnection, interface_addresses, ssh_connection
 from labcheck.gather import gather
 from labcheck.remote import timestamps
+from labcheck.remote.log_records import record
 from labcheck.ssh import AS_ROOT, Connection
 from labcheck.verdict import Finding, failed, passed, unknown
 from labcheck.wait import GaveUp, wait_until

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -158,15 +157,6 @@ def it_writes_to_files(
         why="what is written nowhere cannot be looked up when somebody complains",
         next="name a folder for the logs (LOG_DIR=/var/log/aiapp), and restart the application",
     )
-
-
-def record(line: str) -> dict[str, Any] | None:
-    """A line of a log as a JSON object; None where it is none."""
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def may_write(process: Process, file: File) -> bool:

@@ -27,6 +27,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from labcheck.remote import procfs
 from labcheck.remote.local_http import FAULTS, LocalServer, split
+from labcheck.remote.log_records import record
 from labcheck.remote.secrets import SHORTEST, secret_parts
 
 PATIENCE = 5.0  # seconds for one answer
@@ -221,9 +222,8 @@ def logged(folder: str) -> dict[str, str]:
         lines = opened.read().decode("utf-8", "replace").split("\n")[1 if opened.tell() > TAIL else 0 : -1]
     found: dict[str, list[str]] = {}
     for line in lines:
-        try:
-            call = json.loads(line, parse_float=str, parse_int=str)
-        except ValueError:
+        call = record(line, number=str)
+        if call is None:
             continue
         cost, number = call.get("cost_usd"), call.get("request_id")
         if isinstance(number, str) and re.fullmatch(r"[\w.-]{1,64}", number):
@@ -246,11 +246,8 @@ def refusal(line: str) -> str:
     """The path of a request that this line of a log says was refused with 429; else nothing."""
     if "429" not in line:
         return ""
-    try:
-        request = json.loads(line)
-    except ValueError:
-        return ""
-    if not isinstance(request, dict) or 429 not in (request.get("status_code"), request.get("status")):
+    request = record(line)
+    if request is None or 429 not in (request.get("status_code"), request.get("status")):
         return ""
     return str(request.get("path", ""))
 

@@ -24,6 +24,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labcheck.remote.log_records import REQUEST_ID
+
 TIME_LIMIT = 60.0  # s for all of it
 ENOUGH = 60  # answers from each port before the rotation, and again after it
 MOST = 20_000  # requests to each port: more than there is time for
@@ -34,7 +36,6 @@ FAULTS = 20  # requests in a row without an answer that are enough
 PATH = "/health/live"
 
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
-_ID = re.compile(rb'"request_id": ?"([^"]+)"')
 
 
 @dataclass
@@ -179,7 +180,7 @@ def size_and_number(log: str) -> tuple[int, int]:
 def ids_in(path: Path) -> set[str]:
     """The request ids in a log, packed or not."""
     with _OPENERS.get(path.suffix, open)(path, "rb") as file:
-        return {match[1].decode(errors="replace") for line in file for match in _ID.finditer(line)}
+        return {match[1].decode(errors="replace") for line in file for match in REQUEST_ID.finditer(line)}
 
 
 def predecessors(log: str, since: float, dry_run: str) -> list[Path]:

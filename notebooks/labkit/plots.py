@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from labcheck.checks.logs import record
 from labcheck.config import load
 from labcheck.errors import ConfigError, Unreachable
+from labcheck.remote.log_records import record
 from labcheck.ssh import AS_ROOT
 from labkit.magics import CellFailed
 

@@ -10,6 +10,7 @@ so does code. The two speeds are a choice, not a measurement. Rounded up to five
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -43,9 +44,10 @@ def minutes(notebook: Path, waiting: int) -> int:
 
 
 def table() -> dict[str, int]:
-    """A chapter's name -> its minutes."""
+    """A chapter's name -> its minutes; the cells of a chapter that was not measured yet take no time."""
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    return {path.stem: minutes(path, each) for path, each in zip(notebooks, seconds(), strict=True)}
+    waiting = itertools.chain(seconds(), itertools.repeat(0))
+    return {path.stem: minutes(path, each) for path, each in zip(notebooks, waiting, strict=False)}
 
 
 if __name__ == "__main__":

@@ -1,39 +1,32 @@
 """Captures what the facts' commands print on a real host, as recordings for the parsers' tests.
 
-    python tests/facts/record.py [-F ssh_config] HOST CASE
+    python tests/facts/record.py [-F ssh_config] HOST CASE [FACT...]
 
-writes tests/facts/recordings/<fact>/<CASE>.txt. Each file begins with where it comes from; then come the
-exit status, standard error, and standard output. What the parser must give stands in test_recordings.py.
+writes tests/facts/recordings/<fact>/<CASE>.txt for these facts, or for all of them. Each file begins with
+where it comes from; then come the exit status, standard error, and standard output. What the parser must give
+stands in test_recordings.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import pkgutil
 from pathlib import Path
 
+from labcheck import facts
 from labcheck.facts import Fact
 from labcheck.result import Result
 from labcheck.ssh import Connection
 
 HERE = Path(__file__).parent / "recordings"
-MODULES = (
-    "boot",
-    "network",
-    "processes",
-    "accounts",
-    "supervisor",
-    "ssh",
-    "stores",
-    "secrets",
-    "logs",
-    "rotation",
-    "monitoring",
-)
+# What these print comes from a remote program, which is tested where it stands: tests/app, tests/remote.
+OF_PROGRAMS = {"app_processes", "backups"}
 
 
 def all_facts() -> list[Fact[object]]:
-    modules = [importlib.import_module(f"labcheck.facts.{name}") for name in MODULES]
+    names = sorted(module.name for module in pkgutil.iter_modules(facts.__path__))
+    modules = [importlib.import_module(f"labcheck.facts.{name}") for name in names if name not in OF_PROGRAMS]
     return [value for module in modules for value in vars(module).values() if isinstance(value, Fact)]
 
 
@@ -56,10 +49,14 @@ def main() -> None:
     parser.add_argument("-F", dest="config", type=Path)
     parser.add_argument("host")
     parser.add_argument("case")
+    known = {fact.name: fact for fact in all_facts()}
+    parser.add_argument("facts", nargs="*", metavar="FACT", help="default: all of them")
     given = parser.parse_args()
+    if wrong := [name for name in given.facts if name not in known]:
+        parser.error(f"there is no fact {wrong[0]}, but: {', '.join(known)}")
     server = Connection(given.host, config=given.config)
     release = server.run('. /etc/os-release; echo "$PRETTY_NAME"').stdout.strip()
-    for fact in all_facts():
+    for fact in (known[name] for name in given.facts or known):
         result = server.run("sudo -n env LC_ALL=C bash -s", stdin=fact.command)
         path = HERE / fact.name / f"{given.case}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,7 @@ echo "building the server's disk: $disk, $suite from $mirror" >&2
 step=$(printf 'bash %q' "$here/make-disk")
 INTERNET_BUILD=$internet_build bootstrap /dev/null "$(IFS=,; echo "${packages[*]}")" --format=null \
   --essential-hook="$step slim-initrd \"\$1\"" \
-  --customize-hook="$step hand-over \"\$1\"" \
+  --customize-hook="$step hand-over \"\$1\" virtual-machine" \
   --customize-hook="unshare --mount $step write \"\$1\" $(printf '%q %q' "$work" "$disk")"
 
 echo "packing the box" >&2

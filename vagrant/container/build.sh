@@ -40,7 +40,8 @@ echo "building $image in $cache: a minute or two" >&2
 build_internet
 step=$(printf 'bash %q' "$here/make-image")
 {
-  bootstrap "$work/server.tar" "$(IFS=,; echo "${packages[*]}")" --format=tar --customize-hook="$step hand-over \"\$1\""
+  bootstrap "$work/server.tar" "$(IFS=,; echo "${packages[*]}")" --format=tar \
+    --customize-hook="$step hand-over \"\$1\" container" --customize-hook="$step let-services-start \"\$1\""
   touch "$work/server.done"
 } > "$work/server.log" 2>&1 &
 

@@ -164,7 +164,7 @@ PARTS = (
             ),
             (
                 Box(
-                    ("host.computer", "host.subprocesses", "host.lock"),
+                    ("host.computer", "host.subprocesses", "host.failures", "host.lock"),
                     "this computer, and processes on it",
                     240,
                     260,

@@ -7,16 +7,22 @@ that it imports, directly or through another one: they are imported from memory 
 from __future__ import annotations
 
 import ast
+import json
 import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
 
 from labcheck.errors import Unreadable
 from labcheck.remote import sent_modules
 from labcheck.remote.output import last_line
 from labcheck.result import Result
 from labcheck.ssh import Connection
+
+T = TypeVar("T")
 
 _PACKAGE = "labcheck.remote"
 _ABOVE = Path(__file__).parents[1]
@@ -93,3 +99,27 @@ def printed(result: Result, what: str) -> str:
         last = last_line(result.stderr)
         raise Unreadable(f"{what} ended with status {result.exit_status}: {last}")
     return result.stdout
+
+
+def answer(result: Result, shape: type[T], what: str) -> T:
+    """The JSON that the program printed, as this dataclass or other type; `what` names the program's task.
+
+    Raises Unreadable where it did not run to its end, where it printed no JSON, and where a field is missing
+    or of another type.
+    """
+    text = printed(result, what)
+    try:
+        # Not by msgspec itself: json.dumps writes NaN, and file names that are no UTF-8.
+        read = json.loads(text)
+    except ValueError as error:
+        raise Unreadable(f"what {what} says is not understood: {error}") from None
+    return shaped(read, shape, what)
+
+
+def shaped(value: Any, shape: type[T], what: str) -> T:
+    """What json.loads gave, as this type. Nothing is converted that would have to be guessed: "1" is no
+    number. Fields that the type does not have are left out. Raises Unreadable."""
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise Unreadable(f"what {what} says is not understood: {error}") from None

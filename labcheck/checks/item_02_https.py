@@ -73,17 +73,19 @@ def old_versions_are_refused(site: Website) -> Iterator[Finding]:
     for shake in site.handshakes:
         for version, state in shake.old.items():
             name = version.replace("TLSv1_1", "TLS 1.1").replace("TLSv1", "TLS 1.0")
-            if state == "accepted":
+            if state.value == "accepted":
                 yield failed(
                     f"{name} is accepted at {shake.address}",
                     expected="TLS 1.2 and 1.3 alone",
                     why="known attacks read or change what is sent over it",
                     next="take the `protocols` line out of the Caddyfile's tls block",
                 )
-            elif state != "refused":
-                yield unknown(f"{name} at {shake.address}: {state.removeprefix('unreadable: ')}")
+            elif state.value != "refused":
+                yield unknown(
+                    f"{name} at {shake.address}: {state.unreadable or 'the answer is not understood'}"
+                )
     states = [state for shake in site.handshakes for state in shake.old.values()]
-    if states and all(state == "refused" for state in states):
+    if states and all(state.value == "refused" for state in states):
         yield passed("TLS 1.0 and 1.1 are refused")
 
 

@@ -5,7 +5,6 @@ Taught in 04_logging, "Rotation".
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import stat
@@ -30,9 +29,8 @@ from labcheck.facts.rotation import (
 )
 from labcheck.gather import gather
 from labcheck.remote import rotate_under_load
-from labcheck.remote.output import last_line
 from labcheck.remote.rotate_under_load import Outcome
-from labcheck.remote_program import run_as_root
+from labcheck.remote_program import answer, run_as_root
 from labcheck.ssh import Connection
 from labcheck.verdict import Finding, failed, passed, unknown
 
@@ -353,10 +351,7 @@ def a_rotation_under_load_loses_nothing(server: Connection, ctx: Context) -> Ite
         "configuration": CONFIGURATION,
     }
     done = run_as_root(server, "rotate_under_load", asked, timeout=rotate_under_load.TIME_LIMIT + 30)
-    if done.exit_status != 0:
-        said = last_line(done.stderr)
-        raise Unreadable(f"the rotation under load could not be done: {said}")
-    yield from what_became_of_the_lines(found, Outcome(**json.loads(done.stdout)))
+    yield from what_became_of_the_lines(found, answer(done, Outcome, "the rotation under load"))
 
 
 def what_became_of_the_lines(found: Written, outcome: Outcome) -> Iterator[Finding]:

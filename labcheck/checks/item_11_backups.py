@@ -7,7 +7,6 @@ The lab's chapter is 09_backups, section "Backups".
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -25,8 +24,7 @@ from labcheck.facts.backups import Backups, Job, Store, backups, parse_backups
 from labcheck.facts.monitoring import Monitoring, monitoring
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.processes import Processes, processes
-from labcheck.remote.output import last_line
-from labcheck.remote_program import run_as_root
+from labcheck.remote_program import answer, run_as_root
 from labcheck.ssh import Connection
 from labcheck.verdict import Finding, failed, passed, skipped, unknown
 
@@ -65,14 +63,14 @@ def they_are_made(
     """A timer makes them, is started at boot, and its last run ended well."""
     jobs = found.of("backup")
     if not jobs:
-        if not found.here and processes_of_app(running, sockets, known, target):
-            if found.elsewhere:
+        if not found.state.here and processes_of_app(running, sockets, known, target):
+            if found.state.elsewhere:
                 raise Unreadable(
-                    f"the data is on {', '.join(found.elsewhere)}: its backups cannot be seen from here"
+                    f"the data is on {', '.join(found.state.elsewhere)}: its backups cannot be seen from here"
                 )
             yield skipped("no state: no database server here, and no database file that is open")
             return
-        has = f", and there is {', '.join(found.here)}" if found.here else ""
+        has = f", and there is {', '.join(found.state.here)}" if found.state.here else ""
         yield failed(
             f"nothing makes backups{has}",
             expected="a timer that copies what happened here to another machine",
@@ -412,13 +410,7 @@ def a_backup_comes_back(server: Connection, ctx: Context) -> Iterator[Finding]:
     yield from the_server_cannot_delete_them(found)
     yield from they_can_be_opened_without_the_server(found)
     done = run_as_root(server, "find_backups", "exercise", timeout=TIME_LIMIT)
-    if done.exit_status != 0:
-        said = last_line(done.stderr)
-        raise Unreadable(f"a backup could not be made and brought back: {said}")
-    answer = json.loads(done.stdout)
-    yield from what_came_back(
-        Outcome(**{**answer, "tables": tuple(Table(**it) for it in answer.get("tables", ()))})
-    )
+    yield from what_came_back(answer(done, Outcome, "the trial of a backup"))
 
 
 def what_came_back(outcome: Outcome) -> Iterator[Finding]:

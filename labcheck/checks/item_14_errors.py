@@ -19,7 +19,7 @@ from labcheck.checks.model import Context, Item, Target, criterion
 from labcheck.errors import Unreadable
 from labcheck.facts import app_processes as inside
 from labcheck.facts.accounts import Accounts, accounts
-from labcheck.facts.app_processes import Tracked, tracking
+from labcheck.facts.app_processes import Sent, Tracked, tracking
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.processes import Process, Processes, processes
 from labcheck.gather import gather
@@ -121,13 +121,13 @@ def the_collector_takes_their_key(
 _SENT = re.compile(r"event ([0-9a-f-]{32,36}),? request_id ([\w.-]+),? release (\S+)")
 
 
-def was_sent(done: Mapping[str, Any]) -> tuple[str, str, str] | Finding:
+def was_sent(done: Sent) -> tuple[str, str, str] | Finding:
     """The event's id, its request's, and the release; or what was wrong with sending it."""
-    match = _SENT.search(done["said"])
-    if done["status"] == 0 and match:
+    match = _SENT.search(done.output)
+    if done.status == 0 and match:
         return match[1].replace("-", ""), match[2], match[3]
-    said = last_line(done["said"])
-    if "No module named" in said or done["status"] == -1:
+    said = last_line(done.output)
+    if "No module named" in said or done.status == -1:
         return unknown(
             f"a test error cannot be sent: {said}",
             next='name a command for it in labcheck.toml: [errors] send = "python -m …"',
@@ -204,10 +204,10 @@ def a_test_error_arrives(server: Connection, ctx: Context) -> Iterator[Finding]:
     place = next((it for process in found if (it := _of(process, observed[tracking]))), None)
     if place is None:
         raise Unreadable("no process was told where its errors go")
-    taken = tuple(Tracked(**each) for each in inside.ask(server, "taken"))
+    taken = inside.ask(server, tuple[Tracked, ...], "taken")
     yield from the_collector_takes_their_key(taken, {process.pid for process in found})
     command = shlex.split(ctx.target.send_error)
-    sent = was_sent(inside.ask(server, "send", place.pid, command))
+    sent = was_sent(inside.ask(server, Sent, "send", place.pid, command))
     if isinstance(sent, Finding):
         yield sent
         return
@@ -228,7 +228,7 @@ def a_test_error_arrives(server: Connection, ctx: Context) -> Iterator[Finding]:
             why="who looks there sees no errors, and believes that there are none",
         )
         return
-    leaked = tuple(inside.ask(server, "leaked", place.pid, json.dumps(event)))
+    leaked = inside.ask(server, tuple[str, ...], "leaked", place.pid, json.dumps(event))
     yield from what_arrived(event, request, release, _running(server, ctx.app_port), leaked)
 
 

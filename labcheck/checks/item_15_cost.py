@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any
 
 from promql_parser import AggregateExpr, BinaryExpr, Call, Expr, VectorSelector
 
@@ -23,7 +21,7 @@ from labcheck.checks.model import Context, Item, Target, criterion
 from labcheck.checks.monitoring import Alert, alertmanager_is_elsewhere, alerts, covers, unanswered
 from labcheck.errors import Unreadable
 from labcheck.facts import app_processes as inside
-from labcheck.facts.app_processes import Spent, spending
+from labcheck.facts.app_processes import Followed, Spent, spending
 from labcheck.facts.monitoring import Monitoring, monitoring
 from labcheck.ssh import Connection
 from labcheck.verdict import Finding, failed, passed, unknown
@@ -39,18 +37,18 @@ _WHY = "a wrong sum looks like a right one, and the bill comes at the end of the
 @criterion(spent=spending)
 def calls_have_a_price(spent: Spent) -> Iterator[Finding]:
     """Every call that used tokens since the processes were started, or the newest one, has its price."""
-    if not spent.calls:
+    if not spent.ledger.calls:
         yield unknown("nobody has asked anything yet", until_exercised=True)
-    elif spent.unpriced:
+    elif spent.ledger.unpriced:
         yield failed(
             "calls that used tokens are in the ledger with no cost",
             expected="a price for every model that is called",
             why="the sum is 0 and looks fine, and no alert ever fires",
             next="whose prices are counted? OPENAI_PRICED_AS names the model; then restart the application",
-            detail=f"{spent.unpriced} of {spent.calls} calls",
+            detail=f"{spent.ledger.unpriced} of {spent.ledger.calls} calls",
         )
     else:
-        yield passed("every call has its price in the ledger", detail=f"{spent.calls} calls")
+        yield passed("every call has its price in the ledger", detail=f"{spent.ledger.calls} calls")
 
 
 @criterion(spent=spending)
@@ -65,9 +63,10 @@ def the_processes_count_what_the_ledger_holds(spent: Spent) -> Iterator[Finding]
         return
     before = sum(process.before[_METRIC] for process in spent.processes)
     after = sum(process.after.get(_METRIC, 0.0) for process in spent.processes)
-    least, most = float(spent.since_last), float(spent.since_first)
+    ledger = spent.ledger
+    least, most = float(ledger.since_last), float(ledger.since_first)
     lost = sum(process.after.get(_LOST, 0.0) for process in spent.processes)
-    both = f"metric {before:.10g} to {after:.10g}, ledger {spent.since_last} to {spent.since_first}"
+    both = f"metric {before:.10g} to {after:.10g}, ledger {ledger.since_last} to {ledger.since_first}"
     if after * (1 + _EXACT) < least:
         yield failed(
             "the ledger holds more than the processes have counted",
@@ -280,14 +279,14 @@ def _is_silenced(alert: Alert, seen: Monitoring) -> bool:
 # ---- exercise ----------------------------------------------------------------------------------
 
 
-def one_question(seen: Mapping[str, Any]) -> Iterator[Finding]:
+def one_question(seen: Followed) -> Iterator[Finding]:
     """What came of one question: its cost in the ledger, the log, and the metric."""
-    if seen["error"]:
-        raise Unreadable(seen["error"])
-    if seen["status"] != 200:
-        yield unknown(f"a question was answered with status {seen['status']}: there was nothing to count")
+    if seen.error:
+        raise Unreadable(seen.error)
+    if seen.status != 200:
+        yield unknown(f"a question was answered with status {seen.status}: there was nothing to count")
         return
-    ledger, log = (Decimal(seen[name]) if seen[name] is not None else None for name in ("ledger", "log"))
+    ledger, log = seen.ledger, seen.log
     if not ledger:
         yield failed(
             "one question was asked and answered, and the ledger has "
@@ -296,12 +295,12 @@ def one_question(seen: Mapping[str, Any]) -> Iterator[Finding]:
             why="the sum is 0 and looks fine",
             next="whose prices are counted? OPENAI_PRICED_AS names the model",
         )
-    elif log != ledger or abs(seen["metric"] - float(ledger)) > float(ledger) * 1e-6:
+    elif log != ledger or abs(seen.metric - float(ledger)) > float(ledger) * 1e-6:
         yield failed(
             "one question has not the same cost in ledger, log and metric",
             expected="the same in all three",
             why=_WHY,
-            detail=f"ledger {ledger}, log {log}, metric {seen['metric']:.12g}",
+            detail=f"ledger {ledger}, log {log}, metric {seen.metric:.12g}",
         )
     else:
         yield passed("one question costs the same in ledger, log and metric", detail=f"${ledger}")
@@ -311,7 +310,8 @@ def a_question_is_counted(server: Connection, ctx: Context) -> Iterator[Finding]
     """Ask one question that nobody has asked before, as one of the application's users."""
     mark = secrets.token_hex(8)
     message = f"What does a question cost? ({mark})"
-    yield from one_question(inside.ask(server, "question", ctx.target.chat_path, message, f"labcheck-{mark}"))
+    number = f"labcheck-{mark}"
+    yield from one_question(inside.ask(server, Followed, "question", ctx.target.chat_path, message, number))
 
 
 ITEM = Item(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -64,10 +63,4 @@ def alertmanager_is_elsewhere(seen: Monitoring) -> bool:
 
 def covers(silence: Silence, labels: Mapping[str, str]) -> bool:
     """Whether it would keep an alert with these labels quiet, as far as they are known."""
-    for name, value, pattern, equal in silence.matchers:
-        if name not in labels:
-            return False
-        fits = re.fullmatch(value, labels[name]) is not None if pattern else labels[name] == value
-        if fits != equal:
-            return False
-    return True
+    return all(matcher.name in labels and matcher.fits(labels[matcher.name]) for matcher in silence.matchers)

@@ -55,8 +55,16 @@ class Questions:
 
 
 @dataclass(frozen=True)
+class Part(Generic[T]):
+    """A part of the probe's answer: its value, or why it could not be seen."""
+
+    value: T | None = None
+    unreadable: str | None = None
+
+
+@dataclass(frozen=True)
 class Answers:
-    """`answers[question]` is what was seen, or raises Unreadable."""
+    """`answers[question]` is what was observed, or raises Unreadable."""
 
     raw: dict[str, Any]
     unreadable: str = ""
@@ -150,26 +158,26 @@ class Handshake:
     address: str
     error: str  # no TLS at all: refused, no answer, …
     untrusted: str  # why the certificate does not verify, or ""
-    version: str
-    alpn: str
-    names: tuple[str, ...]
-    issuer: str
-    not_before: float | None
-    not_after: float | None
-    now: float
-    old: dict[str, str]  # "TLSv1" → accepted, refused, or "unreadable: …"
+    version: str = ""
+    alpn: str | None = None
+    names: tuple[str, ...] = ()
+    issuer: str = ""
+    not_before: float | None = None
+    not_after: float | None = None
+    now: float = 0.0
+    old: Mapping[str, Part[str]] = field(default_factory=dict)  # "TLSv1": accepted, or refused
 
 
 @dataclass(frozen=True)
 class Attempt:
-    status: int | None
-    seconds: float
-    body: str
-    location: str
-    hsts: str
-    edge: dict[str, str]
-    error: str
-    well: bool
+    status: int | None = None
+    seconds: float = 0.0
+    body: str = ""
+    location: str = ""
+    hsts: str = ""
+    edge: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
+    well: bool = False
     request_id: str = ""  # as the answer's X-Request-ID has it
 
 

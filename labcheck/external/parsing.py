@@ -3,70 +3,108 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from labcheck.errors import Unreadable
 from labcheck.external.model import (
-    Attempt,
     Counted,
-    Got,
-    Handshake,
     LoginProbe,
     MarksSent,
+    Part,
     Port,
     PortScan,
     Records,
-    Redirect,
     Sent,
     Website,
 )
+from labcheck.remote_program import shaped
+
+T = TypeVar("T")
 
 ALL_ROUTES = {"value": {"4": True, "6": True}}
+_LOOK = "the look from outside"
 
 
-def _value(answer: dict[str, Any], name: str) -> Any:
-    part = answer.get(name)
-    if not isinstance(part, dict):
-        raise Unreadable("the look from outside gave an answer that is not understood")
-    if "unreadable" in part:
-        raise Unreadable(str(part["unreadable"]))
-    return part["value"]
+# ---- as the probe prints it, where that is not what a question gives ----------------------------
 
 
-def _records(server: str, item: dict[str, Any]) -> Records:
-    four, six = item["A"], item["AAAA"]
+@dataclass(frozen=True)
+class _RecordSet:
+    status: str
+    addresses: tuple[str, ...]
+    aliases: tuple[str, ...]
+    ttl: int | None
+
+
+@dataclass(frozen=True)
+class _Resolver:
+    A: _RecordSet
+    AAAA: _RecordSet
+
+
+@dataclass(frozen=True)
+class _NameServer:
+    server: str
+    A: _RecordSet | None = None
+    AAAA: _RecordSet | None = None
+    unreadable: str = ""
+
+
+def part(answer: Mapping[str, Any], name: str, shape: type[T]) -> Part[T]:
+    """A part of the answer, whose value has this shape. Raises Unreadable for another shape."""
+    return shaped(answer.get(name), Part[shape], f"{_LOOK} ({name})")  # type: ignore[valid-type]
+
+
+def _value(answer: Mapping[str, Any], name: str, shape: type[T]) -> T:
+    asked = part(answer, name, shape)
+    if asked.unreadable is not None:
+        raise Unreadable(asked.unreadable)
+    if asked.value is None:
+        raise Unreadable(f"what {_LOOK} ({name}) says is not understood: it has no value")
+    return asked.value
+
+
+# ---- what it means -----------------------------------------------------------------------------
+
+
+def _records(server: str, ipv4: _RecordSet, ipv6: _RecordSet) -> Records:
     # One name has one status for all types: NXDOMAIN, or not.
-    status = four["status"] if four["status"] != "NOERROR" else six["status"]
-    ttls = [part["ttl"] for part in (four, six) if part["ttl"] is not None]
+    status = ipv4.status if ipv4.status != "NOERROR" else ipv6.status
     return Records(
-        server, status, tuple(four["addresses"]), tuple(six["addresses"]),
-        tuple(dict.fromkeys([*four["aliases"], *six["aliases"]])), min(ttls) if ttls else None,
-    )  # fmt: skip
+        server=server,
+        status=status,
+        ipv4=ipv4.addresses,
+        ipv6=ipv6.addresses,
+        aliases=tuple(dict.fromkeys([*ipv4.aliases, *ipv6.aliases])),
+        ttl=min((each.ttl for each in (ipv4, ipv6) if each.ttl is not None), default=None),
+    )
 
 
 def parse_resolver(answer: dict[str, Any]) -> Records:
-    return _records("the resolver", _value(answer, "resolver"))
+    resolver = _value(answer, "resolver", _Resolver)
+    return _records("the resolver", resolver.A, resolver.AAAA)
 
 
 def parse_authority(answer: dict[str, Any]) -> tuple[Records, ...]:
-    items = _value(answer, "authority")
-    silent = [item["unreadable"] for item in items if "unreadable" in item]
-    if silent:
+    servers = _value(answer, "authority", tuple[_NameServer, ...])
+    if silent := [server.unreadable for server in servers if server.unreadable]:
         raise Unreadable("; ".join(silent))
-    return tuple(_records(item["server"], item) for item in items)
+    found = [_records(each.server, each.A, each.AAAA) for each in servers if each.A and each.AAAA]
+    if len(found) < len(servers):
+        raise Unreadable(f"what {_LOOK} (authority) says is not understood: a name server without records")
+    return tuple(found)
 
 
 def _blind(answer: dict[str, Any]) -> dict[int, str]:
     """Why silence over IPv4 or over IPv6 says nothing: the vantage reaches nobody over it."""
     reasons: dict[int, str] = {}
-    routes = _value(answer, "routes")
-    reference = answer["reference"]
+    routes = _value(answer, "routes", dict[str, bool])
+    reference = part(answer, "reference", tuple[Port, ...]).value
     for ipv in (4, 6):
-        if not routes[str(ipv)]:
+        if not routes.get(str(ipv)):
             reasons[ipv] = f"the place to look from has no IPv{ipv} network"
-        elif "value" in reference and not any(
-            item["state"] == "open" for item in reference["value"] if (":" in item["address"]) == (ipv == 6)
-        ):
+        elif reference is not None and not any(port.state == "open" for port in reference if port.ipv == ipv):
             reasons[ipv] = f"the place to look from reaches nobody over IPv{ipv}, not even the reference host"
     return reasons
 
@@ -87,22 +125,21 @@ NOT_WATCHED: Mapping[str, Any] = {
 
 
 def parse_marks_sent(answer: dict[str, Any]) -> MarksSent:
-    sent: dict[str, dict[str, bool]] = _value(answer, "sent")
     watched = answer.get("watched", NOT_WATCHED)
     found = {
-        address: Sent(each["took"], each["answers"], frozenset(watched["addresses"].get(address, ())))
-        for address, each in sent.items()
+        address: replace(each, arrived=frozenset(watched["addresses"].get(address, ())))
+        for address, each in _value(answer, "sent", dict[str, Sent]).items()
     }
     _sighted(answer, [address for address, each in found.items() if not each.answers and not each.arrived])
     return MarksSent(found, watched["problem"], watched["lost"])
 
 
 def parse_port_scan(answer: dict[str, Any]) -> PortScan:
-    ports = tuple(Port(i["address"], i["protocol"], i["port"], i["state"]) for i in _value(answer, "ports"))
-    reference = answer["reference"]
-    if "unreadable" in reference:
-        return PortScan(ports, frozenset(), str(reference["unreadable"]))
-    seen = [Port(i["address"], i["protocol"], i["port"], i["state"]) for i in reference["value"]]
+    ports = _value(answer, "ports", tuple[Port, ...])
+    reference = part(answer, "reference", tuple[Port, ...])
+    if reference.unreadable is not None:
+        return PortScan(ports, frozenset(), reference.unreadable)
+    seen = _value(answer, "reference", tuple[Port, ...])
     proven = frozenset((port.ipv, port.protocol, port.number) for port in seen if port.state == "open")
     return PortScan(
         ports, proven, "the place to look from cannot open this port on the reference host either"
@@ -110,69 +147,28 @@ def parse_port_scan(answer: dict[str, Any]) -> PortScan:
 
 
 def parse_logins(answer: dict[str, Any]) -> tuple[LoginProbe, ...]:
-    probes = tuple(
-        LoginProbe(i["address"], i["port"], i["account"], tuple(i["offered"]), i["error"])
-        for i in _value(answer, "logins")
-    )
-    if not any(item.offered for item in probes):
-        _sighted(answer, [item.address for item in probes])
+    probes = _value(answer, "logins", tuple[LoginProbe, ...])
+    if not any(probe.offered for probe in probes):
+        _sighted(answer, [probe.address for probe in probes])
     return probes
 
 
 def parse_limit(answer: dict[str, Any]) -> tuple[Counted, ...]:
-    answers = tuple(
-        Counted(i["address"], i["status"], i["fields"], i["error"], i["forged"])
-        for i in _value(answer, "limit")
-    )
-    _sighted(answer, [item.address for item in answers if item.error])
-    return answers
-
-
-def _attempt(item: dict[str, Any]) -> Attempt:
-    return Attempt(
-        item.get("status"), item.get("seconds", 0.0), item.get("body", ""), item.get("location", ""),
-        item.get("hsts", ""), item.get("edge", {}), item.get("error", ""), item.get("well", False),
-        item.get("request_id", ""),
-    )  # fmt: skip
+    counted = _value(answer, "limit", tuple[Counted, ...])
+    _sighted(answer, [each.address for each in counted if each.error])
+    return counted
 
 
 def parse_website(answer: dict[str, Any]) -> Website:
-    site = _value(answer, "web")
-    silent = [i["address"] for i in [*site["handshakes"], *site["redirects"]] if i.get("error")]
+    site = _value(answer, "web", Website)
+    silent = [each.address for each in site.handshakes if each.error]
+    silent += [each.address for each in site.redirects if each.answer.error]
     _sighted(answer, silent)
-    shakes = []
-    for item in site["handshakes"]:
-        old = {
-            version: state["value"] if "value" in state else f"unreadable: {state['unreadable']}"
-            for version, state in item.get("old", {}).items()
-        }
-        shakes.append(
-            Handshake(
-                item["address"],
-                item["error"],
-                item["untrusted"],
-                item.get("version") or "",
-                item.get("alpn") or "",
-                tuple(item.get("names", ())),
-                item.get("issuer", ""),
-                item.get("not_before"),
-                item.get("not_after"),
-                item.get("now", 0.0),
-                old,
-            )
-        )
-    return Website(
-        tuple(shakes),
-        tuple(Redirect(item["address"], _attempt(item)) for item in site["redirects"]),
-        tuple(
-            Got(i["address"], i["path"], tuple(_attempt(one) for one in i["attempts"])) for i in site["gets"]
-        ),
-    )
+    return site
 
 
 def parse_edge(answer: dict[str, Any]) -> dict[str, str]:
     """Headers by which a network in front of the server shows itself; none where nothing answered."""
-    gets = answer.get("web", {}).get("value", {}).get("gets", [])
-    return {
-        name: text for item in gets for one in item["attempts"] for name, text in one.get("edge", {}).items()
-    }
+    site = part(answer, "web", Website).value
+    gets = site.gets if site else ()
+    return {name: text for each in gets for attempt in each.attempts for name, text in attempt.edge.items()}

@@ -16,8 +16,8 @@ from dataclasses import asdict, replace
 from labcheck import remote_program
 from labcheck.errors import Unreachable, Unreadable
 from labcheck.external.arrivals import Watch
-from labcheck.external.model import Answers, Questions
-from labcheck.external.parsing import ALL_ROUTES, parse_marks_sent
+from labcheck.external.model import Answers, Questions, Sent
+from labcheck.external.parsing import ALL_ROUTES, parse_marks_sent, part
 from labcheck.remote.output import last_line
 from labcheck.result import Result
 from labcheck.ssh import Connection
@@ -44,10 +44,11 @@ def look_and_watch(
         return look(questions, vantage)
     with Watch(server) as watch:
         first = look(replace(questions, wanted=("sent",), mark=watch.mark), vantage)
-        addresses = list(first.raw.get("sent", {}).get("value", ()))
+        try:
+            addresses = list(part(first.raw, "sent", dict[str, Sent]).value or ())
+        except Unreadable as reason:
+            return Answers({}, first.unreadable or str(reason))
         seen = watch.arrived(len(addresses))
-    if first.unreadable:
-        return first
     watched = {
         "problem": seen.problem,
         "lost": seen.lost,

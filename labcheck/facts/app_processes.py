@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, TypeVar
 
 from labcheck import remote_program
 from labcheck.errors import Unreadable
 from labcheck.facts import Fact
 from labcheck.result import Result
 from labcheck.ssh import Connection
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,67 +39,83 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Spent:
-    """`since_first` and `since_last` are what the ledger holds since the first and the last of the processes
-    was started: the truth about what they count lies between. `calls` that used tokens since then, or the
-    newest one if there was none since; `unpriced` without a cost among them. `log` and `costs` are what each
-    request cost, by the log and by the ledger.
+class Ledger:
+    """What the ledger holds since the first and the last of the processes was started: the truth about what
+    they count lies between. `calls` that used tokens since then, or the newest one if there was none since;
+    `unpriced` without a cost among them.
     """
 
-    processes: tuple[Counts, ...]
     since_first: Decimal
     since_last: Decimal
     calls: int
     unpriced: int
+
+
+@dataclass(frozen=True)
+class Spent:
+    """`log` and `costs` are what each request cost in dollars, by the log and by the ledger."""
+
+    processes: tuple[Counts, ...]
+    ledger: Ledger
     log: Mapping[str, Decimal]
     costs: Mapping[str, Decimal]
 
 
-def answer(result: Result, what: str) -> Any:
-    """The JSON that the program printed. Raises Unreadable."""
-    try:
-        return json.loads(remote_program.printed(result, f"the look at {what}"))
-    except ValueError:
-        raise Unreadable(f"what the look at {what} says is not understood") from None
+@dataclass(frozen=True)
+class Sent:
+    """A command that was run as the application: its exit status, -1 where it could not be run, and the end
+    of what it printed, or why it could not."""
+
+    status: int
+    output: str
+
+
+@dataclass(frozen=True)
+class Followed:
+    """One question that was asked: the status of its answer, and its cost in dollars in three places. `error`
+    says why it could not be followed."""
+
+    status: int
+    metric: float
+    ledger: Decimal | None
+    log: Decimal | None
+    error: str
+
+
+@dataclass(frozen=True)
+class _Spending:
+    """As the program prints it: `error` says why there is no ledger."""
+
+    error: str
+    processes: tuple[Counts, ...] = ()
+    ledger: Ledger | None = None
+    log: Mapping[str, Decimal] = field(default_factory=dict)
+    costs: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 def parse_tracked(result: Result) -> tuple[Tracked, ...]:
-    try:
-        return tuple(Tracked(**it) for it in answer(result, "where errors go"))
-    except TypeError:
-        raise Unreadable("what the look at where errors go says is not understood") from None
+    return remote_program.answer(result, tuple[Tracked, ...], "the look at where errors go")
 
 
 def parse_spent(result: Result) -> Spent:
-    found = answer(result, "what is spent")
-    try:
-        if found["error"]:
-            raise Unreadable(found["error"])
-        ledger = found["ledger"]
-        return Spent(
-            tuple(Counts(**it) for it in found["processes"]),
-            Decimal(ledger["since_first"]),
-            Decimal(ledger["since_last"]),
-            ledger["calls"],
-            ledger["unpriced"],
-            {number: Decimal(cost) for number, cost in found["log"].items()},
-            {number: Decimal(cost) for number, cost in found["costs"].items()},
-        )
-    except (TypeError, KeyError, InvalidOperation):
-        raise Unreadable("what the look at what is spent says is not understood") from None
+    what = "the look at what is spent"
+    seen = remote_program.answer(result, _Spending, what)
+    if seen.error:
+        raise Unreadable(seen.error)
+    if seen.ledger is None:
+        raise Unreadable(f"what {what} says is not understood: it has no ledger")
+    return Spent(seen.processes, seen.ledger, seen.log, seen.costs)
 
 
 def parse_refusals(result: Result) -> dict[str, int]:
-    found = answer(result, "what was refused")
-    if not isinstance(found, dict) or not all(isinstance(count, int) for count in found.values()):
-        raise Unreadable("what the look at what was refused says is not understood")
-    return found
+    return remote_program.answer(result, dict[str, int], "the look at what was refused")
 
 
-def ask(server: Connection, what: str, *given: Any) -> Any:
-    """What the program finds out as root. What is given to it is in no command line. Raises Unreadable."""
+def ask(server: Connection, shape: type[T], what: str, *given: Any) -> T:
+    """What the program finds out as root, in this shape. What is given to it is in no command line. Raises
+    Unreadable."""
     result = remote_program.run_as_root(server, "app_processes", what, *given)
-    return answer(result, "the application's processes")
+    return remote_program.answer(result, shape, "the look at the application's processes")
 
 
 tracking = Fact(

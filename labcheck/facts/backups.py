@@ -5,13 +5,10 @@ What is asked, and how, is in remote/find_backups.py, which runs on the server. 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
-from labcheck.errors import Unreadable
 from labcheck.facts import Fact
-from labcheck.remote_program import command, printed
+from labcheck.remote_program import answer, command
 from labcheck.result import Result
 
 
@@ -72,13 +69,20 @@ class Store:
 
 
 @dataclass(frozen=True)
+class State:
+    """What remembers something, by name: on this server, and on others that it uses."""
+
+    here: tuple[str, ...]
+    elsewhere: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Backups:
-    """`here` and `elsewhere` name what remembers something: on this server, and on others that it uses."""
+    """`state` names what remembers something."""
 
     now: float
     host: str
-    here: tuple[str, ...]
-    elsewhere: tuple[str, ...]
+    state: State
     jobs: tuple[Job, ...]
     stores: tuple[Store, ...]
     dumps: tuple[str, ...]
@@ -88,36 +92,7 @@ class Backups:
 
 
 def parse_backups(result: Result) -> Backups:
-    try:
-        return _backups(json.loads(printed(result, "the look for backups")))
-    except (ValueError, TypeError, KeyError) as error:
-        raise Unreadable(
-            f"what the look for backups says is not understood ({type(error).__name__})"
-        ) from None
-
-
-def _backups(found: dict[str, Any]) -> Backups:
-    return Backups(
-        now=float(found["now"]),
-        host=str(found["host"]),
-        here=tuple(found["state"]["here"]),
-        elsewhere=tuple(found["state"]["elsewhere"]),
-        jobs=tuple(Job(**{**it, "tools": tuple(it["tools"])}) for it in found["jobs"]),
-        stores=tuple(_store(it) for it in found["stores"]),
-        dumps=tuple(found["dumps"]),
-    )
-
-
-def _store(it: dict[str, Any]) -> Store:
-    passwords = it["passwords"]
-    return Store(
-        **{
-            **it,
-            "dumps": tuple(Held(**one) for one in it["dumps"]),
-            "passwords": None if passwords is None else tuple(Password(**one) for one in passwords),
-            "open": tuple(it["open"]),
-        }
-    )
+    return answer(result, Backups, "the look for backups")
 
 
 backups = Fact("backups", command("find_backups", "look"), parse_backups, sudo=True, timeout=120)

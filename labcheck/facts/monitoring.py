@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from labcheck.errors import Unreadable
 from labcheck.facts import Fact
 from labcheck.remote import timestamps
-from labcheck.remote_program import command, printed
+from labcheck.remote_program import answer, command, shaped
 from labcheck.result import Result
 
 
@@ -69,9 +71,22 @@ class Active:
     receivers: tuple[str, ...]
 
 
+class Matcher(msgspec.Struct, frozen=True, rename="camel"):
+    """What a silence asks of an alert's label: that it fits the value, or with `is_equal` False does not."""
+
+    name: str
+    value: str
+    is_regex: bool
+    is_equal: bool = True
+
+    def fits(self, label: str) -> bool:
+        equal = re.fullmatch(self.value, label) is not None if self.is_regex else label == self.value
+        return equal == self.is_equal
+
+
 @dataclass(frozen=True)
 class Silence:
-    matchers: tuple[tuple[str, str, bool, bool], ...]  # label, value, is it a pattern, must it be equal
+    matchers: tuple[Matcher, ...]
     left: float  # s
     comment: str
 
@@ -99,97 +114,174 @@ class Monitoring:
     agents: tuple[str, ...]
 
 
+# ---- as the program prints it, in the words of Prometheus and Alertmanager ----------------------
+
+
+class _Rule(msgspec.Struct, frozen=True, rename="camel"):
+    name: str
+    query: str
+    duration: float
+    labels: dict[str, str]
+    health: str
+    last_error: str | None
+    last_evaluation: str
+    state: str
+    interval: float
+
+
+class _Labels(msgspec.Struct, frozen=True):
+    job: str
+    instance: str
+
+
+class _Target(msgspec.Struct, frozen=True, rename="camel"):
+    labels: _Labels
+    scrape_url: str
+    health: str
+    last_error: str | None
+
+
+class _Sample(msgspec.Struct, frozen=True):
+    value: str  # a number, or NaN, +Inf, -Inf
+
+
+class _Prometheus(msgspec.Struct, frozen=True):
+    address: str
+    rules: tuple[_Rule, ...]
+    records: dict[str, str]
+    series: dict[str, tuple[dict[str, str], ...]]
+    numbers: dict[str, str]
+    targets: tuple[_Target, ...]
+    alertmanagers: tuple[str, ...]
+    lab_pace: str | None
+    failed: tuple[_Sample, ...]
+
+
+class _Alert(msgspec.Struct, frozen=True):
+    labels: dict[str, str]
+    state: str
+    updated: str
+    receivers: tuple[str, ...]
+
+
+class _Silence(msgspec.Struct, frozen=True):
+    matchers: tuple[Matcher, ...]
+    ends: str
+    comment: str
+
+
+class _Alertmanager(msgspec.Struct, frozen=True):
+    address: str
+    alerts: tuple[_Alert, ...]
+    silences: tuple[_Silence, ...]
+    receivers: dict[str, tuple[str, ...]]
+    sent: dict[str, tuple[float, float]]
+    critical: tuple[str, ...] | None
+
+
+class _Unanswered(msgspec.Struct, frozen=True):
+    address: str
+    error: str
+
+
+class _Monitoring(msgspec.Struct, frozen=True):
+    now: float
+    prometheus: tuple[dict[str, Any], ...]
+    alertmanagers: tuple[dict[str, Any], ...]
+    agents: tuple[str, ...]
+
+
+# ---- what it means -----------------------------------------------------------------------------
+
+_LOOK = "the look at the monitoring"
+
+
 def parse_monitoring(result: Result) -> Monitoring:
+    printed = answer(result, _Monitoring, _LOOK)
     try:
-        return _monitoring(json.loads(printed(result, "the look at the monitoring")))
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise Unreadable(f"what the monitoring says is not understood ({type(error).__name__})") from None
+        return _monitoring(printed)
+    except ValueError as error:  # no number, or no time
+        raise Unreadable(f"what {_LOOK} says is not understood: {error}") from None
 
 
-def _monitoring(found: Any) -> Monitoring:
-    now = float(found["now"])
-    kinds = (("Prometheus", found["prometheus"]), ("Alertmanager", found["alertmanagers"]))
+def _monitoring(printed: _Monitoring) -> Monitoring:
+    unanswered = {}
+    for kind, monitors in (("Prometheus", printed.prometheus), ("Alertmanager", printed.alertmanagers)):
+        for silent in (shaped(each, _Unanswered, _LOOK) for each in monitors if "error" in each):
+            unanswered[f"{kind} at {silent.address}"] = silent.error
     return Monitoring(
-        tuple(_prometheus(it, now) for it in found["prometheus"] if "error" not in it),
-        tuple(_alertmanager(it, now) for it in found["alertmanagers"] if "error" not in it),
-        {
-            f"{kind} at {it['address']}": str(it["error"])
-            for kind, all in kinds
-            for it in all
-            if "error" in it
-        },
-        tuple(found["agents"]),
-    )
-
-
-def _prometheus(it: Any, now: float) -> Prometheus:
-    return Prometheus(
-        it["address"],
-        tuple(_rule(rule, now) for rule in it["rules"]),
-        dict(it["records"]),
-        {name: tuple(map(dict, series)) for name, series in it["series"].items()},
-        {name: float(value) for name, value in it["numbers"].items()},
         tuple(
-            Watched(
-                target["labels"]["job"],
-                target["labels"]["instance"],
-                target["scrapeUrl"],
-                target["health"] == "up",
-                target["lastError"] or "",
-            )
-            for target in it["targets"]
+            _prometheus(shaped(each, _Prometheus, _LOOK), printed.now)
+            for each in printed.prometheus
+            if "error" not in each
         ),
-        tuple(it["alertmanagers"]),
-        float(it["lab_pace"] or 1),
-        _share(it["failed"]),
+        tuple(
+            _alertmanager(shaped(each, _Alertmanager, _LOOK), printed.now)
+            for each in printed.alertmanagers
+            if "error" not in each
+        ),
+        unanswered,
+        printed.agents,
     )
 
 
-def _share(samples: Any) -> float | None:
+def _prometheus(answered: _Prometheus, now: float) -> Prometheus:
+    return Prometheus(
+        address=answered.address,
+        rules=tuple(_rule(rule, now) for rule in answered.rules),
+        records=answered.records,
+        series=answered.series,
+        numbers={name: float(value) for name, value in answered.numbers.items()},
+        targets=tuple(
+            Watched(
+                job=target.labels.job,
+                instance=target.labels.instance,
+                address=target.scrape_url,
+                up=target.health == "up",
+                error=target.last_error or "",
+            )
+            for target in answered.targets
+        ),
+        alertmanagers=answered.alertmanagers,
+        pace=float(answered.lab_pace or 1),
+        failed=_share(answered.failed),
+    )
+
+
+def _share(samples: Sequence[_Sample]) -> float | None:
     """None where there was nothing to divide by, too."""
-    value = float(samples[0]["value"]) if samples else math.nan
+    value = float(samples[0].value) if samples else math.nan
     return None if math.isnan(value) else value
 
 
-def _rule(it: Any, now: float) -> Rule:
+def _rule(loaded: _Rule, now: float) -> Rule:
     return Rule(
-        name=it["name"],
-        query=it["query"],
-        holds_for=float(it["duration"]),
-        labels=dict(it["labels"]),
-        health=it["health"],
-        error=it["lastError"] or "",
-        age=now - timestamps.seconds(it["lastEvaluation"]),
-        interval=float(it["interval"]),
-        firing=it["state"] == "firing",
+        name=loaded.name,
+        query=loaded.query,
+        holds_for=loaded.duration,
+        labels=loaded.labels,
+        health=loaded.health,
+        error=loaded.last_error or "",
+        age=now - timestamps.seconds(loaded.last_evaluation),
+        interval=loaded.interval,
+        firing=loaded.state == "firing",
     )
 
 
-def _alertmanager(it: Any, now: float) -> Alertmanager:
+def _alertmanager(answered: _Alertmanager, now: float) -> Alertmanager:
     return Alertmanager(
-        it["address"],
-        tuple(
-            Active(
-                dict(alert["labels"]),
-                alert["state"],
-                now - timestamps.seconds(alert["updated"]),
-                tuple(alert["receivers"]),
-            )
-            for alert in it["alerts"]
+        address=answered.address,
+        alerts=tuple(
+            Active(alert.labels, alert.state, now - timestamps.seconds(alert.updated), alert.receivers)
+            for alert in answered.alerts
         ),
-        tuple(
-            Silence(
-                tuple(
-                    (m["name"], m["value"], m["isRegex"], m.get("isEqual", True)) for m in silence["matchers"]
-                ),
-                timestamps.seconds(silence["ends"]) - now,
-                silence["comment"],
-            )
-            for silence in it["silences"]
+        silences=tuple(
+            Silence(silence.matchers, timestamps.seconds(silence.ends) - now, silence.comment)
+            for silence in answered.silences
         ),
-        {name: tuple(kinds) for name, kinds in it["receivers"].items()},
-        {kind: (float(sent), float(failed)) for kind, (sent, failed) in it["sent"].items()},
-        None if it["critical"] is None else tuple(it["critical"]),
+        receivers=answered.receivers,
+        sent=answered.sent,
+        critical=answered.critical,
     )
 
 

@@ -5,14 +5,12 @@ The values never leave the server: remote/find_secrets.py searches there, and a 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from labcheck.errors import Unreadable
 from labcheck.facts import Fact
-from labcheck.remote_program import command, printed
+from labcheck.remote_program import answer, command
 from labcheck.result import Result
 
 
@@ -71,34 +69,7 @@ class Secrets:
 
 
 def parse_secrets(result: Result) -> Secrets:
-    try:
-        return _secrets(json.loads(printed(result, "the search for secrets")))
-    except (ValueError, TypeError, KeyError) as error:
-        raise Unreadable(
-            f"what the search for secrets says is not understood ({type(error).__name__})"
-        ) from None
-
-
-def _secrets(found: dict[str, Any]) -> Secrets:
-    return Secrets(
-        holders=tuple(Holder(**it) for it in found["holders"]),
-        hidden=frozenset(found["hidden"]),
-        files=tuple(_file(it) for it in found["files"]),
-        places=tuple(
-            Place(it["kind"], it["where"], frozenset(it["secrets"]), frozenset(it["readers"]), it["commit"])
-            for it in found["places"]
-        ),
-        short=frozenset(found["short"]),
-        unread=tuple(found["unread"]),
-        unfinished=tuple(found["unfinished"]),
-        partly=tuple(found["partly"]),
-        searched=dict(found["searched"]),
-    )
-
-
-def _file(it: dict[str, Any]) -> SecretFile:
-    writers = {folder: tuple(who) for folder, who in it["writers"].items()}
-    return SecretFile(**{**it, "group": tuple(it["group"]), "writers": writers, "odd": frozenset(it["odd"])})
+    return answer(result, Secrets, "the search for secrets")
 
 
 def search(**narrower: Any) -> str:

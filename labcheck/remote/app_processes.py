@@ -139,8 +139,8 @@ def send(pid: int, command: list[str]) -> dict[str, Any]:
             timeout=90, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        return {"status": -1, "said": type(error).__name__}
-    return {"status": done.returncode, "said": (done.stdout + done.stderr)[-2000:]}
+        return {"status": -1, "output": type(error).__name__}
+    return {"status": done.returncode, "output": (done.stdout + done.stderr)[-2000:]}
 
 
 def leaked(pid: int, text: str) -> list[str]:

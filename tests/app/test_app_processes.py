@@ -107,9 +107,9 @@ def test_a_wrong_key_a_wrong_name_and_nobody_are_told_apart(collector: Collector
 
 def test_a_test_error_is_sent_as_the_process_would(running: Running, collector: Collector) -> None:
     done = app_processes.send(running.pid, ["python", "-m", "lab_app.send_test_error"])
-    assert done["status"] == 0, done["said"]
+    assert done["status"] == 0, done["output"]
     (event,) = collector.events
-    assert event["event_id"] in done["said"]
+    assert event["event_id"] in done["output"]
 
 
 def test_secrets_are_found_in_a_text_and_named_alone(running: Running) -> None:

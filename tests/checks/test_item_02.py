@@ -8,13 +8,13 @@ import pytest
 
 from labcheck.checks import item_02_https as https
 from labcheck.checks.model import Target
-from labcheck.external.model import Attempt, Handshake, Redirect, Website
+from labcheck.external.model import Attempt, Handshake, Part, Redirect, Website
 from tests.checks.findings import verdict
 
 TARGET = Target(host="server", domain="app.lab.example")
 IPV4 = "198.51.100.10"
 SHAKE = Handshake(IPV4, "", "", "TLSv1.3", "h2", ("app.lab.example",), "Lab Encrypt", 0, 12, 3,
-                  {"TLSv1": "refused", "TLSv1_1": "refused"})  # fmt: skip
+                  {"TLSv1": Part("refused"), "TLSv1_1": Part("refused")})  # fmt: skip
 
 
 def site(shake: Handshake = SHAKE, redirect: str = "https://app.lab.example/") -> Website:
@@ -44,9 +44,12 @@ def test_certificate_findings_do_not_change_with_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "expected"), [("refused", "PASS"), ("accepted", "FAIL"), ("unreadable: x", "UNKNOWN")]
+    ("state", "expected"),
+    [(Part("refused"), "PASS"), (Part("accepted"), "FAIL"), (Part(unreadable="no answer"), "UNKNOWN")],
 )
-def test_old_tls_version_fails_if_accepted_and_is_unknown_if_not_tried(state: str, expected: str) -> None:
+def test_old_tls_version_fails_if_accepted_and_is_unknown_if_not_tried(
+    state: Part[str], expected: str
+) -> None:
     assert verdict(https.old_versions_are_refused(site(replace(SHAKE, old={"TLSv1": state})))) == expected
 
 

@@ -15,7 +15,7 @@ from labcheck.checks import item_10_monitoring as item
 from labcheck.checks.model import Target
 from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Account, Accounts
-from labcheck.facts.monitoring import Active, Monitoring, Prometheus, Rule, Silence, monitoring
+from labcheck.facts.monitoring import Active, Matcher, Monitoring, Prometheus, Rule, Silence, monitoring
 from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
 from labcheck.result import Result
@@ -334,7 +334,8 @@ FOR_YEARS = 10 * 365 * 86400.0
 
 
 def silence(left: float = FOR_YEARS, *matchers: tuple[str, str, bool, bool]) -> Silence:
-    return Silence(matchers or (("severity", "critical", False, True),), left, "only for tonight")
+    chosen = matchers or (("severity", "critical", False, True),)
+    return Silence(tuple(Matcher(*each) for each in chosen), left, "only for tonight")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from labcheck.checks import item_11_backups as item
 from labcheck.checks.model import Target
 from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Account, Accounts
-from labcheck.facts.backups import Backups, Held, Job, Password, Store
+from labcheck.facts.backups import Backups, Held, Job, Password, State, Store
 from labcheck.facts.monitoring import Monitoring, Prometheus, Rule
 from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
@@ -46,7 +46,7 @@ NUMBERS = {
     "aiapp_backup_last_success_timestamp_seconds": NOW - HOUR,
     "aiapp_restore_drill_last_success_timestamp_seconds": NOW - 48 * HOUR,
 }
-FOUND = Backups(NOW, "server", ("Chroma", "PostgreSQL"), (), (JOB, DRILL), (STORE,), ())
+FOUND = Backups(NOW, "server", State(("Chroma", "PostgreSQL"), ()), (JOB, DRILL), (STORE,), ())
 
 
 def watching(
@@ -100,14 +100,14 @@ def test_server_without_a_backup_job_fails_once_and_names_what_would_be_lost() -
 
 
 def test_a_bare_server_fails_and_one_without_state_is_skipped() -> None:
-    nothing = replace(FOUND, here=(), jobs=(), stores=())
+    nothing = replace(FOUND, state=State((), ()), jobs=(), stores=())
     assert verdict(made(nothing, Processes(()))) == "FAIL"
     assert verdict(made(nothing)) == "SKIP"
 
 
 def test_data_on_another_machine_is_unknown() -> None:
     with pytest.raises(Unreadable, match=r"db\.example"):
-        made(replace(FOUND, here=(), elsewhere=("db.example",), jobs=(), stores=()))
+        made(replace(FOUND, state=State((), ("db.example",)), jobs=(), stores=()))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from labcheck.checks import item_14_errors as item
 from labcheck.checks.model import Target
 from labcheck.errors import Unreadable
 from labcheck.facts.accounts import Account, Accounts
-from labcheck.facts.app_processes import Tracked, tracking
+from labcheck.facts.app_processes import Sent, Tracked, tracking
 from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
 from labcheck.result import Result
@@ -98,7 +98,7 @@ SAID = f"event {NUMBER}, request_id test-1, release 0.2.0\n"
 
 
 def test_event_that_was_sent_is_read_from_what_the_command_says() -> None:
-    assert item.was_sent({"status": 0, "said": SAID}) == (NUMBER, "test-1", "0.2.0")
+    assert item.was_sent(Sent(0, SAID)) == (NUMBER, "test-1", "0.2.0")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_event_that_was_sent_is_read_from_what_the_command_says() -> None:
     ],
 )
 def test_event_that_was_not_sent_is_named_with_the_reason(status: int, text: str, expected: str) -> None:
-    finding = item.was_sent({"status": status, "said": text})
+    finding = item.was_sent(Sent(status, text))
     assert isinstance(finding, Finding) and finding.verdict.value == expected and text in finding.saw
 
 

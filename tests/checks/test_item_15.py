@@ -15,8 +15,8 @@ from labcheck.checks.item_15_cost import Threshold
 from labcheck.checks.model import Target
 from labcheck.checks.monitoring import Alert
 from labcheck.errors import Unreadable
-from labcheck.facts.app_processes import Counts, Spent, spending
-from labcheck.facts.monitoring import Alertmanager, Monitoring, Prometheus, Rule, Silence
+from labcheck.facts.app_processes import Counts, Followed, Ledger, Spent, spending
+from labcheck.facts.monitoring import Alertmanager, Matcher, Monitoring, Prometheus, Rule, Silence
 from labcheck.result import Result
 from labcheck.verdict import Finding
 from tests.checks.findings import said, verdict
@@ -32,25 +32,27 @@ def counts(number: int, cost: float, budget: float = 100, later: float | None = 
 
 SPENT = Spent(
     (counts(0, 0.0000108), counts(1, 0.0000454), counts(2, 0.0)),
-    Decimal("0.0000562"),
-    Decimal("0.0000562"),
-    2,
-    0,
+    Ledger(Decimal("0.0000562"), Decimal("0.0000562"), calls=2, unpriced=0),
     {"one": Decimal("0.0000108"), "two": Decimal("0.0000454")},
     {"one": Decimal("0.0000108000"), "two": Decimal("0.0000454000")},
 )
 
 
+def spent(**changes: Any) -> Spent:
+    ledger = {name: changes.pop(name) for name in Ledger.__annotations__ if name in changes}
+    return replace(SPENT, ledger=replace(SPENT.ledger, **ledger), **changes)
+
+
 def prices(**changes: Any) -> list[Finding]:
-    return list(item.calls_have_a_price(replace(SPENT, **changes)))
+    return list(item.calls_have_a_price(spent(**changes)))
 
 
 def sums(**changes: Any) -> list[Finding]:
-    return list(item.the_processes_count_what_the_ledger_holds(replace(SPENT, **changes)))
+    return list(item.the_processes_count_what_the_ledger_holds(spent(**changes)))
 
 
 def log(**changes: Any) -> list[Finding]:
-    return list(item.the_log_says_the_same(replace(SPENT, **changes)))
+    return list(item.the_log_says_the_same(spent(**changes)))
 
 
 def test_model_calls_with_a_price_pass_and_none_at_all_are_left_to_the_exercise() -> None:
@@ -218,7 +220,7 @@ def test_a_budget_of_one_s_own_is_named_in_labcheck_toml() -> None:
 
 
 def silenced(*matchers: tuple[str, str, bool, bool]) -> Monitoring:
-    silence = Silence(matchers, SILENCE_FOR_A_YEAR, "until Monday")
+    silence = Silence(tuple(Matcher(*each) for each in matchers), SILENCE_FOR_A_YEAR, "until Monday")
     return replace(WATCHED, alertmanagers=(replace(MANAGER, silences=(silence,)),))
 
 
@@ -265,7 +267,8 @@ def test_cost_alert_needs_a_way_to_a_receiver(seen: Monitoring, expected: str, s
 
 # ---- exercise ----------------------------------------------------------------------------------
 
-SEEN = {"status": 200, "metric": 0.0000108, "ledger": "0.0000108000", "log": "0.0000108000", "error": ""}
+PRICE = Decimal("0.0000108000")
+SEEN = Followed(200, 0.0000108, ledger=PRICE, log=PRICE, error="")
 
 
 @pytest.mark.parametrize(
@@ -273,8 +276,8 @@ SEEN = {"status": 200, "metric": 0.0000108, "ledger": "0.0000108000", "log": "0.
     [
         ({}, "PASS", "the same in ledger, log and metric"),
         ({"ledger": None}, "FAIL", "no row of it"),
-        ({"ledger": "0", "log": "0", "metric": 0.0}, "FAIL", "it for nothing"),
-        ({"log": "0.0000108001"}, "FAIL", "not the same cost"),
+        ({"ledger": Decimal(0), "log": Decimal(0), "metric": 0.0}, "FAIL", "it for nothing"),
+        ({"log": Decimal("0.0000108001")}, "FAIL", "not the same cost"),
         ({"log": None}, "FAIL", "not the same cost"),
         ({"metric": 0.0}, "FAIL", "not the same cost"),
         ({"status": 429}, "UNKNOWN", "status 429"),
@@ -283,13 +286,13 @@ SEEN = {"status": 200, "metric": 0.0000108, "ledger": "0.0000108000", "log": "0.
 def test_cost_of_one_question_is_followed_into_ledger_log_and_metric(
     changes: dict[str, Any], expected: str, says: str
 ) -> None:
-    findings = list(item.one_question(SEEN | changes))
+    findings = list(item.one_question(replace(SEEN, **changes)))
     assert verdict(findings) == expected and says in said(findings)
 
 
 def test_cost_of_a_question_that_cannot_be_followed_is_unreadable() -> None:
     with pytest.raises(Unreadable, match="psql"):
-        list(item.one_question(SEEN | {"error": "psql is not there"}))
+        list(item.one_question(replace(SEEN, error="psql is not there")))
 
 
 # ---- the fact ----------------------------------------------------------------------------------
@@ -302,7 +305,7 @@ def test_spending_fact_is_read() -> None:
         "log": {"one": "0.1"}, "costs": {"one": "0.10"}, "error": "",
     }  # fmt: skip
     found = spending.parse(Result(json.dumps(printed), "", 0))
-    assert (found.since_first, found.log, found.costs) == (
+    assert (found.ledger.since_first, found.log, found.costs) == (
         1,
         {"one": Decimal("0.1")},
         {"one": Decimal("0.1")},

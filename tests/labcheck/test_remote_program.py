@@ -6,11 +6,15 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from labcheck import remote_program
+from labcheck.errors import Unreadable
+from labcheck.result import Result
 from labcheck.ssh import Connection
 from tests.sshd import Sshd
 
@@ -81,3 +85,39 @@ def test_remote_program_runs_as_root_with_sudo_or_without(shared: Connection, ss
         assert "KeyError: 0" in found.stderr  # it has come to looking for this process
         found = remote_program.run_as_root(server, "app_processes", "tracked")
         assert isinstance(json.loads(remote_program.printed(found, "the look")), list)
+
+
+# ---- what it printed ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Printed:
+    count: int
+    shares: Mapping[str, float]
+    ended: int | None = None
+
+
+def test_printed_json_becomes_its_dataclass() -> None:
+    text = '{"count": 2, "shares": {"a": 1, "b": NaN}, "name": "\\udc80"}'
+    seen = remote_program.answer(Result(text, "", 0), Printed, "the look")
+    assert (seen.count, seen.shares["a"], seen.ended) == (2, 1.0, None)
+    assert seen.shares["b"] != seen.shares["b"]
+
+
+@pytest.mark.parametrize(
+    ("result", "says"),
+    [
+        (Result('{"shares": {}}', "", 0), "missing required field `count`"),
+        (Result('{"count": "2", "shares": {}}', "", 0), r"Expected `int`, got `str` - at `\$.count`"),
+        (Result('{"count": 2.5, "shares": {}}', "", 0), "Expected `int`"),
+        (Result('{"count": null, "shares": {}}', "", 0), "got `null`"),
+        (Result('{"count": 2, "shares": {"a": "1"}}', "", 0), r"at `\$.shares\[...\]`"),
+        (Result("[]", "", 0), "Expected `object`, got `array`"),
+        (Result('{"count"', "", 0), "the look says is not understood"),
+        (Result("", "Traceback\nOSError: it broke", 1), "the look ended with status 1: OSError: it broke"),
+        (Result("", "", 127), "python3 is not installed"),
+    ],
+)
+def test_printed_json_of_another_shape_is_unreadable_and_says_where(result: Result, says: str) -> None:
+    with pytest.raises(Unreadable, match=says):
+        remote_program.answer(result, Printed, "the look")

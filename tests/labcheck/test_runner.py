@@ -95,7 +95,7 @@ def test_a_late_fact_sees_what_the_look_from_outside_left_behind(
 
     def look(asked: Questions, vantage: Connection | None) -> Answers:
         left.touch()
-        return Answers({})
+        return Answers({"web": {"value": {"handshakes": [], "redirects": [], "gets": []}}})
 
     @criterion(before=early, after=late, edge=questions.edge)
     def saw(before: str, after: str, edge: dict[str, str]) -> Iterator[Finding]:
@@ -115,7 +115,7 @@ def test_early_fact_is_read_as_root_where_a_late_one_is(
     def saw(before: str, after: str, edge: dict[str, str]) -> Iterator[Finding]:
         yield passed(f"{before}, then {after}")
 
-    monkeypatch.setattr(probing, "look", lambda asked, vantage: Answers({}))
+    monkeypatch.setattr(probing, "look", lambda asked, vantage: Answers({"web": {"unreadable": "no answer"}}))
     assert run(shared, item(saw)).items[0].findings[0].saw == "0, then 0"
 
 

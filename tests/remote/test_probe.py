@@ -15,7 +15,7 @@ import pytest
 from labcheck.errors import Unreadable
 from labcheck.external import probing, questions
 from labcheck.external.arrivals import Watch
-from labcheck.external.model import HEALTH_PATHS, NOBODY, Answers, Questions
+from labcheck.external.model import HEALTH_PATHS, NOBODY, Answers, Part, Questions
 from labcheck.remote.external import marks, rate_limit, ssh
 from labcheck.remote.external.answers import Unseen
 from labcheck.result import Result
@@ -86,12 +86,16 @@ def test_request_headers_are_sent_and_the_id_of_each_request_is_read(ask: Ask) -
 
 def test_old_tls_is_refused_by_a_good_site(ask: Ask) -> None:
     site = ask()[questions.website]
-    assert [shake.old for shake in site.handshakes] == [{"TLSv1": "refused", "TLSv1_1": "refused"}] * 2
+    assert [shake.old for shake in site.handshakes] == [
+        {"TLSv1": Part("refused"), "TLSv1_1": Part("refused")}
+    ] * 2
 
 
 def test_old_tls_is_seen_where_it_is_on(ask: Ask) -> None:
     site = ask("old")[questions.website]
-    assert [shake.old for shake in site.handshakes] == [{"TLSv1": "accepted", "TLSv1_1": "accepted"}] * 2
+    assert [shake.old for shake in site.handshakes] == [
+        {"TLSv1": Part("accepted"), "TLSv1_1": Part("accepted")}
+    ] * 2
 
 
 def test_certificate_of_an_unknown_authority_is_untrusted_and_names_it(ask: Ask) -> None:

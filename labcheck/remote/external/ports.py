@@ -125,7 +125,7 @@ def scan(addresses: list[str], tcp: list[int], udp: list[int]) -> list[Json]:
         by_tcp = pool.submit(tcp_states, [(a, p) for a in addresses for p in tcp])
         by_udp = pool.submit(udp_states, [(a, p) for a in addresses for p in udp])
         return [
-            {"address": address, "protocol": protocol, "port": port, "state": state}
+            {"address": address, "protocol": protocol, "number": port, "state": state}
             for protocol, states in (("tcp", by_tcp.result()), ("udp", by_udp.result()))
             for (address, port), state in states.items()
         ]

@@ -204,10 +204,10 @@ def redirect(address: str, domain: str) -> Json:
         connection.sock = socket.create_connection((address, 80), CONNECT_TIMEOUT)
         connection.sock.settimeout(TRY_TIMEOUT)
     except OSError as error:
-        return {"address": address, "error": why(error)}
+        return {"address": address, "answer": {"error": why(error)}}
     found = get(connection, "/", {})
     connection.close()
-    return {"address": address, **found}
+    return {"address": address, "answer": found}
 
 
 def website(

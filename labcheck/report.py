@@ -14,7 +14,7 @@ from labcheck.result import Result
 from labcheck.runner import Judged, Report
 from labcheck.verdict import Finding, Verdict
 
-SCHEMA = 1
+SCHEMA = 2
 HIDDEN = "••••••"
 WORDS = {Verdict.PASS: "PASS", Verdict.FAIL: "FAIL", Verdict.UNKNOWN: " ?? ", Verdict.SKIP: "SKIP"}
 COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.UNKNOWN: "yellow", Verdict.SKIP: "dim"}
@@ -77,15 +77,15 @@ def _headline(judged: Judged, detail: bool) -> str:
     if verdict is Verdict.PASS and first:
         return _with_detail(first, detail)
     if verdict is Verdict.UNKNOWN:
-        return f"could not look: {first.saw if first else 'nothing was seen'}"
+        return f"could not look: {first.observed if first else 'nothing was seen'}"
     if verdict is Verdict.SKIP and first:
-        return first.saw
+        return first.observed
     count = len(judged.of(Verdict.FAIL))
     return "" if count == 1 else f"{count} things are wrong"
 
 
 def _with_detail(finding: Finding, detail: bool) -> str:
-    return f"{finding.saw}, {finding.detail}" if detail and finding.detail else finding.saw
+    return f"{finding.observed}, {finding.detail}" if detail and finding.detail else finding.observed
 
 
 def _explained(judged: Judged, *, detail: bool) -> list[tuple[str, str]]:
@@ -94,13 +94,13 @@ def _explained(judged: Judged, *, detail: bool) -> list[tuple[str, str]]:
     for finding in judged.of(Verdict.FAIL):
         if pairs:
             pairs.append(("", ""))
-        pairs += [("saw", _with_detail(finding, detail)), ("expected", finding.expected)]
+        pairs += [("observed", _with_detail(finding, detail)), ("expected", finding.expected)]
         pairs += [("why", finding.why), ("next", finding.next)]
     blind = judged.of(Verdict.UNKNOWN)
     if judged.verdict is Verdict.FAIL:
-        pairs += [("not seen", finding.saw) for finding in blind]
+        pairs += [("not seen", finding.observed) for finding in blind]
     else:
-        pairs += [("and", finding.saw) for finding in blind[1:]]
+        pairs += [("and", finding.observed) for finding in blind[1:]]
     pairs += [("next", finding.next) for finding in blind if finding.next]
     if judged.verdict is Verdict.FAIL:
         pairs.append(("taught in", f'{judged.item.chapter}, "{judged.item.section}"'))
@@ -252,7 +252,10 @@ def board_html(report: Report) -> str:
 
 
 def as_json(report: Report) -> str:
-    """The report for programs; `schema` changes when a field changes its meaning or goes away."""
+    """The report for programs, as docs/report.schema.json describes it.
+
+    `schema` changes when a field is renamed, changes its meaning or goes away.
+    """
     target = report.target
     data = {
         "schema": SCHEMA,
@@ -286,7 +289,7 @@ def _finding(finding: Finding, chapter: str) -> dict[str, str]:
     return {
         "verdict": finding.verdict.value,
         "depth": finding.depth.value,
-        "saw": mask(finding.saw),
+        "observed": mask(finding.observed),
         "expected": mask(finding.expected),
         "why": mask(finding.why),
         "next": mask(finding.next),

@@ -27,13 +27,13 @@ class Depth(Enum):
 class Finding:
     """One thing that was seen, or could not be.
 
-    `saw` and `expected` hold nothing that changes from one look at an unchanged server to the next
+    `observed` and `expected` hold nothing that changes from one look at an unchanged server to the next
     (no durations, no remaining lifetimes): those go into `detail`, which notebooks do not print.
     `until_exercised` marks what only an exercise can tell: once it has, nothing is left unknown.
     """
 
     verdict: Verdict
-    saw: str
+    observed: str
     expected: str = ""
     why: str = ""
     next: str = ""
@@ -45,14 +45,14 @@ class Finding:
         return replace(self, depth=Depth.EXERCISE)
 
 
-def passed(saw: str, *, detail: str = "") -> Finding:
+def passed(observed: str, *, detail: str = "") -> Finding:
     """The server is as it should be, and this was seen."""
-    return Finding(Verdict.PASS, saw, detail=detail)
+    return Finding(Verdict.PASS, observed, detail=detail)
 
 
-def failed(saw: str, *, expected: str, why: str, next: str = "", detail: str = "") -> Finding:
+def failed(observed: str, *, expected: str, why: str, next: str = "", detail: str = "") -> Finding:
     """The server is not as it should be: what was seen and expected, why it matters, what to do next."""
-    return Finding(Verdict.FAIL, saw, expected, why, next, detail)
+    return Finding(Verdict.FAIL, observed, expected, why, next, detail)
 
 
 def unknown(reason: str, *, next: str = "", detail: str = "", until_exercised: bool = False) -> Finding:

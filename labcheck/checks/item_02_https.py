@@ -98,9 +98,9 @@ def http_leads_to_https(site: Website, target: Target) -> Iterator[Finding]:
         if got.status in (301, 302, 307, 308) and _is_https(got.location, target.domain):
             continue
         bad = True
-        saw = f"{got.status} to {got.location}" if got.location else str(got.status)
+        observed = f"{got.status} to {got.location}" if got.location else str(got.status)
         yield failed(
-            f"http at {item.address}, 80/tcp: {got.error or saw}",
+            f"http at {item.address}, 80/tcp: {got.error or observed}",
             expected=f"a redirect to https://{target.domain}/",
             why="people type the name without https, and old links have http",
             next="let 80/tcp in, and let Caddy serve the name without `http://` in front or `auto_https off`",

@@ -231,9 +231,9 @@ def it_is_started_often_enough(
             raise Unreadable(f"{other.name} starts logrotate in a way of its own, which was not looked at")
     # What looks as if it did, and often enough.
     off = "; ".join(f"{other.name}: {other.off}" for other in runs if other.off and other.gap != 24 * HOUR)
-    saw = f"{run.name} starts logrotate as seldom as every {gap / HOUR:.0f} h" if run and gap else ""
+    observed = f"{run.name} starts logrotate as seldom as every {gap / HOUR:.0f} h" if run and gap else ""
     yield failed(
-        (saw or "nothing starts logrotate") + (f" ({off})" if off else ""),
+        (observed or "nothing starts logrotate") + (f" ({off})" if off else ""),
         expected=_STARTED,
         why="a size limit is looked at when logrotate runs, and not in between: a busy hour fills the disk",
         next="sudo systemctl edit logrotate.timer: [Timer], OnCalendar=, OnCalendar=hourly, AccuracySec=1m",

@@ -232,7 +232,7 @@ def _judged(server: Connection, ctx: Context) -> list[Finding]:
         *it_comes_back_at_boot(rules, observed[firewall_files], observed[units]),
     ]
     if any(finding.verdict is Verdict.UNKNOWN for finding in findings):
-        raise NotYet(next(finding.saw for finding in findings if finding.verdict is Verdict.UNKNOWN))
+        raise NotYet(next(finding.observed for finding in findings if finding.verdict is Verdict.UNKNOWN))
     if any(finding.verdict is Verdict.FAIL for finding in findings):
         return [finding for finding in findings if finding.verdict is Verdict.FAIL]
     return [passed("after a reboot it is all the same")]

@@ -90,10 +90,10 @@ def they_come_from_the_environment(
         holder = app.of(process)
         if process.pid in found.hidden:
             raise Unreadable(f"the environment of {called(process)} is closed, also to root")
-        for saw, next in _problems(holder, app.files):
+        for observed, next in _problems(holder, app.files):
             good = False
             yield failed(
-                f"{called(process)} {saw}",
+                f"{called(process)} {observed}",
                 expected="each secret in the environment of the running process",
                 why="a secret in code or in an old process cannot be replaced where it leaks",
                 next=next,
@@ -131,9 +131,9 @@ def their_file_is_the_account_s_alone(
         if not file.secrets:
             continue
         problems = list(_open(file, app.accounts))
-        for saw in problems:
+        for observed in problems:
             yield failed(
-                f"{file.path} {saw}",
+                f"{file.path} {observed}",
                 expected="a file that the application's account alone may read",
                 why="every other account and program on the server reads or replaces the secrets",
                 next=f"sudo chown {target.account}: {file.path} && sudo chmod 600 {file.path}",

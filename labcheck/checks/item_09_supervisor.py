@@ -148,10 +148,10 @@ def it_restarts_and_stops_whole(
                     "after a reboot nobody starts it",
                 )
             )
-        for saw, expected, why in problems:
+        for observed, expected, why in problems:
             good = False
             yield failed(
-                saw, expected=expected, why=why, next="correct the file, then: sudo supervisorctl update"
+                observed, expected=expected, why=why, next="correct the file, then: sudo supervisorctl update"
             )
     if good and programs_of_app(loaded, target):
         yield passed("restarts what falls, and stops it as a group")

@@ -100,8 +100,8 @@ Fault: TypeAlias = Callable[..., Finding]
 def _wrong_with(wanted: str, alert: Alert, condition: Condition | None, target: Target) -> Iterator[Finding]:
     rule, series = alert.rule, alert.prometheus.series
 
-    def fault(saw: str, expected: str, why: str, next: str = _TAUGHT) -> Finding:
-        return failed(f"the alert {rule.name} {saw}", expected=expected, why=why, next=next)
+    def fault(observed: str, expected: str, why: str, next: str = _TAUGHT) -> Finding:
+        return failed(f"the alert {rule.name} {observed}", expected=expected, why=why, next=next)
 
     never = "it looks like an alert, and never fires"
     if rule.health != "ok":

@@ -140,9 +140,9 @@ def no_file_lets_a_password_in(
 ) -> Iterator[Finding]:
     """By its own account, no listening sshd would take a password from anyone anywhere, nor an empty one."""
     wrong = list(judged(found, sockets, known, _takes))
-    for saw in wrong:
+    for observed in wrong:
         yield failed(
-            saw,
+            observed,
             expected="no to each of these, for every account from every address",
             why=_WHY,
             next="sudo grep -riE '^ *(password|kbd|permitempty|match)' /etc/ssh/sshd_config* shows where: of "
@@ -161,9 +161,9 @@ def _root_may(one: Asked) -> str:
 def root_does_not_log_in(found: Sshds, sockets: tuple[Socket, ...], known: Accounts) -> Iterator[Finding]:
     """PermitRootLogin is no, for root from every address: not even with a key."""
     wrong = list(judged(found, sockets, known, _root_may))
-    for saw in wrong:
+    for observed in wrong:
         yield failed(
-            saw,
+            observed,
             expected="PermitRootLogin no",
             why="it may do everything, everybody knows its name, and the log does not say who it was",
             next=f"first prove that another account gets in, with sudo; PermitRootLogin no, then: {_RELOAD}",
@@ -185,8 +185,8 @@ def it_has_read_its_files(found: Sshds, sockets: tuple[Socket, ...]) -> Iterator
                 next=_RELOAD,
             )
         elif sshd.changed:
-            saw = f"{sshd.changed[0]} changed, perhaps after {called(ports)} read it"
-            yield unknown(saw, next=_RELOAD, until_exercised=True)
+            observed = f"{sshd.changed[0]} changed, perhaps after {called(ports)} read it"
+            yield unknown(observed, next=_RELOAD, until_exercised=True)
         else:
             yield passed("it has read its files since they changed")
 

@@ -146,13 +146,13 @@ def it_writes_to_files(
         raise Unreadable("the kernel does not tell which files the application has open")
     if ends and all(end.startswith("socket:") for end in ends):
         raise Unreadable("the application's output goes to a socket, as to systemd's journal, and to no file")
-    saw = "the application writes to no log file"
+    observed = "the application writes to no log file"
     if not pids:
-        saw = "no process of the application runs, so nothing is logged"
+        observed = "no process of the application runs, so nothing is logged"
     elif any(end.startswith("pipe:") for end in ends):
-        saw += ": its output goes through a pipe to another program"
+        observed += ": its output goes through a pipe to another program"
     yield failed(
-        saw,
+        observed,
         expected="each of its processes holds an application, access, error and metrics log open",
         why="what is written nowhere cannot be looked up when somebody complains",
         next="name a folder for the logs (LOG_DIR=/var/log/aiapp), and restart the application",

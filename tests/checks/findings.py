@@ -14,7 +14,7 @@ def verdict(findings: Iterable[Finding]) -> str:
 
 def said(findings: Iterable[Finding]) -> str:
     """What was seen, a line for each."""
-    return "\n".join(finding.saw for finding in findings)
+    return "\n".join(finding.observed for finding in findings)
 
 
 def only(findings: Iterable[Finding]) -> Finding:

@@ -19,7 +19,7 @@ NOTHING = Records("ns1.lab.example", "NXDOMAIN", (), (), (), None)
 
 def test_domain_that_does_not_exist_fails() -> None:
     (finding,) = domain.the_zone_has_the_name((NOTHING,), target=TARGET)
-    assert finding.verdict.value == "FAIL" and "NXDOMAIN" in finding.saw and "ns1" in finding.saw
+    assert finding.verdict.value == "FAIL" and "NXDOMAIN" in finding.observed and "ns1" in finding.observed
 
 
 def test_name_servers_that_differ_fail() -> None:
@@ -76,4 +76,4 @@ def test_a_server_that_could_not_watch_calls_no_address_anothers() -> None:
 def test_cdn_in_front_is_unknown_and_named(records: Records, edge: dict[str, str], name: str) -> None:
     marks = MarksSent({})
     findings = list(domain.each_address_is_this_server((records,), records, marks, edge, ()))
-    assert verdict(findings) == "UNKNOWN" and name in findings[0].saw
+    assert verdict(findings) == "UNKNOWN" and name in findings[0].observed

@@ -40,7 +40,7 @@ def test_certificate_findings_do_not_change_with_time() -> None:
     early, late = (
         list(https.the_certificate_is_trusted(site(replace(SHAKE, now=now)), target=TARGET)) for now in (1, 4)
     )
-    assert [finding.saw for finding in early] == [finding.saw for finding in late]
+    assert [finding.observed for finding in early] == [finding.observed for finding in late]
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def got(path: str = "/health", **changes: object) -> Got:
 )
 def test_a_health_answer_fails_with_its_reason(answer: Got, says: str) -> None:
     (finding,) = health.the_endpoints_answer(site(answer))
-    assert finding.verdict.value == "FAIL" and says in finding.saw
+    assert finding.verdict.value == "FAIL" and says in finding.observed
 
 
 def test_health_answer_counts_by_the_best_of_three_attempts() -> None:
@@ -93,7 +93,7 @@ def test_paused_dependency_has_to_show_in_the_health_answer(
     finding, _ = health.how_it_shows(
         "DATABASE_URL", lambda: next(left), timeout=timeout, every=1, before={"cache"}
     )
-    assert finding.verdict.value == expected and says in finding.saw
+    assert finding.verdict.value == expected and says in finding.observed
 
 
 def test_health_paths_with_one_text_for_all_fail() -> None:

@@ -72,13 +72,15 @@ def test_log_findings_do_not_change_with_time() -> None:
     later = replace(files(), now=NOW + 1)
     for criterion, more in CRITERIA:
         first, second = (list(criterion(**seen(found), **more)) for found in (files(), later))
-        assert [(one.saw, one.expected) for one in first] == [(one.saw, one.expected) for one in second]
+        assert [(one.observed, one.expected) for one in first] == [
+            (one.observed, one.expected) for one in second
+        ]
 
 
 def test_a_process_that_writes_nothing_beside_one_that_does_is_found() -> None:
     held = tuple(one for one in HELD if one.pid == 800 or one.path == path("app"))
     finding = only(logs.every_process_writes_them(**seen(files(held=held))))
-    assert finding.saw == "what answers on port 8001 has no access and no error and no metrics log open"
+    assert finding.observed == "what answers on port 8001 has no access and no error and no metrics log open"
 
 
 def test_log_file_under_four_names_is_one_log() -> None:
@@ -96,7 +98,7 @@ def test_log_file_under_four_names_is_one_log() -> None:
 def test_a_log_that_will_be_gone_fails(place: str, deleted: bool, says: str) -> None:
     others = tuple(one for one in HELD if one.path != path("error"))
     held = (*others, *(Held(pid, 9, place, deleted, written_last=True) for pid in (800, 801)))
-    assert says in only(logs.every_process_writes_them(**seen(files(held=held)))).saw
+    assert says in only(logs.every_process_writes_them(**seen(files(held=held)))).observed
 
 
 def test_a_log_that_was_rotated_under_an_idle_process_is_still_its_log() -> None:
@@ -165,7 +167,7 @@ def test_a_record_without_its_fields_or_in_the_wrong_log_fails(
     name: str, record: dict[str, Any], says: str
 ) -> None:
     finding = only(logs.every_line_can_be_searched(**seen(files({name: [*SAID[name], record]}))))
-    assert finding.verdict.value == "FAIL" and says in finding.saw
+    assert finding.verdict.value == "FAIL" and says in finding.observed
 
 
 def test_model_call_that_failed_may_lack_its_tokens() -> None:
@@ -178,7 +180,7 @@ def test_a_line_that_is_no_json_object_fails_and_is_shown_where_it_may_differ(br
     found = files()
     found.lines[path("app")] += (broken,)
     finding = only(logs.every_line_can_be_searched(**seen(found)))
-    assert finding.saw == "app.log has lines that are not JSON" and broken[:9] in finding.detail
+    assert finding.observed == "app.log has lines that are not JSON" and broken[:9] in finding.detail
 
 
 def test_blank_line_as_a_full_disk_leaves_it_passes() -> None:
@@ -189,13 +191,13 @@ def test_blank_line_as_a_full_disk_leaves_it_passes() -> None:
 
 def test_a_log_that_begins_as_text_fails() -> None:
     found = files({"app": []}, texts=[path("app")])
-    assert "app.log" in only(logs.every_line_can_be_searched(**seen(found))).saw
+    assert "app.log" in only(logs.every_line_can_be_searched(**seen(found))).observed
 
 
 @pytest.mark.parametrize("kind", ["access", "error", "metrics"])
 def test_log_copy_that_lacks_a_record_of_the_application_log_fails(kind: str) -> None:
     finding = only(logs.each_copy_has_its_records(**seen(files({kind: []}))))
-    assert finding.saw == f"{kind}.log lacks records that app.log has"
+    assert finding.observed == f"{kind}.log lacks records that app.log has"
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def test_log_copy_may_lack_records_that_it_cannot_have(app: list[dict[str, Any]]
 def test_timestamps_of_another_form_fail(stamp: str, says: str) -> None:
     here = seen(files({"app": [line(), line() | {"timestamp": stamp}]}))
     finding = only(logs.their_times_can_be_compared(**here, site=site()))
-    assert finding.verdict.value == "FAIL" and says in finding.saw
+    assert finding.verdict.value == "FAIL" and says in finding.observed
 
 
 def test_timestamps_of_one_form_that_is_not_utc_fail() -> None:
@@ -236,7 +238,7 @@ def test_timestamps_of_one_form_that_is_not_utc_fail() -> None:
 def test_timestamp_of_local_time_with_a_z_fails(hours: int, says: str) -> None:
     local = {"access": [request(seconds_ago=hours * 3600.0)], "app": [], "error": [], "metrics": []}
     finding = only(logs.their_times_can_be_compared(**seen(files(local)), site=site()))
-    assert finding.verdict.value == "FAIL" and says in finding.saw
+    assert finding.verdict.value == "FAIL" and says in finding.observed
 
 
 @pytest.mark.parametrize(
@@ -325,7 +327,7 @@ def test_a_marked_request_is_in_the_right_logs_once_and_nowhere_else(
 ) -> None:
     full = {path(name): there.get(name, []) for name in NAMES}
     finding = only(logs.where_they_are(wrote(), GOT, full))
-    assert finding.verdict.value == ("FAIL" if says else "PASS") and says in finding.saw
+    assert finding.verdict.value == ("FAIL" if says else "PASS") and says in finding.observed
 
 
 def test_logs_that_each_process_writes_for_itself_add_up() -> None:

@@ -74,7 +74,9 @@ def test_rotation_findings_do_not_change_with_time() -> None:
     later = replace(files(), now=NOW + 1)
     for criterion, more in CRITERIA:
         first, second = (list(criterion(**seen(found), **more)) for found in (files(), later))
-        assert [(one.saw, one.expected) for one in first] == [(one.saw, one.expected) for one in second]
+        assert [(one.observed, one.expected) for one in first] == [
+            (one.observed, one.expected) for one in second
+        ]
 
 
 @pytest.mark.parametrize(
@@ -96,14 +98,14 @@ def test_rotation_findings_do_not_change_with_time() -> None:
 )
 def test_logrotate_rule_that_is_missing_or_not_followed_fails(loaded: Rotation, says: str) -> None:
     finding = only(rotation.a_rule_is_loaded(**seen(), loaded=loaded))
-    assert finding.verdict.value == "FAIL" and says in finding.saw and finding.next
+    assert finding.verdict.value == "FAIL" and says in finding.observed and finding.next
 
 
 def test_logrotate_file_that_is_ignored_is_named_with_the_reason() -> None:
     loaded = Rotation(True, (), ("error: Ignoring aiapp because it is writable by group or others.",))
     row = {f"{path('app')}.{number}": LOG for number in (1, 2)}  # from when it did not ignore it
     finding = only(rotation.a_rule_is_loaded(**seen(files(also=row)), loaded=loaded))
-    assert finding.verdict.value == "FAIL" and "writable by group" in finding.saw
+    assert finding.verdict.value == "FAIL" and "writable by group" in finding.observed
 
 
 def test_rotation_by_another_program_is_named_and_not_judged() -> None:
@@ -134,7 +136,7 @@ def test_rotation_by_another_program_is_named_and_not_judged() -> None:
 )
 def test_rotation_limit_that_is_missing_or_too_wide_fails(changes: dict[str, Any], says: str) -> None:
     finding = only(rotation.its_limits_are_set(**seen(), loaded=rule(**changes), ages=AGES))
-    assert finding.verdict.value == "FAIL" and says in finding.saw
+    assert finding.verdict.value == "FAIL" and says in finding.observed
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_retention_of_thirty_files_is_not_one_of_thirty_days(
     here = {"loaded": rule(kept=kept), "ages": {f"{FOLDER}/*.log": days}}
     finding = only(rotation.its_limits_are_set(**seen(), **here))
     assert finding.verdict.value == ("FAIL" if says else "PASS")
-    assert all(words in finding.saw for words in says)
+    assert all(words in finding.observed for words in says)
 
 
 def test_logrotate_rule_from_an_unusual_file_is_not_judged_by_its_days() -> None:
@@ -183,13 +185,13 @@ def test_logrotate_rule_whose_logs_are_all_empty_is_unknown() -> None:
 def test_rotation_that_loses_lines_fails(changes: dict[str, Any], says: str) -> None:
     loaded = rule(handled("app", **changes))
     finding = only(rotation.its_way_loses_no_line(**seen(), loaded=loaded))
-    assert finding.verdict.value == ("FAIL" if says else "PASS") and says in finding.saw
+    assert finding.verdict.value == ("FAIL" if says else "PASS") and says in finding.observed
 
 
 def test_nocreate_in_a_folder_of_root_s_leaves_the_application_without_a_log() -> None:
     here = seen(files(also={FOLDER: replace(FILES[FOLDER], uid=0, gid=1001)}))
     finding = only(rotation.its_way_loses_no_line(**here, loaded=rule(handled("app", made=None))))
-    assert finding.verdict.value == "FAIL" and "has to make a new app.log" in finding.saw
+    assert finding.verdict.value == "FAIL" and "has to make a new app.log" in finding.observed
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,7 @@ def test_nocreate_in_a_folder_of_root_s_leaves_the_application_without_a_log() -
 )
 def test_logrotate_that_is_started_too_seldom_fails(runs: tuple[Starter, ...], says: str) -> None:
     finding = only(rotation.it_is_started_often_enough(**seen(), runs=runs, loaded=rule()))
-    assert finding.verdict.value == "FAIL" and says in finding.saw
+    assert finding.verdict.value == "FAIL" and says in finding.observed
 
 
 def test_cron_may_start_logrotate_where_its_daemon_runs() -> None:
@@ -244,13 +246,13 @@ def test_logrotate_schedule_that_was_not_understood_is_not_judged(runs: tuple[St
 )
 def test_logrotate_timer_that_does_not_do_its_work_fails(run: Starter, says: str) -> None:
     findings = list(rotation.it_goes_on_being_started(**seen(), runs=(run,), loaded=rule()))
-    assert [says in finding.saw for finding in findings] == [True] * bool(says)
+    assert [says in finding.observed for finding in findings] == [True] * bool(says)
 
 
 def test_log_that_no_run_of_logrotate_has_met_yet_fails() -> None:
     loaded = rule(handled("app"), handled("access", known=False))
     finding = only(rotation.it_has_seen_them(**seen(), loaded=loaded))
-    assert finding.verdict.value == "FAIL" and "has met access.log yet" in finding.saw
+    assert finding.verdict.value == "FAIL" and "has met access.log yet" in finding.observed
 
 
 @pytest.mark.parametrize(
@@ -278,14 +280,17 @@ def test_process_that_writes_to_a_rotated_log_is_named_and_one_that_holds_it_is_
     assert verdict(rotation.nobody_writes_to_what_was_put_aside(**here)) == "PASS"
     stuck = replace(at_the_moment, written_at=NOW - 5)
     finding = only(rotation.nobody_writes_to_what_was_put_aside(**seen(files(held=(*HELD, stuck)))))
-    assert finding.saw == "app.log.1 is still written to; it is open in uvicorn lab_app.main:app on port 8001"
+    assert (
+        finding.observed
+        == "app.log.1 is still written to; it is open in uvicorn lab_app.main:app on port 8001"
+    )
 
 
 def test_program_of_another_account_that_writes_to_a_rotated_log_is_named() -> None:
     stranger = replace(CRON, pid=900, name="supervisord")
     held = (*HELD, Held(900, 5, f"{path('app')}.1", written_last=True, written_at=NOW))
     here = seen(files(held=held), running=Processes((*RUNNING.all, stranger)))
-    assert "supervisord" in only(rotation.nobody_writes_to_what_was_put_aside(**here)).saw
+    assert "supervisord" in only(rotation.nobody_writes_to_what_was_put_aside(**here)).observed
 
 
 IDS = {"before": ["a", "b"], "after": ["c", "d"]}
@@ -312,7 +317,7 @@ def test_log_lines_are_all_found_after_a_rotation_and_late_ones_in_the_new_file(
     outcome: Outcome, says: str
 ) -> None:
     finding = only(rotation.what_became_of_the_lines(wrote(), outcome))
-    assert finding.verdict.value == ("FAIL" if says else "PASS") and says in finding.saw
+    assert finding.verdict.value == ("FAIL" if says else "PASS") and says in finding.observed
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_port_counts_as_closed_only_where_an_open_one_could_be_seen(seen: PortSc
 
 def test_open_port_is_named_with_the_program_behind_it() -> None:
     finding = next(iter(firewall.only_the_three_answer(scan("open"), (UVICORN,), SSH, target=TARGET)))
-    assert "8000/tcp" in finding.saw and "uvicorn on 0.0.0.0" in finding.saw
+    assert "8000/tcp" in finding.observed and "uvicorn on 0.0.0.0" in finding.observed
 
 
 def test_port_that_the_filter_lets_through_to_no_program_fails() -> None:
@@ -59,7 +59,7 @@ def test_port_that_the_filter_lets_through_to_no_program_fails() -> None:
 
 def test_packet_filter_for_one_family_alone_fails_and_names_the_other() -> None:
     (finding,) = firewall.the_filter_is_loaded(replace(FILTER, drops={4: True, 6: False}))
-    assert finding.verdict.value == "FAIL" and "IPv6" in finding.saw and "IPv4" not in finding.saw
+    assert finding.verdict.value == "FAIL" and "IPv6" in finding.observed and "IPv4" not in finding.observed
 
 
 @pytest.mark.parametrize(

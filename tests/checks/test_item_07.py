@@ -42,13 +42,13 @@ def test_application_process_that_is_root_s_fails(running: Processes, expected: 
 def test_a_group_that_the_running_process_alone_has_fails() -> None:
     running = with_worker(groups=frozenset({1001, 998}))
     (finding,) = account.it_is_in_no_group_that_is_root(running, SOCKETS, KNOWN, target=TARGET)
-    assert finding.verdict.value == "FAIL" and "docker" in finding.saw
+    assert finding.verdict.value == "FAIL" and "docker" in finding.observed
 
 
 def test_sudo_rule_fails_and_is_shown() -> None:
     rules = {"aiapp": ("(root) NOPASSWD: /usr/bin/systemctl",)}
     (finding,) = account.it_may_not_use_sudo(RUNNING, SOCKETS, KNOWN, rules, target=TARGET)
-    assert finding.verdict.value == "FAIL" and "systemctl" in finding.saw
+    assert finding.verdict.value == "FAIL" and "systemctl" in finding.observed
 
 
 def test_a_capability_fails() -> None:

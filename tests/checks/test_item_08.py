@@ -53,7 +53,7 @@ def elsewhere(*places: Place, **changes: object) -> list[Finding]:
 def test_secrets_in_the_environment_of_the_process_pass_and_are_named() -> None:
     (finding,) = environment(FOUND)
     assert finding.verdict.value == "PASS"
-    assert finding.saw == "DATABASE_URL, OPENAI_API_KEY in the environment of what runs"
+    assert finding.observed == "DATABASE_URL, OPENAI_API_KEY in the environment of what runs"
 
 
 @pytest.mark.parametrize(
@@ -135,13 +135,13 @@ def place(kind: str, *secrets: int, where: str = "/somewhere", readers: str = ""
 def test_secret_in_any_other_place_fails_and_is_named(kind: str) -> None:
     (finding,) = elsewhere(place(kind))
     assert finding.verdict.value == "FAIL"
-    assert finding.saw.startswith("OPENAI_API_KEY is in") and "/somewhere" in finding.saw
+    assert finding.observed.startswith("OPENAI_API_KEY is in") and "/somewhere" in finding.observed
     assert finding.why and finding.next
 
 
 def test_secrets_in_one_place_are_one_finding() -> None:
     (finding,) = elsewhere(place("repository", KEY, URL))
-    assert finding.saw == "DATABASE_URL, OPENAI_API_KEY are in the repository /somewhere"
+    assert finding.observed == "DATABASE_URL, OPENAI_API_KEY are in the repository /somewhere"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_shell_that_stands_in_the_application_s_folder_changes_nothing() -> No
 )
 def test_search_that_left_something_out_is_unknown(changes: dict[str, object], says: str) -> None:
     (finding,) = elsewhere(**changes)
-    assert finding.verdict.value == "UNKNOWN" and says in finding.saw
+    assert finding.verdict.value == "UNKNOWN" and says in finding.observed
 
 
 def test_secret_that_was_found_counts_although_the_search_did_not_end() -> None:
@@ -202,7 +202,7 @@ def test_places_of_one_kind_are_shown_as_a_few() -> None:
 
 def test_commit_that_holds_a_secret_is_shown_in_the_detail_alone() -> None:
     (finding,) = elsewhere(replace(place("repository", where="/home/aiapp/app, .env"), commit="1a2b3c4"))
-    assert "1a2b3c4" in finding.detail and "1a2b3c4" not in finding.saw
+    assert "1a2b3c4" in finding.detail and "1a2b3c4" not in finding.observed
 
 
 def test_places_are_not_judged_where_there_is_no_secret() -> None:

@@ -45,7 +45,7 @@ def test_systemd_service_that_runs_the_application_is_named() -> None:
         (finding,) = item_09.its_programs_run(loaded, running, SOCKETS, KNOWN, target=TARGET)
         assert finding.next == "systemd runs it (web.service), and this check knows Supervisor alone"
     (finding,) = item_09.nothing_runs_beside_it(LOADED, running, SOCKETS, KNOWN, target=TARGET)
-    assert finding.saw.endswith("is no child of Supervisor, but of systemd's web.service")
+    assert finding.observed.endswith("is no child of Supervisor, but of systemd's web.service")
     assert finding.next == "let one of the two run it, systemd or Supervisor"
 
 
@@ -96,7 +96,7 @@ def after_the_kill(monkeypatch: pytest.MonkeyPatch, states: list[Program]) -> tu
     monkeypatch.setattr(item_09, "LEFT_ALONE", 1)
     nothing: Any = type("Nothing", (), {"target": None})()
     (finding,) = item_09.a_killed_worker_is_back(nothing, nothing)
-    return finding.verdict, finding.saw
+    return finding.verdict, finding.observed
 
 
 EXITED = replace(PROGRAM, state="EXITED", pid=0)

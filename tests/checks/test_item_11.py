@@ -90,7 +90,7 @@ def test_server_with_backups_as_they_should_be_passes_every_criterion() -> None:
 def test_server_without_a_backup_job_fails_once_and_names_what_would_be_lost() -> None:
     bare = replace(FOUND, jobs=(), stores=())
     (finding,) = made(bare)
-    assert finding.verdict.value == "FAIL" and finding.saw.endswith("and there is Chroma, PostgreSQL")
+    assert finding.verdict.value == "FAIL" and finding.observed.endswith("and there is Chroma, PostgreSQL")
     assert not [
         finding
         for criterion in item.ITEM.criteria[1:7]

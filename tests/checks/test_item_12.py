@@ -70,7 +70,7 @@ def offers(
 def test_login_method_that_ends_in_a_password_fails_and_names_the_account(offered: str, says: str) -> None:
     probes = (offers(offered=offered), offers(NOBODY))
     (finding,) = ssh.nobody_is_offered_a_password(probes, target=TARGET)
-    assert finding.verdict.value == "FAIL" and says in finding.saw and NOBODY not in finding.saw
+    assert finding.verdict.value == "FAIL" and says in finding.observed and NOBODY not in finding.observed
 
 
 def test_account_that_does_not_exist_counts_as_much_as_one_that_does() -> None:
@@ -81,20 +81,20 @@ def test_account_that_does_not_exist_counts_as_much_as_one_that_does() -> None:
 def test_keys_alone_pass_and_a_family_where_nobody_listens_does_not_matter() -> None:
     probes = (offers(), offers("vagrant"), offers(NOBODY), offers(offered="", address=IPV6, error="refused"))
     (finding,) = ssh.nobody_is_offered_a_password(probes, target=TARGET)
-    assert finding.verdict.value == "PASS" and "root, vagrant, no-such-account" in finding.saw
+    assert finding.verdict.value == "PASS" and "root, vagrant, no-such-account" in finding.observed
 
 
 @pytest.mark.parametrize("error", ["refused", "no answer", "another host", "closed before anything was said"])
 def test_sshd_that_does_not_answer_is_unknown(error: str) -> None:
     (finding,) = ssh.nobody_is_offered_a_password((offers(offered="", error=error),), target=TARGET)
-    assert finding.verdict.value == "UNKNOWN" and error in finding.saw
+    assert finding.verdict.value == "UNKNOWN" and error in finding.observed
     assert verdict(ssh.nobody_is_offered_a_password((), target=TARGET)) == "UNKNOWN"
 
 
 def test_an_sshd_that_stops_answering_leaves_the_rest_unknown() -> None:
     probes = (offers(), offers("vagrant"), offers(NOBODY, "", error="no answer"))
     (finding,) = ssh.nobody_is_offered_a_password(probes, target=TARGET)
-    assert finding.verdict.value == "UNKNOWN" and "before no-such-account was tried" in finding.saw
+    assert finding.verdict.value == "UNKNOWN" and "before no-such-account was tried" in finding.observed
     worse = (offers(offered="publickey password"), *probes[1:])
     assert verdict(ssh.nobody_is_offered_a_password(worse, target=TARGET)) == "FAIL"
 
@@ -113,7 +113,7 @@ def test_an_sshd_that_stops_answering_leaves_the_rest_unknown() -> None:
 )
 def test_sshd_setting_that_allows_a_password_fails(case: Asked, says: str) -> None:
     (finding,) = ssh.no_file_lets_a_password_in(running(case), SOCKETS, KNOWN)
-    assert finding.verdict.value == "FAIL" and finding.saw == f"by its files, sshd on port 22 {says}"
+    assert finding.verdict.value == "FAIL" and finding.observed == f"by its files, sshd on port 22 {says}"
 
 
 def test_a_second_factor_after_the_key_passes() -> None:
@@ -128,7 +128,7 @@ def test_a_match_block_fails_and_says_for_whom_and_from_where() -> None:
     guest = asked("daemon vagrant", "10.0.0.0", passwordauthentication="yes")
     service = asked("transfer", "203.0.113.99", passwordauthentication="yes")
     (finding,) = ssh.no_file_lets_a_password_in(running(everybody, guest, service), SOCKETS, KNOWN)
-    assert finding.saw.endswith("yes for vagrant from 10.0.0.0; for transfer from 203.0.113.99")
+    assert finding.observed.endswith("yes for vagrant from 10.0.0.0; for transfer from 203.0.113.99")
 
 
 def test_a_match_block_for_a_port_counts_where_sshd_listens_on_it() -> None:
@@ -199,13 +199,13 @@ def test_sshd_that_offers_more_than_its_files_was_not_reloaded() -> None:
     probes = (offers(), offers("vagrant", "publickey password"))
     (finding,) = ssh.what_is_offered_is_what_is_written(running(), SOCKETS, probes)
     assert finding.verdict.value == "FAIL"
-    assert "was not reloaded: it offers password to vagrant" in finding.saw
+    assert "was not reloaded: it offers password to vagrant" in finding.observed
 
 
 def test_sshd_that_offers_less_than_its_files_was_not_reloaded() -> None:
     found = running(asked(passwordauthentication="yes"))
     (finding,) = ssh.what_is_offered_is_what_is_written(found, SOCKETS, (offers(),))
-    assert "it offers no password to root" in finding.saw
+    assert "it offers no password to root" in finding.observed
 
 
 def test_login_methods_are_compared_with_the_settings_for_that_account() -> None:
@@ -215,7 +215,7 @@ def test_login_methods_are_compared_with_the_settings_for_that_account() -> None
     (finding,) = ssh.what_is_offered_is_what_is_written(
         found, SOCKETS, (offers("root", "publickey password"),)
     )
-    assert "to root" in finding.saw
+    assert "to root" in finding.observed
 
 
 def test_a_real_sshd_offers_what_it_says_that_it_offers(sshd: Sshd, shared: Connection) -> None:
@@ -226,6 +226,6 @@ def test_a_real_sshd_offers_what_it_says_that_it_offers(sshd: Sshd, shared: Conn
     probes = tuple(LoginProbe(i["address"], i["port"], i["account"], tuple(i["offered"]), "") for i in seen)
     assert not list(ssh.what_is_offered_is_what_is_written(observed[sshds], here, probes))
     (finding,) = ssh.no_file_lets_a_password_in(observed[sshds], here, KNOWN)
-    assert "KbdInteractiveAuthentication yes" in finding.saw
+    assert "KbdInteractiveAuthentication yes" in finding.observed
     (finding,) = ssh.root_does_not_log_in(observed[sshds], here, KNOWN)
-    assert "PermitRootLogin without-password" in finding.saw
+    assert "PermitRootLogin without-password" in finding.observed

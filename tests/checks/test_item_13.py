@@ -52,7 +52,7 @@ def test_rate_limit_is_not_judged_where_the_first_question_is_not_taken(
     answer: Counted, expected: str, says: str
 ) -> None:
     (finding,) = limits.how_far_it_goes((answer,), TARGET)
-    assert finding.verdict.value == expected and says in finding.saw
+    assert finding.verdict.value == expected and says in finding.observed
 
 
 # ---- what the processes share ------------------------------------------------------------------
@@ -88,7 +88,7 @@ def together(
 def test_rate_limit_processes_that_are_connected_to_the_same_store_pass() -> None:
     (finding,) = together(store(0), store(1), store(2))
     assert finding.verdict.value == "PASS"
-    assert finding.saw == "3 processes are connected to the same store, localhost:6379/0"
+    assert finding.observed == "3 processes are connected to the same store, localhost:6379/0"
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,13 @@ def test_rate_limit_process_that_counts_for_itself_is_named(
     stores: tuple[Store, ...], expected: str, says: str
 ) -> None:
     findings = together(*stores)
-    assert verdict(findings) == expected and says in findings[0].saw
+    assert verdict(findings) == expected and says in findings[0].observed
 
 
 def test_rate_limit_store_that_is_not_there_fails() -> None:
     stores = [store(number, connected=False) for number in range(3)]
     findings = together(*stores, sockets=SOCKETS[:3])
-    assert verdict(findings) == "FAIL" and "nobody listens at 127.0.0.1:6379" in findings[0].saw
+    assert verdict(findings) == "FAIL" and "nobody listens at 127.0.0.1:6379" in findings[0].observed
     remote = [replace(one, host="10.0.0.7") for one in stores]
     assert verdict(together(*remote, sockets=SOCKETS[:3])) == "UNKNOWN"
 
@@ -173,20 +173,20 @@ def test_rate_limit_has_to_refuse_one_client_and_its_forged_address(
 ) -> None:
     findings = list(limits.how_far_it_goes(answers, TARGET))
     assert verdict(findings) == expected, findings
-    assert any(says in finding.saw for finding in findings if finding.verdict.value == expected)
+    assert any(says in finding.observed for finding in findings if finding.verdict.value == expected)
 
 
 def test_rate_limit_refusal_without_a_time_to_come_back_fails() -> None:
     answers = [counted(401), counted(429), counted(429, forged=True)]
     (refusal, forged) = limits.how_far_it_goes(answers, TARGET)
-    assert refusal.verdict.value == "FAIL" and "when to come back" in refusal.saw
+    assert refusal.verdict.value == "FAIL" and "when to come back" in refusal.observed
     assert forged.verdict.value == "PASS"
 
 
 def test_rate_limit_finding_names_the_count_that_was_used_and_not_the_key() -> None:
     with_key = replace(TARGET, chat_key="the-key-of-labcheck")
     findings = list(limits.how_far_it_goes(asked(10, forged=429), with_key))
-    assert "with the key from labcheck.toml" in findings[0].saw
+    assert "with the key from labcheck.toml" in findings[0].observed
     assert "the-key-of-labcheck" not in str(findings)
 
 

@@ -113,7 +113,7 @@ def test_event_that_was_sent_is_read_from_what_the_command_says() -> None:
 )
 def test_event_that_was_not_sent_is_named_with_the_reason(status: int, text: str, expected: str) -> None:
     finding = item.was_sent(Sent(status, text))
-    assert isinstance(finding, Finding) and finding.verdict.value == expected and text in finding.saw
+    assert isinstance(finding, Finding) and finding.verdict.value == expected and text in finding.observed
 
 
 def event(**changes: Any) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def test_application_without_a_log_file_is_judged_by_where_its_output_goes(
         with pytest.raises(Unreadable, match=says):
             list(it_writes_to_files(**here))
     else:
-        assert says in only(it_writes_to_files(**here)).saw
+        assert says in only(it_writes_to_files(**here)).observed
 
 
 def test_an_application_in_a_container_keeps_its_log_elsewhere() -> None:
@@ -61,4 +61,4 @@ def test_an_application_in_a_container_keeps_its_log_elsewhere() -> None:
 
 def test_application_that_does_not_run_logs_nothing() -> None:
     finding = only(it_writes_to_files(**seen(running=Processes((INIT,)), sockets=())))
-    assert finding.verdict.value == "FAIL" and "no process" in finding.saw
+    assert finding.verdict.value == "FAIL" and "no process" in finding.observed

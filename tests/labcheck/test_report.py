@@ -6,8 +6,10 @@ import io
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 from rich.console import Console
 
 from labcheck import report
@@ -15,7 +17,9 @@ from labcheck.checks.model import Item, Target
 from labcheck.facts import Fact
 from labcheck.result import Result
 from labcheck.runner import Judged, Report
-from labcheck.verdict import failed, passed, skipped, unknown
+from labcheck.verdict import Depth, Verdict, failed, passed, skipped, unknown
+
+ROOT = Path(__file__).parents[2]
 
 FAIL = failed(
     "8000/tcp open: uvicorn on 0.0.0.0:8000",
@@ -64,7 +68,7 @@ def test_report_to_a_pipe_is_one_plain_line_where_all_is_well_and_the_reasons_wh
         "\n"
         "  1  PASS  Domain    A 198.51.100.10 is this server, TTL 60 s\n"
         "  6  FAIL  Firewall\n"
-        "           saw        8000/tcp open: uvicorn on 0.0.0.0:8000, after 3 s\n"
+        "           observed   8000/tcp open: uvicorn on 0.0.0.0:8000, after 3 s\n"
         "           expected   nothing but 22/tcp, 80/tcp, 443/tcp and udp\n"
         "           why        without the proxy there is no TLS\n"
         "           next       bind uvicorn to 127.0.0.1\n"
@@ -96,7 +100,7 @@ def test_report_in_a_notebook_shows_nothing_that_changes_from_run_to_run() -> No
     assert shown[0] == "1  PASS  Domain configured: A 198.51.100.10 is this server"
     assert shown[1].splitlines() == [
         "6  FAIL  Firewall configured",
-        "      saw       8000/tcp open: uvicorn on 0.0.0.0:8000",
+        "      observed  8000/tcp open: uvicorn on 0.0.0.0:8000",
         "      expected  nothing but 22/tcp, 80/tcp, 443/tcp and udp",
         "      why       without the proxy there is no TLS",
         "      next      bind uvicorn to 127.0.0.1",
@@ -115,14 +119,34 @@ def test_the_board_has_a_line_an_item_and_the_counts() -> None:
     assert "Domain configured" in table
 
 
-def test_json_is_schema_1() -> None:
+SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text(encoding="utf-8"))
+
+
+def test_json_report_is_what_its_schema_describes() -> None:
+    """And nothing more: each object of the schema names all its fields, and allows no other."""
+    Draft202012Validator.check_schema(SCHEMA)
+    valid = Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER)
     data = json.loads(report.as_json(REPORT))
-    assert list(data) == ["schema", "target", "started", "duration_ms", "items"]
-    assert (data["schema"], data["started"], data["duration_ms"]) == (1, "2026-01-02T03:04:05+00:00", 2440)
+    assert [error.message for error in valid.iter_errors(data)] == []
+    assert SCHEMA["properties"]["schema"]["const"] == report.SCHEMA
+    data["items"][1]["findings"][1]["saw"] = data["items"][1]["findings"][1].pop("observed")
+    assert len(list(valid.iter_errors(data))) == 2
+
+
+def test_json_schema_of_the_report_knows_each_verdict_and_depth() -> None:
+    for part in ("item", "finding"):
+        fields = SCHEMA["$defs"][part]["properties"]
+        assert set(fields["verdict"]["enum"]) == {verdict.value for verdict in Verdict}
+        assert set(fields["depth"]["enum"]) == {depth.value for depth in Depth}
+
+
+def test_json_report_has_the_values_of_the_report() -> None:
+    data = json.loads(report.as_json(REPORT))
+    assert (data["started"], data["duration_ms"]) == ("2026-01-02T03:04:05+00:00", 2440)
     assert data["target"]["domain"] == "app.example"
     firewall = data["items"][1]
     assert (firewall["item"], firewall["verdict"], firewall["depth"]) == (6, "FAIL", "look")
-    assert firewall["findings"][1]["saw"] == FAIL.saw
+    assert firewall["findings"][1]["observed"] == FAIL.observed
     assert firewall["findings"][1]["chapter"] == "01_vm_setup"
 
 
@@ -168,8 +192,8 @@ def test_output_has_nothing_that_a_terminal_would_obey() -> None:
     shown += [report.notebook(judged) for judged in one.items]
     for text in shown:
         assert all(letter == "\n" or letter.isprintable() for letter in text), ascii(text)
-    saw = json.loads(report.as_json(one))["items"][0]["findings"][1]["saw"]
-    assert saw == CONTROLS  # to a program it is what it was
+    observed = json.loads(report.as_json(one))["items"][0]["findings"][1]["observed"]
+    assert observed == CONTROLS  # to a program it is what it was
 
 
 @pytest.mark.parametrize("text", ["PasswordAuthentication no", "key refused: no such key", "443/tcp open"])

@@ -57,11 +57,11 @@ def test_a_criterion_that_cannot_be_seen_hides_no_other() -> None:
     observed = Observation({"open": Result("shut\n", "", 0)}, {"root": "sudo asks for a password"})
     findings = judge(item(is_root, is_open), observed)
     assert [f.verdict for f in findings] == [Verdict.UNKNOWN, Verdict.FAIL]
-    assert findings[0].saw == "sudo asks for a password"
+    assert findings[0].observed == "sudo asks for a password"
 
 
 def test_a_criterion_gets_the_target_where_it_asks_for_it() -> None:
-    assert judge(item(names_its_target), Observation())[0].saw == "app.example"
+    assert judge(item(names_its_target), Observation())[0].observed == "app.example"
 
 
 def test_blind_spot_of_several_criteria_is_said_once() -> None:
@@ -71,7 +71,7 @@ def test_blind_spot_of_several_criteria_is_said_once() -> None:
 def test_a_fault_in_a_check_is_not_a_verdict_on_the_server() -> None:
     (finding,) = judge(item(has_a_fault), Observation({"open": Result("x", "", 0)}))
     assert finding.verdict is Verdict.UNKNOWN
-    assert "a fault in labcheck itself, in has_a_fault: ZeroDivisionError" in finding.saw
+    assert "a fault in labcheck itself, in has_a_fault: ZeroDivisionError" in finding.observed
 
 
 def run(server: Connection, *items: Item, exercise: bool = False) -> runner.Report:
@@ -98,11 +98,11 @@ def test_a_late_fact_sees_what_the_look_from_outside_left_behind(
         return Answers({"web": {"value": {"handshakes": [], "redirects": [], "gets": []}}})
 
     @criterion(before=early, after=late, edge=questions.edge)
-    def saw(before: str, after: str, edge: dict[str, str]) -> Iterator[Finding]:
+    def both(before: str, after: str, edge: dict[str, str]) -> Iterator[Finding]:
         yield passed(f"{before or 'nothing'}, then {after or 'nothing'}")
 
     monkeypatch.setattr(probing, "look", look)
-    assert run(shared, item(saw)).items[0].findings[0].saw == "nothing, then left"
+    assert run(shared, item(both)).items[0].findings[0].observed == "nothing, then left"
 
 
 def test_early_fact_is_read_as_root_where_a_late_one_is(
@@ -112,17 +112,17 @@ def test_early_fact_is_read_as_root_where_a_late_one_is(
     late = replace(ROOT, late=True)
 
     @criterion(before=early, after=late, edge=questions.edge)
-    def saw(before: str, after: str, edge: dict[str, str]) -> Iterator[Finding]:
+    def both(before: str, after: str, edge: dict[str, str]) -> Iterator[Finding]:
         yield passed(f"{before}, then {after}")
 
     monkeypatch.setattr(probing, "look", lambda asked, vantage: Answers({"web": {"unreadable": "no answer"}}))
-    assert run(shared, item(saw)).items[0].findings[0].saw == "0, then 0"
+    assert run(shared, item(both)).items[0].findings[0].observed == "0, then 0"
 
 
 def test_item_that_needs_sudo_is_unknown_without_it_and_the_rest_is_judged(sshd: Sshd) -> None:
     report = run(sshd.connection(User=MAY_NOT), item(is_open), item(is_root, number=2))
     assert [judged.verdict for judged in report.items] == [Verdict.PASS, Verdict.UNKNOWN]
-    assert "sudo asks for a password" in report.items[1].findings[0].saw
+    assert "sudo asks for a password" in report.items[1].findings[0].observed
     assert report.exit_status() == 2
 
 
@@ -140,7 +140,7 @@ def test_a_host_that_lets_nobody_in_makes_everything_unknown(
     items = [*checklist.items([7, 9]), item(look_late, number=4)]
     report = runner.run(items, Context(TARGET, connection))
     assert {judged.verdict for judged in report.items} == {Verdict.UNKNOWN}
-    assert all(any(reason in f.saw for f in judged.findings) for judged in report.items)
+    assert all(any(reason in f.observed for f in judged.findings) for judged in report.items)
 
 
 def exercised(look: Criterion, server: Connection, *said: Finding | Exception) -> runner.Judged:
@@ -162,7 +162,11 @@ def test_an_exercise_adds_findings_of_its_own_depth(shared: Connection) -> None:
 def test_an_exercise_that_loses_the_host_is_unknown_and_keeps_what_it_found(shared: Connection) -> None:
     problem = Unreachable("server", "the connection timed out", "start it")
     judged = exercised(is_open, shared, passed("first"), problem)
-    assert [f.saw for f in judged.findings] == ["it is open", "first", "server: the connection timed out"]
+    assert [f.observed for f in judged.findings] == [
+        "it is open",
+        "first",
+        "server: the connection timed out",
+    ]
     assert judged.verdict is Verdict.UNKNOWN
     assert exercised(is_open, shared, Unreadable("why")).verdict is Verdict.UNKNOWN
 
@@ -170,7 +174,7 @@ def test_an_exercise_that_loses_the_host_is_unknown_and_keeps_what_it_found(shar
 def test_exercise_is_not_done_where_the_look_found_a_fault(shared: Connection) -> None:
     shut = Criterion({"value": Fact("shut", "echo shut", lambda r: r.stdout.strip())}, is_open.judge)
     judged = exercised(shut, shared, passed("never"))
-    assert [f.saw for f in judged.findings] == ["shut"]
+    assert [f.observed for f in judged.findings] == ["shut"]
 
 
 def test_an_item_with_an_exercise_that_was_not_done_was_only_looked_at(shared: Connection) -> None:
@@ -196,7 +200,7 @@ def test_exercise_is_done_where_the_look_left_a_question_to_it(shared: Connectio
     assert both(passed("it holds")).verdict is Verdict.PASS
     assert both(failed("it does not", expected="it does", why="so")).verdict is Verdict.FAIL
     untold = both(unknown("nobody answered"))
-    assert [f.saw for f in untold.of(Verdict.UNKNOWN)] == ["only an exercise tells", "nobody answered"]
+    assert [f.observed for f in untold.of(Verdict.UNKNOWN)] == ["only an exercise tells", "nobody answered"]
     assert exercised(cannot_tell, shared, passed("never")).verdict is Verdict.UNKNOWN  # nothing else was seen
 
 

@@ -71,7 +71,7 @@ class Said:
     def words(self, number: int) -> str:
         """Everything that the findings of an item say, a line each."""
         return "\n".join(
-            " · ".join(str(finding[part]) for part in ("verdict", "saw", "expected", "why"))
+            " · ".join(str(finding[part]) for part in ("verdict", "observed", "expected", "why"))
             for finding in self.item(number)["findings"]
         )
 

@@ -22,7 +22,9 @@ def test_on_a_bare_server_the_item_fails_and_says_what_was_seen_and_expected(bar
     assert item["verdict"] == "FAIL", bare.words(number)
     for finding in item["findings"]:
         if finding["verdict"] == "FAIL":
-            assert finding["saw"] and finding["expected"] and finding["why"] and finding["chapter"], finding
+            assert finding["observed"] and finding["expected"] and finding["why"] and finding["chapter"], (
+                finding
+            )
 
 
 def test_on_a_bare_server_nothing_passes_and_nothing_is_guessed(bare: Said) -> None:

@@ -87,19 +87,19 @@ def _run(options: argparse.Namespace) -> int:
     config = _config(options)
     status = Console(stderr=True)
     with _one_login_each(config) as config, status.status("") as line:
-        found = runner.run(
+        result = runner.run(
             items,
             config.context(reboot=options.reboot),
             exercise=options.exercise,
             progress=lambda text: line.update(f"{text} …"),
         )
     if options.json:
-        print(report.as_json(found))
-    elif found.unreachable:
-        print(f"labcheck: {report.one_line(found.unreachable)}", file=sys.stderr)
+        print(report.as_json(result))
+    elif result.unreachable:
+        print(f"labcheck: {report.one_line(result.unreachable)}", file=sys.stderr)
     else:
-        report.terminal(found, Console(highlight=False), verbose=options.verbose)
-    return found.exit_status(strict=options.strict)
+        report.terminal(result, Console(highlight=False), verbose=options.verbose)
+    return result.exit_status(strict=options.strict)
 
 
 @contextmanager

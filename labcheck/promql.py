@@ -113,12 +113,12 @@ def _recorded(expression: Expr, records: Mapping[str, str]) -> Expr | None:
 
 def selector(expression: VectorSelector) -> Selector:
     matchers = [
-        Matcher(it.name, next(text for kind, text in _MATCH if kind == it.op), it.value)
-        for it in expression.matchers.matchers
+        Matcher(matcher.name, next(text for kind, text in _MATCH if kind == matcher.op), matcher.value)
+        for matcher in expression.matchers.matchers
     ]
-    names = [it.value for it in matchers if it.label == "__name__" and it.operator == "="]
+    names = [matcher.value for matcher in matchers if matcher.label == "__name__" and matcher.operator == "="]
     name = expression.name or (names[0] if names else "")
-    return Selector(name, tuple(it for it in matchers if it.label != "__name__" or not name))
+    return Selector(name, tuple(matcher for matcher in matchers if matcher.label != "__name__" or not name))
 
 
 def children(expression: Expr) -> list[Expr]:

@@ -61,16 +61,16 @@ def run_as_root(server: Connection, name: str, *arguments: object, timeout: floa
 @cache
 def _sources(module: str) -> dict[str, str]:
     """The source of a module, of the packages around it, and of what these import of remote/; by path."""
-    found: dict[str, str] = {}
+    sources: dict[str, str] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
         path = _path(name)
-        if path is None or path in found:
+        if path is None or path in sources:
             continue
-        found[path] = (_ABOVE / path).read_text(encoding="utf-8")
-        waiting += [name.rpartition(".")[0], *_imported(found[path])]
-    return dict(sorted(found.items()))
+        sources[path] = (_ABOVE / path).read_text(encoding="utf-8")
+        waiting += [name.rpartition(".")[0], *_imported(sources[path])]
+    return dict(sorted(sources.items()))
 
 
 def _path(module: str) -> str | None:

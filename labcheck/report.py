@@ -114,7 +114,7 @@ def one_line(text: str) -> str:
 
 def _verdict(judged: Judged) -> str:
     word = WORDS[judged.verdict]
-    return f"{word} (looked)" if judged.verdict is Verdict.PASS and judged.only_looked else word
+    return f"{word} (looked)" if judged.verdict is Verdict.PASS and judged.not_exercised else word
 
 
 def summary(report: Report) -> str:
@@ -208,11 +208,11 @@ def notebook(judged: Judged, reference: bool = True) -> str:
     item = judged.item
     line = f"{item.number}  {_verdict(judged).strip()}  {item.title}"
     rows = [line]
+    head = headline(judged, detail=False)
     if judged.verdict is Verdict.PASS:
-        said = headline(judged, detail=False)
-        return f"{line}: {said}" if said else line
-    if said := headline(judged, detail=False):
-        rows.append(f"      {said}")
+        return f"{line}: {head}" if head else line
+    if head:
+        rows.append(f"      {head}")
     for label, text in _explained(judged, detail=False):
         if label == "taught in":
             continue

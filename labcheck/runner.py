@@ -40,7 +40,7 @@ class Judged:
         return Depth.EXERCISE if _was_exercised(self.findings) else Depth.LOOK
 
     @property
-    def only_looked(self) -> bool:
+    def not_exercised(self) -> bool:
         """Whether more could have been proved than was: the item has an exercise that was not done."""
         return self.item.exercise is not None and self.depth is Depth.LOOK
 
@@ -103,7 +103,7 @@ def run(
         answers = Answers({}, next(iter(observed.reasons.values())))
     elif asked:
         progress(f"looking from {context.target.vantage}")
-        answers = _look_from_outside(observed, context, [question.part for question in asked])
+        answers = _ask_from_outside(observed, context, [question.part for question in asked])
     if late and observed.results:
         progress(f"looking at what that left on {context.target.host}")
         observed |= gather(context.server, late)
@@ -168,7 +168,7 @@ def _exercised(judged: Judged, context: Context, progress: Callable[[str], None]
     return Judged(item, tuple(findings))
 
 
-def _look_from_outside(observed: Observation, context: Context, parts: Sequence[str]) -> Answers:
+def _ask_from_outside(observed: Observation, context: Context, parts: Sequence[str]) -> Answers:
     target = context.target
     wanted = tuple(dict.fromkeys(part for part in parts if part))
     asked = planning.plan(
@@ -183,7 +183,7 @@ def _look_from_outside(observed: Observation, context: Context, parts: Sequence[
         own = observed[interface_addresses]
     except Unreadable:
         own = ()
-    return probing.look_and_watch(asked, context.vantage, context.server, own)
+    return probing.ask_and_watch(asked, context.vantage, context.server, own)
 
 
 def _printed(observed: Observation, fact: Fact[object]) -> Result | str:

@@ -96,13 +96,13 @@ def imports(path: Path) -> Iterator[str]:
 
 def matches(paths: list[Path], pattern: str | re.Pattern[str]) -> list[str]:
     """`file:line: text` for each line that matches, comments left out."""
-    found = []
+    lines = []
     for path in paths:
         for number, line in enumerate(text(path).splitlines(), start=1):
             code = "" if line.lstrip().startswith("#") else line
             if re.search(pattern, code):
-                found.append(f"{name(path)}:{number}: {line.strip()[:100]}")
-    return found
+                lines.append(f"{name(path)}:{number}: {line.strip()[:100]}")
+    return lines
 
 
 def report(problems: list[str]) -> None:
@@ -346,13 +346,13 @@ def test_no_failure_is_swallowed() -> None:
 
 def linters() -> set[str]:
     """What `make test-fast` has ruff and mypy do, as lab.py has it, after `python -m`."""
-    found = set()
+    commands = set()
     for path in python_in("vagrant/host"):
         for node in ast.walk(ast.parse(text(path))):
             parts = [each.value for each in getattr(node, "elts", ()) if isinstance(each, ast.Constant)]
             if isinstance(node, ast.List) and parts[:2] in (["-m", "ruff"], ["-m", "mypy"]):
-                found.add(" ".join(parts[1:]))
-    return found
+                commands.add(" ".join(parts[1:]))
+    return commands
 
 
 def hooks() -> dict[str, dict[str, str]]:

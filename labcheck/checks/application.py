@@ -34,10 +34,10 @@ _APP_WORD = re.compile(r"\s([\w.]+:(?:app|application|create_app)\b(?:\(\))?)")
 
 def listeners(sockets: Sequence[Socket], target: Target) -> tuple[Socket, ...]:
     """Who listens where the proxy expects the application."""
-    found = tuple(item for item in sockets if item.protocol == "tcp" and item.port == target.app_port)
-    if any(not item.pids for item in found):
+    listening = tuple(item for item in sockets if item.protocol == "tcp" and item.port == target.app_port)
+    if any(not item.pids for item in listening):
         raise Unreadable(f"whose socket {target.app_port}/tcp is, only root may see")
-    return found
+    return listening
 
 
 def processes_of_app(
@@ -62,11 +62,11 @@ def processes_of_app(
     return tuple(process for process in processes.below(pids) if not process.contained)
 
 
-def serving(found: Sequence[Process], sockets: Sequence[Socket]) -> tuple[Process, ...]:
+def serving(candidates: Sequence[Process], sockets: Sequence[Socket]) -> tuple[Process, ...]:
     """Those of these processes that answer requests: they listen, and no child of theirs does it for them."""
     listening = {pid for item in sockets if item.protocol == "tcp" for pid in item.pids}
-    parents = {process.parent for process in found if process.pid in listening}
-    return tuple(process for process in found if process.pid in listening - parents)
+    parents = {process.parent for process in candidates if process.pid in listening}
+    return tuple(process for process in candidates if process.pid in listening - parents)
 
 
 def serving_processes(
@@ -80,18 +80,18 @@ def servers(
     processes: Processes, sockets: Sequence[Socket], accounts: Accounts, target: Target
 ) -> dict[int, frozenset[int]]:
     """By port where the application answers, the processes behind it: who listens, and what they started."""
-    found = {process.pid: process for process in processes_of_app(processes, sockets, accounts, target)}
+    by_pid = {process.pid: process for process in processes_of_app(processes, sockets, accounts, target)}
     words = {
         word
         for socket in listeners(sockets, target)
         for pid in socket.pids
-        if pid in found
-        for word in _APP_WORD.findall(found[pid].arguments)
+        if pid in by_pid
+        for word in _APP_WORD.findall(by_pid[pid].arguments)
     }
     behind: dict[int, set[int]] = {}
     for socket in sockets:
-        own = {pid for pid in socket.pids if pid in found}
-        serves = any(words & set(_APP_WORD.findall(found[pid].arguments)) for pid in own)
+        own = {pid for pid in socket.pids if pid in by_pid}
+        serves = any(words & set(_APP_WORD.findall(by_pid[pid].arguments)) for pid in own)
         if socket.protocol == "tcp" and own and (serves or socket.port == target.app_port):
             behind.setdefault(socket.port, set()).update(process.pid for process in processes.below(own))
     return {port: frozenset(pids) for port, pids in sorted(behind.items())}

@@ -14,19 +14,20 @@ from labcheck.external import planning, probing, questions
 from labcheck.external.model import HEALTH_PATHS, Got, Website
 from labcheck.gather import gather
 from labcheck.remote.external.web import BETWEEN_ATTEMPTS
+from labcheck.remote.output import last_line
 from labcheck.ssh import AS_ROOT, Connection
 from labcheck.verdict import Finding, Verdict, failed, passed, unknown
 from labcheck.wait import GaveUp, NotYet, wait_until
 
 LIMIT = 1.0  # s: the course's contract for a health answer
-LOOKS = 3  # the best of so many counts
+ATTEMPTS = 3  # the best of so many counts
 _GOOD = {"healthy", "ok", "up", "alive", "ready", "pass"}
 _WEAK = {"degraded", "warn"}
 _ABSENT = {"not_configured", "not configured", "disabled"}
 _WHY = "the proxy, the monitoring and the person on call decide by this answer"
 
 
-def said(got: Got) -> dict[str, Any]:
+def json_body(got: Got) -> dict[str, Any]:
     """The body as JSON object, or {}."""
     try:
         body = json.loads(got.best.body)
@@ -76,7 +77,7 @@ def the_endpoints_answer(site: Website) -> Iterator[Finding]:
 
 
 def _one(got: Got) -> Iterator[Finding]:
-    best, body = got.best, said(got)
+    best, body = got.best, json_body(got)
     asked = f"{got.path} at {got.address}"
     expected = "200 within 1 s, and a JSON body whose status says the same"
     if best.status is None:
@@ -187,14 +188,13 @@ def _script(server: Connection, script: str, timeout: float = 60, **values: obje
     head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())
     done = server.run(AS_ROOT, stdin=head + script, timeout=timeout)
     if done.exit_status != 0:
-        words = done.stderr.strip().splitlines()
-        raise Unreadable(words[-1] if words else f"exit status {done.exit_status}")
+        raise Unreadable(last_line(done.stderr, f"exit status {done.exit_status}"))
     return done.stdout
 
 
 def _ill(got: Got) -> set[str]:
     """The components that an answer calls ill."""
-    return {name for name, word in components(said(got)).items() if word not in _GOOD | _ABSENT}
+    return {name for name, word in components(json_body(got)).items() if word not in _GOOD | _ABSENT}
 
 
 def how_it_shows(
@@ -218,14 +218,15 @@ def how_it_shows(
         got = health()
         if not got or any(item.best.status is None or item.best.seconds > LIMIT for item in got):
             late += 1
-            if late < LOOKS:
+            if late < ATTEMPTS:
                 raise NotYet(f"/health takes longer than {LIMIT:.0f} s")
             return "late"
         in_time += 1
         whole = [item for item in got if item.path == "/health"]
-        word = str(said(whole[0]).get("status", whole[0].best.status))
+        word = str(json_body(whole[0]).get("status", whole[0].best.status))
         if not all(
-            item.best.status == 503 or said(item).get("status") in _WEAK | {"unhealthy"} for item in whole
+            item.best.status == 503 or json_body(item).get("status") in _WEAK | {"unhealthy"}
+            for item in whole
         ):
             raise NotYet(f"/health says {word}")
         ill = set().union(*(_ill(item) for item in whole))
@@ -244,7 +245,7 @@ def how_it_shows(
         word = wait_until(shows, what="/health to notice", timeout=timeout, every=every)
     except GaveUp as problem:
         word, why_not = "", str(problem).rpartition("last seen: ")[2]
-    if late == LOOKS or (late and not in_time):
+    if late == ATTEMPTS or (late and not in_time):
         finding = failed(
             f"/health takes longer than 1 s while what {name} names is silent",
             expected="503 or degraded within 1 s",
@@ -278,12 +279,12 @@ def a_paused_dependency_shows(server: Connection, ctx: Context) -> Iterator[Find
     asked = replace(asked, wanted=("web",), paths=paths, attempts=1, tcp=(443,), udp=())
 
     def health() -> list[Got]:
-        return list(probing.look(asked, ctx.vantage)[questions.website].gets)
+        return list(probing.ask(asked, ctx.vantage)[questions.website].gets)
 
     def well() -> bool:
         got = health()
         return bool(got) and all(
-            item.best.status == 200 and said(item).get("status") in _GOOD for item in got
+            item.best.status == 200 and json_body(item).get("status") in _GOOD for item in got
         )
 
     if not health():
@@ -291,12 +292,12 @@ def a_paused_dependency_shows(server: Connection, ctx: Context) -> Iterator[Find
     if not well():
         yield unknown("/health is not well before anything was paused: see the look")
         return
-    found = _script(server, _DEPENDENCIES, PORT=ctx.app_port)
-    if not found:
+    printed = _script(server, _DEPENDENCIES, PORT=ctx.app_port)
+    if not printed:
         raise Unreadable("the running process has no ..._URL of a dependency in its environment")
     undo, ill = "", set[str]()
     try:
-        for name, host, port, uid in (line.split(" ") for line in found.splitlines()):
+        for name, host, port, uid in (line.split(" ") for line in printed.splitlines()):
             undo = _script(server, f"{undo}\n{_PAUSE}", HOST=host, PORT=port, UID_OF_APP=uid, HELD=HELD)
             finding, ill = how_it_shows(name, health, timeout=HELD - 20, every=BETWEEN_ATTEMPTS, before=ill)
             yield finding

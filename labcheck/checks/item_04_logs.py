@@ -59,9 +59,9 @@ _BELONGS: Mapping[str, Callable[[Record], bool]] = {
 }
 
 
-def records(found: Written, *kinds: str) -> list[Record]:
+def records(written: Written, *kinds: str) -> list[Record]:
     """What the ends of the logs of these kinds, or of all, hold as far as it is JSON."""
-    lines = [line for log in found.of(*kinds) for line in found.files.lines.get(log.path, ())]
+    lines = [line for log in written.of(*kinds) for line in written.files.lines.get(log.path, ())]
     return [one for line in lines if (one := record(line))]
 
 
@@ -85,27 +85,27 @@ def ids_of(site: Website) -> set[str]:
     return {one.request_id for got in site.gets for one in got.attempts if one.request_id}
 
 
-def own_requests(site: Website, found: Written, *kinds: str) -> list[Record]:
+def own_requests(site: Website, written: Written, *kinds: str) -> list[Record]:
     """The records that the requests of this look left in logs of these kinds, or in any."""
     ids = ids_of(site)
-    return [one for one in records(found, *kinds) if one.get("request_id") in ids]
+    return [one for one in records(written, *kinds) if one.get("request_id") in ids]
 
 
-def is_busy(found: Written, kind: str) -> bool:
+def is_busy(written: Written, kind: str) -> bool:
     """Whether the ends of these logs reach back less far than this look does: then they are not at rest."""
-    long = any(file.size > TAIL for log in found.of(kind) if (file := found.files.files.get(log.path)))
-    return long and found.files.now - min(moments(records(found, kind)), default=0.0) < LATELY
+    long = any(file.size > TAIL for log in written.of(kind) if (file := written.files.files.get(log.path)))
+    return long and written.files.now - min(moments(records(written, kind)), default=0.0) < LATELY
 
 
 # ---- look --------------------------------------------------------------------------------------
 
 
 @log_criterion()
-def every_process_writes_them(found: Written) -> Iterator[Finding]:
+def every_process_writes_them(written: Written) -> Iterator[Finding]:
     """Whatever answers for the application holds a log of each kind open, in a folder that lasts."""
     good = True
-    for port, pids in found.behind.items():
-        held = {log.kind for log in found.logs if pids & {process.pid for process in log.writers}}
+    for port, pids in written.behind.items():
+        held = {log.kind for log in written.logs if pids & {process.pid for process in log.writers}}
         if absent := [kind for kind in KINDS if kind not in held]:
             good = False
             yield failed(
@@ -114,7 +114,7 @@ def every_process_writes_them(found: Written) -> Iterator[Finding]:
                 why="each is for a question of its own: what happened, who came, what failed, what it cost",
                 next="give every process the same LOG_DIR, and restart the application",
             )
-    if emptied := sorted({log.folder for log in found.logs if log.path.startswith(_EMPTIED)}):
+    if emptied := sorted({log.folder for log in written.logs if log.path.startswith(_EMPTIED)}):
         good = False
         yield failed(
             f"logs are written to {' and '.join(emptied)}, which does not last",
@@ -122,8 +122,8 @@ def every_process_writes_them(found: Written) -> Iterator[Finding]:
             why="the log is wanted most after a reboot that nobody had planned",
             next="set LOG_DIR=/var/log/aiapp, and restart the application",
         )
-    for log in found.logs:
-        if any(held.path == log.path and held.deleted for held in found.held_by_writers(log)):
+    for log in written.logs:
+        if any(held.path == log.path and held.deleted for held in written.held_by_writers(log)):
             good = False
             yield failed(
                 f"{log.path} was deleted, and a process still has it open",
@@ -132,24 +132,28 @@ def every_process_writes_them(found: Written) -> Iterator[Finding]:
                 next="restart the application",
             )
     if good:
-        yield passed(f"{found.names()}, in every process")
+        yield passed(f"{written.names()}, in every process")
 
 
 @log_criterion(site=questions.website)
-def what_is_asked_now_is_in_them(found: Written, site: Website) -> Iterator[Finding]:
+def what_is_asked_now_is_in_them(written: Written, site: Website) -> Iterator[Finding]:
     """The requests that this look has made from outside are in the access log."""
-    names = found.names("access")
-    if not names or any(log.path in found.files.texts for log in found.of("access")):
+    names = written.names("access")
+    if not names or any(log.path in written.files.texts for log in written.of("access")):
         return
     if not any(one.status for got in site.gets for one in got.attempts):
         raise Unreadable("no request of this look was answered, so none can be in the log")
-    there = records(found, "access")
+    there = records(written, "access")
     health = [one for one in there if one.get("path") in HEALTH_PATHS]
     # Without ids, one of these is as good as another: somebody's was written down just now.
     latest = max(moments(health), default=0.0) if not ids_of(site) else 0.0
-    if own_requests(site, found, "access") or is_busy(found, "access") or found.files.now - latest <= LATELY:
+    if (
+        own_requests(site, written, "access")
+        or is_busy(written, "access")
+        or written.files.now - latest <= LATELY
+    ):
         yield passed(f"{names} has what was asked just now")
-    elif not there or health or own_requests(site, found):
+    elif not there or health or own_requests(site, written):
         yield failed(
             f"the application has answered this look's requests, and {names} has none of them",
             expected="a record of each request, at once",
@@ -176,13 +180,13 @@ def lacking(one: Record, kind: str) -> list[str]:
 
 
 @log_criterion()
-def every_line_can_be_searched(found: Written) -> Iterator[Finding]:
+def every_line_can_be_searched(written: Written) -> Iterator[Finding]:
     """Every line at the end of each log is a JSON object, with the fields of its kind."""
     good = True
-    for log in found.logs:
-        lines = [line for line in found.files.lines.get(log.path, ()) if line.strip()]
+    for log in written.logs:
+        lines = [line for line in written.files.lines.get(log.path, ()) if line.strip()]
         broken = [line for line in lines if record(line) is None]
-        if broken or log.path in found.files.texts:
+        if broken or log.path in written.files.texts:
             good = False
             yield failed(
                 f"{log.name} has lines that are not JSON",
@@ -206,7 +210,7 @@ def every_line_can_be_searched(found: Written) -> Iterator[Finding]:
                 expected="level ERROR and above",
                 why="an error log that always has something new is read by nobody",
             )
-    if good and records(found):
+    if good and records(written):
         yield passed("every line is JSON, with the fields of its kind")
 
 
@@ -214,34 +218,34 @@ def _identity(one: Record) -> tuple[str, ...]:
     return tuple(str(one.get(name)) for name in ("timestamp", "message", "request_id"))
 
 
-def _whole_since(log: Log, found: Written) -> float | None:
+def _whole_since(log: Log, written: Written) -> float | None:
     """From when on all records of a log were read: its birth, or where the part that was read begins."""
-    file = found.files.files.get(log.path)
+    file = written.files.files.get(log.path)
     if file is None or file.born is None:
         return None
-    first = [one for line in found.files.lines.get(log.path, ())[:1] if (one := record(line))]
+    first = [one for line in written.files.lines.get(log.path, ())[:1] if (one := record(line))]
     return max([file.born + 1.0, *(moments(first) if file.size > TAIL else [])])
 
 
 @log_criterion()
-def each_copy_has_its_records(found: Written) -> Iterator[Finding]:
+def each_copy_has_its_records(written: Written) -> Iterator[Finding]:
     """A request, an error or a model's call that the log of everything has is in its own log as well."""
     for kind, belongs in _BELONGS.items():
-        since = [_whole_since(log, found) for log in found.of(kind)]
+        since = [_whole_since(log, written) for log in written.of(kind)]
         begin = max((when for when in since if when is not None), default=0.0)
         if not since or None in since:
             continue
-        there = {_identity(one) for one in records(found, kind)}
+        there = {_identity(one) for one in records(written, kind)}
         lost = [
             one
-            for one in records(found, "application")
+            for one in records(written, "application")
             if belongs(one)
             and _identity(one) not in there
-            and any(begin < when < found.files.now - SETTLED for when in moments([one]))
+            and any(begin < when < written.files.now - SETTLED for when in moments([one]))
         ]
         if lost:
             yield failed(
-                f"{found.names(kind)} lacks records that {found.names('application')} has",
+                f"{written.names(kind)} lacks records that {written.names('application')} has",
                 expected="a copy of each record that concerns it",
                 why="who looks there first sees less than there is, and stops looking",
                 detail=f"the first: {str(lost[0].get('message'))[:80]}",
@@ -249,9 +253,9 @@ def each_copy_has_its_records(found: Written) -> Iterator[Finding]:
 
 
 @log_criterion(site=questions.website)
-def their_times_can_be_compared(found: Written, site: Website) -> Iterator[Finding]:
+def their_times_can_be_compared(written: Written, site: Website) -> Iterator[Finding]:
     """Timestamps have one form, in UTC, and agree with the server's clock."""
-    all_of_them = records(found)
+    all_of_them = records(written)
     forms = sorted({re.sub(r"\d", "0", str(one["timestamp"])) for one in all_of_them if "timestamp" in one})
     if not forms:
         return
@@ -262,7 +266,7 @@ def their_times_can_be_compared(found: Written, site: Website) -> Iterator[Findi
             why="searches compare them as text: with other digits, or an offset, later is not greater",
         )
         return
-    now, own = found.files.now, moments(own_requests(site, found, "access"))
+    now, own = written.files.now, moments(own_requests(site, written, "access"))
     ahead = max(moments(all_of_them), default=now) - now
     behind = now - max(own, default=now)
     if ahead > AHEAD or behind > LATELY:
@@ -279,15 +283,15 @@ def their_times_can_be_compared(found: Written, site: Website) -> Iterator[Findi
 
 @log_criterion(site=questions.website, own=interface_addresses, ssh=ssh_connection)
 def clients_can_be_told_apart(
-    found: Written, site: Website, own: tuple[str, ...], ssh: SshConnection
+    written: Written, site: Website, own: tuple[str, ...], ssh: SshConnection
 ) -> Iterator[Finding]:
     """A request through the proxy is logged with its client's address, not with the proxy's."""
     if any(one.status for got in site.gets for one in got.attempts) and not ids_of(site):
         raise Unreadable(
             "answers have no X-Request-ID: a visitor's request cannot be told from the server's own"
         )
-    ours = own_requests(site, found, "access")
-    others = records(found, "access") if is_busy(found, "access") else []
+    ours = own_requests(site, written, "access")
+    others = records(written, "access") if is_busy(written, "access") else []
     addresses = {str(one["ip_address"]) for one in ours or others if one.get("ip_address")}
     # Who looks from the server itself is a client that has the server's own address.
     of_the_server = set() if ssh.client in own or _is_loopback(ssh.client) else set(own)
@@ -314,10 +318,10 @@ def _is_loopback(text: str) -> bool:
 
 
 @log_criterion()
-def they_are_not_for_everyone(found: Written) -> Iterator[Finding]:
+def they_are_not_for_everyone(written: Written) -> Iterator[Finding]:
     """No account without a right of its own can read them, and the application can open them again."""
-    files, good = found.files, True
-    names = [name for log in found.logs for name in (log.path, *files.beside(log.path))]
+    files, good = written.files, True
+    names = [name for log in written.logs for name in (log.path, *files.beside(log.path))]
     if public := [name for name in names if name in files.files and files.open_to_everyone(name)]:
         good = False
         yield failed(
@@ -326,15 +330,15 @@ def they_are_not_for_everyone(found: Written) -> Iterator[Finding]:
             why="they say who asked for what, and from where",
             next=f"sudo chmod o-r {shlex.join(public[:4])}",
         )
-    for log in found.logs:
+    for log in written.logs:
         file = files.files.get(log.path)
         if file and not all(may_write(process, file) for process in log.writers):
             good = False
             yield failed(
-                f"{log.path} belongs to {found.known.name(file.uid)}, and the application may not open it",
+                f"{log.path} belongs to {written.known.name(file.uid)}, and the application may not open it",
                 expected="a file that the application's account may write to",
                 why="it is open from before: after the next restart nothing is logged",
-                next=f"sudo chown {found.target.account}: {log.path}",
+                next=f"sudo chown {written.target.account}: {log.path}",
             )
     if good:
         yield passed("only their account and its group can read them")
@@ -350,7 +354,7 @@ APPEARS_WITHIN = 10.0  # s
 def a_marked_request_is_found(server: Connection, ctx: Context) -> Iterator[Finding]:
     """Requests from outside with an id of their own leave one record each, in the right files alone."""
     observed = gather(server, [*NEEDS.values(), *questions.NEEDS])
-    found = seen_in(observed, ctx.target)
+    written = seen_in(observed, ctx.target)
     mark = f"labcheck-{secrets.token_hex(8)}"
     asked = replace(
         planning.plan(observed, domain=ctx.domain, reference=ctx.reference),
@@ -361,20 +365,20 @@ def a_marked_request_is_found(server: Connection, ctx: Context) -> Iterator[Find
         udp=(),
         headers={"X-Request-ID": mark, "X-Forwarded-For": FORGED},
     )
-    answered = answered_by_the_application(probing.look(asked, ctx.vantage)[questions.website].gets)
+    answered = answered_by_the_application(probing.ask(asked, ctx.vantage)[questions.website].gets)
     if not answered:
         raise Unreadable("no marked request was answered from outside")
     ids = sorted({got.best.request_id or mark for got in answered})
-    paths = [log.path for log in found.logs if log.path in found.files.files]
+    paths = [log.path for log in written.logs if log.path in written.files.files]
     there: dict[str, list[Record]] = {}
 
     def all_are_there() -> bool:
         there.update(lines_with(server, ids, paths))
-        return len(_of_kind(found, there, "access")) >= len(answered)
+        return len(_of_kind(written, there, "access")) >= len(answered)
 
     with contextlib.suppress(GaveUp):  # then what is there by now is judged
         wait_until(all_are_there, what="the marked requests in the access log", timeout=APPEARS_WITHIN)
-    yield from where_they_are(found, answered, there)
+    yield from where_they_are(written, answered, there)
 
 
 def answered_by_the_application(gets: Sequence[Got]) -> list[Got]:
@@ -399,13 +403,13 @@ def lines_with(server: Connection, ids: Sequence[str], paths: Sequence[str]) -> 
 
 
 def where_they_are(
-    found: Written, answered: Sequence[Got], there: Mapping[str, Sequence[Record]]
+    written: Written, answered: Sequence[Got], there: Mapping[str, Sequence[Record]]
 ) -> Iterator[Finding]:
     """What the requests that were answered have left. `there`: the records with their ids, by log."""
     asked = Counter((got.path, str(got.best.status)) for got in answered)
     good = True
     for kind in KINDS:
-        rows = [one for one in _of_kind(found, there, kind) if "status_code" in one]
+        rows = [one for one in _of_kind(written, there, kind) if "status_code" in one]
         logged = Counter((str(one.get("path")), str(one["status_code"])) for one in rows)
         says = ""
         if kind in ("access", "application"):
@@ -418,25 +422,25 @@ def where_they_are(
         if says:
             good = False
             yield failed(
-                f"{found.names(kind)} {says}, looked for by its request id",
-                expected=f"one record each in {found.names('access', 'application')}, and none elsewhere",
+                f"{written.names(kind)} {says}, looked for by its request id",
+                expected=f"one record each in {written.names('access', 'application')}, and none elsewhere",
                 why="with its id alone, somebody's complaint has to lead to what happened",
             )
         if any(one.get("ip_address") == FORGED for one in rows):
             good = False
             yield failed(
-                f"{found.names(kind)} has the address that a client claims for itself in X-Forwarded-For",
+                f"{written.names(kind)} has the address that a client claims for itself in X-Forwarded-For",
                 expected="the address that the proxy has seen",
                 why="then whoever attacks the server writes its log",
                 next="let the proxy replace that header, and the application trust no one but the proxy",
             )
     if good:
-        names = found.names("application", "access").replace(", ", " and ")
+        names = written.names("application", "access").replace(", ", " and ")
         yield passed(f"marked requests are in {names} under their request id, and nowhere else")
 
 
-def _of_kind(found: Written, there: Mapping[str, Sequence[Record]], kind: str) -> list[Record]:
-    return [one for log in found.of(kind) for one in there.get(log.path, ())]
+def _of_kind(written: Written, there: Mapping[str, Sequence[Record]], kind: str) -> list[Record]:
+    return [one for log in written.of(kind) for one in there.get(log.path, ())]
 
 
 def _a_request(some: Counter[tuple[str, str]]) -> str:

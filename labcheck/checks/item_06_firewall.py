@@ -220,7 +220,7 @@ def _judged(server: Connection, ctx: Context) -> list[Finding]:
     """All criteria again, after the reboot; NotYet while the place to look from is not back."""
     needs = (*questions.NEEDS, packet_filter, firewall_files, units)
     observed = gather(server, needs)
-    answers = probing.look(planning.plan(observed, domain=ctx.domain, reference=ctx.reference), ctx.vantage)
+    answers = probing.ask(planning.plan(observed, domain=ctx.domain, reference=ctx.reference), ctx.vantage)
     seen, ssh, rules = observed[listening_sockets], observed[ssh_connection], observed[packet_filter]
     if answers.unreadable:
         raise NotYet(answers.unreadable)

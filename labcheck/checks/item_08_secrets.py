@@ -64,20 +64,22 @@ class _Application:
 
 
 def application(
-    found: Secrets, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
+    observed: Secrets, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> _Application:
     its = processes_of_app(running, sockets, known, target)
-    holders = tuple(it for it in found.holders if it.pid in {process.pid for process in its})
+    holders = tuple(it for it in observed.holders if it.pid in {process.pid for process in its})
     paths = {it.file for it in holders}
-    return _Application(serving(its, sockets), holders, tuple(it for it in found.files if it.path in paths))
+    return _Application(
+        serving(its, sockets), holders, tuple(it for it in observed.files if it.path in paths)
+    )
 
 
-@criterion(found=secrets, running=processes, sockets=listening_sockets, known=accounts)
+@criterion(observed=secrets, running=processes, sockets=listening_sockets, known=accounts)
 def they_come_from_the_environment(
-    found: Secrets, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
+    observed: Secrets, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
     """Each process that answers has all secrets of its file in its own environment, and as they are there."""
-    app = application(found, running, sockets, known, target)
+    app = application(observed, running, sockets, known, target)
     if not app.serving:
         yield failed(
             "no process of the application listens",
@@ -88,12 +90,12 @@ def they_come_from_the_environment(
     good = True
     for process in app.serving:
         holder = app.of(process)
-        if process.pid in found.hidden:
+        if process.pid in observed.hidden:
             raise Unreadable(f"the environment of {called(process)} is closed, also to root")
-        for observed, next in _problems(holder, app.files):
+        for problem, next in _problems(holder, app.files):
             good = False
             yield failed(
-                f"{called(process)} {observed}",
+                f"{called(process)} {problem}",
                 expected="each secret in the environment of the running process",
                 why="a secret in code or in an old process cannot be replaced where it leaks",
                 next=next,
@@ -121,19 +123,19 @@ def _problems(holder: Holder | None, files: tuple[SecretFile, ...]) -> Iterator[
             )
 
 
-@criterion(found=secrets, running=processes, sockets=listening_sockets, known=accounts)
+@criterion(observed=secrets, running=processes, sockets=listening_sockets, known=accounts)
 def their_file_is_the_account_s_alone(
-    found: Secrets, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
+    observed: Secrets, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
     """The file is the account's or root's, and nobody else may read it or put another in its place."""
-    app = application(found, running, sockets, known, target)
+    app = application(observed, running, sockets, known, target)
     for file in app.files:
         if not file.secrets:
             continue
         problems = list(_open(file, app.accounts))
-        for observed in problems:
+        for problem in problems:
             yield failed(
-                f"{file.path} {observed}",
+                f"{file.path} {problem}",
                 expected="a file that the application's account alone may read",
                 why="every other account and program on the server reads or replaces the secrets",
                 next=f"sudo chown {target.account}: {file.path} && sudo chmod 600 {file.path}",
@@ -157,17 +159,17 @@ def _open(file: SecretFile, allowed: frozenset[str]) -> Iterator[str]:
             yield f"can be replaced: {', '.join(sorted(others))} may change what is in {folder}"
 
 
-@criterion(found=secrets, running=processes, sockets=listening_sockets, known=accounts)
+@criterion(observed=secrets, running=processes, sockets=listening_sockets, known=accounts)
 def they_are_nowhere_else(
-    found: Secrets, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
+    observed: Secrets, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
     """In no repository, command line, unit, history, log, open copy, or program of somebody else."""
-    app = application(found, running, sockets, known, target)
+    app = application(observed, running, sockets, known, target)
     names = app.names
     if not names:
         return  # nothing to search for: the first criterion says so
     problems: dict[str, list[Finding]] = {}
-    for place in (*found.places, *_strangers(found, app)):
+    for place in (*observed.places, *_strangers(observed, app)):
         named = sorted({names[number] for number in place.secrets if number in names})
         what = f"{', '.join(named)} {'is' if len(named) == 1 else 'are'}"
         if named and not (place.kind == "copy" and place.readers <= app.accounts):
@@ -180,13 +182,13 @@ def they_are_nowhere_else(
                     detail=f"it came with commit {place.commit}" if place.commit else "",
                 )
             )
-    blind = list(_not_searched(found, names))
+    blind = list(_not_searched(observed, names))
     yield from (finding for each in problems.values() for finding in each[:_SHOWN])
     yield from map(unknown, blind)
     if not problems and not blind:
         yield passed(
             "nowhere else: no repository, command line, unit, history, log or open copy has them",
-            detail=_how_far(found),
+            detail=_how_far(observed),
         )
 
 
@@ -204,31 +206,31 @@ def _place(place: Place) -> str:
     return f"{words[place.kind]} {place.where}"
 
 
-def _strangers(found: Secrets, app: _Application) -> Iterator[Place]:
+def _strangers(observed: Secrets, app: _Application) -> Iterator[Place]:
     """Programs of other accounts that hold the application's secrets, and files of theirs that do."""
-    for holder in found.holders:
+    for holder in observed.holders:
         if holder.account not in app.accounts:
             secrets = frozenset(holder.secrets.values())
             yield Place("program", holder.program, secrets, frozenset({holder.account}))
-    for file in found.files:
+    for file in observed.files:
         if file not in app.files:
             yield Place("copy", file.path, frozenset(file.secrets.values()), frozenset({file.owner}))
 
 
-def _not_searched(found: Secrets, names: dict[int, str]) -> Iterator[str]:
+def _not_searched(observed: Secrets, names: dict[int, str]) -> Iterator[str]:
     """What keeps the search from being whole."""
-    if short := sorted(names[number] for number in found.short if number in names):
+    if short := sorted(names[number] for number in observed.short if number in names):
         yield f"{', '.join(short)} has a part of less than 8 characters, which cannot be searched for"
-    for what, entries in (("the search did not come to", found.unfinished), ("unread:", found.unread)):
+    for what, entries in (("the search did not come to", observed.unfinished), ("unread:", observed.unread)):
         if entries:
             more = f" and {len(entries) - 3} more" if len(entries) > 3 else ""
             yield f"{what} {', '.join(entries[:3])}{more}"
 
 
-def _how_far(found: Secrets) -> str:
-    parts = [f"{found.searched['files']} files and {found.searched['objects']} objects of git searched"]
-    if found.partly:
-        parts.append(f"of {len(found.partly)} large ones 16 MiB each")
+def _how_far(observed: Secrets) -> str:
+    parts = [f"{observed.searched['files']} files and {observed.searched['objects']} objects of git searched"]
+    if observed.partly:
+        parts.append(f"of {len(observed.partly)} large ones 16 MiB each")
     left_out = "installed packages, databases, large files that are no logs, packed parts of the journal"
     return ", ".join([*parts, f"not searched: {left_out}"])
 

@@ -81,8 +81,8 @@ def nothing_runs_beside_it(
     """Every process of the application descends from a program of Supervisor."""
     pids = {program.pid for program in loaded.programs if program.pid}
     inside = {process.pid for process in running.below(pids)}
-    found = processes_of_app(running, sockets, known, target)
-    outside = [process for process in found if process.pid not in inside]
+    of_app = processes_of_app(running, sockets, known, target)
+    outside = [process for process in of_app if process.pid not in inside]
     for name, unit in dict.fromkeys((called(process), unit_of(process)) for process in outside):
         yield failed(
             f"{name} is no child of Supervisor" + (f", but of systemd's {unit}" if unit else ""),
@@ -92,11 +92,11 @@ def nothing_runs_beside_it(
             if unit
             else "end it (its pid: ps -ef), and let Supervisor start it",
         )
-    if loaded.running and not found:
+    if loaded.running and not of_app:
         yield failed(
             "no process of the application runs", expected="the application, under Supervisor", why=_WHY
         )
-    elif found and not outside:
+    elif of_app and not outside:
         yield passed("every process of the application is its child")
 
 
@@ -281,12 +281,12 @@ def a_crash_loop_is_told(server: Connection) -> Iterator[Finding]:
 
         try:
             wait_until(has_given_up, what="Supervisor to give up", timeout=40)
-            told = _root(server, _TOLD).stdout
+            printed = _root(server, _TOLD).stdout
         except GaveUp:
-            told = ""
+            printed = ""
     finally:
         _root(server, f"{_UNDO}\nsystemctl stop {CRASH}.timer")
-    if "status 3" in told and "gave up" in told:
+    if "status 3" in printed and "gave up" in printed:
         yield passed("a program that always fails ends in FATAL, and the status and the log say so")
     else:
         yield failed(

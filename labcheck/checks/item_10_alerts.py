@@ -154,7 +154,7 @@ def _over(condition: Condition, most: float, fault: Fault, what: str) -> Iterato
 def _errors(condition: Condition, fault: Fault) -> Iterator[Finding]:
     yield from _over(condition, 0.05, fault, "the share of requests that fail")
     by_status = [
-        Selector(one.name, tuple(it for it in one.matchers if _STATUS.match(it.label)))
+        Selector(one.name, tuple(matcher for matcher in one.matchers if _STATUS.match(matcher.label)))
         for one in promql.selectors(condition.left)
     ]
     choosing = [one for one in by_status if one.matchers]
@@ -166,7 +166,9 @@ def _errors(condition: Condition, fault: Fault) -> Iterator[Finding]:
             'every status of a failure: status=~"5.."',
             "requests that fail go by unnoticed",
         )
-    elif "200" in counted and not any(it.operator in ("!=", "!~") for one in choosing for it in one.matchers):
+    elif "200" in counted and not any(
+        matcher.operator in ("!=", "!~") for one in choosing for matcher in one.matchers
+    ):
         yield fault("counts status 200 as an error", 'failures alone: status=~"5.."', "it cries wolf")
 
 

@@ -47,30 +47,29 @@ def backup_criterion(**needs: Need) -> Callable[[Callable[..., Iterator[Finding]
 
     def make(judge: Callable[..., Iterator[Finding]]) -> Criterion:
         @wraps(judge)
-        def whole(found: Backups, *others: Any, **named: Any) -> Iterator[Finding]:
-            if found.of("backup"):
-                yield from judge(found, *others, **named)
+        def whole(observed: Backups, *others: Any, **named: Any) -> Iterator[Finding]:
+            if observed.of("backup"):
+                yield from judge(observed, *others, **named)
 
-        return criterion(found=backups, **needs)(whole)
+        return criterion(observed=backups, **needs)(whole)
 
     return make
 
 
-@criterion(found=backups, running=processes, sockets=listening_sockets, known=accounts)
+@criterion(observed=backups, running=processes, sockets=listening_sockets, known=accounts)
 def they_are_made(
-    found: Backups, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
+    observed: Backups, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
     """A timer makes them, is started at boot, and its last run ended well."""
-    jobs = found.of("backup")
+    jobs = observed.of("backup")
     if not jobs:
-        if not found.state.here and processes_of_app(running, sockets, known, target):
-            if found.state.elsewhere:
-                raise Unreadable(
-                    f"the data is on {', '.join(found.state.elsewhere)}: its backups cannot be seen from here"
-                )
+        if not observed.state.here and processes_of_app(running, sockets, known, target):
+            if observed.state.elsewhere:
+                hosts = ", ".join(observed.state.elsewhere)
+                raise Unreadable(f"the data is on {hosts}: its backups cannot be seen from here")
             yield skipped("no state: no database server here, and no database file that is open")
             return
-        has = f", and there is {', '.join(found.state.here)}" if found.state.here else ""
+        has = f", and there is {', '.join(observed.state.here)}" if observed.state.here else ""
         yield failed(
             f"nothing makes backups{has}",
             expected="a timer that copies what happened here to another machine",
@@ -112,10 +111,10 @@ def _idle(job: Job) -> Iterator[Finding]:
 
 
 @backup_criterion()
-def they_are_elsewhere(found: Backups) -> Iterator[Finding]:
+def they_are_elsewhere(observed: Backups) -> Iterator[Finding]:
     """They are on another machine, and nobody there can read them."""
-    if not found.stores:
-        tools = sorted({tool for job in found.of("backup") for tool in job.tools})
+    if not observed.stores:
+        tools = sorted({tool for job in observed.of("backup") for tool in job.tools})
         if set(tools) <= {"pg_dump", "pg_dumpall", "mysqldump", "mariadb-dump", "mongodump", "pg_basebackup"}:
             yield failed(
                 f"{', '.join(tools)} makes them, and nothing is seen to encrypt them and take them away",
@@ -125,7 +124,7 @@ def they_are_elsewhere(found: Backups) -> Iterator[Finding]:
             )
             return
         raise Unreadable(f"where {', '.join(tools)} sends them is not understood: only restic is")
-    for store in found.stores:
+    for store in observed.stores:
         if store.place == "here":
             yield failed(
                 f"{store.where} is on this server ({store.host})",
@@ -140,9 +139,9 @@ def they_are_elsewhere(found: Backups) -> Iterator[Finding]:
 
 
 @backup_criterion()
-def the_newest_is_fresh_and_full(found: Backups) -> Iterator[Finding]:
+def the_newest_is_fresh_and_full(observed: Backups) -> Iterator[Finding]:
     """The store has one of the last day, with dumps in it that are not empty."""
-    for store in found.stores:
+    for store in observed.stores:
         if store.problem:
             yield unknown(f"the store does not say what it has: {store.problem}")
         elif store.newest is None:
@@ -150,26 +149,26 @@ def the_newest_is_fresh_and_full(found: Backups) -> Iterator[Finding]:
                 "the store is empty",
                 expected="a copy of the last day",
                 why="what was never sent cannot be brought back",
-                next=_start(found),
+                next=_start(observed),
             )
         else:
-            yield from _fresh_and_full(found, store, store.newest)
+            yield from _fresh_and_full(observed, store, store.newest)
 
 
-def _start(found: Backups) -> str:
-    unit = next((job.unit for job in found.of("backup") if job.unit), "")
+def _start(observed: Backups) -> str:
+    unit = next((job.unit for job in observed.of("backup") if job.unit), "")
     return f"sudo systemctl start {unit}; sudo journalctl -u {unit}" if unit else "start it by hand, and see"
 
 
-def _fresh_and_full(found: Backups, store: Store, newest: float) -> Iterator[Finding]:
-    age = found.now - newest
+def _fresh_and_full(observed: Backups, store: Store, newest: float) -> Iterator[Finding]:
+    age = observed.now - newest
     hollow = [held.path.rpartition("/")[2] for held in store.dumps if held.size < EMPTY]
     if age > FRESH:
         yield failed(
             "the newest copy in the store is older than a day",
             expected="at most 26 hours: a day, and a slow night",
             why="what came in since then is lost with the disk",
-            next=_start(found),
+            next=_start(observed),
             detail=f"{age / HOUR:.0f} h",
         )
     elif age < -HOUR:
@@ -194,9 +193,9 @@ def _fresh_and_full(found: Backups, store: Store, newest: float) -> Iterator[Fin
 
 
 @backup_criterion()
-def the_server_cannot_delete_them(found: Backups) -> Iterator[Finding]:
+def the_server_cannot_delete_them(observed: Backups) -> Iterator[Finding]:
     """The server's key lets it add copies, and neither delete them nor get a shell at the store."""
-    for store in found.stores:
+    for store in observed.stores:
         if store.shell:
             yield failed(
                 f"the server's key opens a shell on {store.host}",
@@ -218,9 +217,9 @@ def the_server_cannot_delete_them(found: Backups) -> Iterator[Finding]:
 
 
 @backup_criterion()
-def they_can_be_opened_without_the_server(found: Backups) -> Iterator[Finding]:
+def they_can_be_opened_without_the_server(observed: Backups) -> Iterator[Finding]:
     """A second password opens the store, made on another machine; and here nobody but root has the first."""
-    for store in found.stores:
+    for store in observed.stores:
         for path in store.open:
             yield failed(
                 f"everybody on this server may read {path}",
@@ -230,7 +229,7 @@ def they_can_be_opened_without_the_server(found: Backups) -> Iterator[Finding]:
             )
         if store.passwords is None:
             continue  # nobody asked it, or its problem has been told
-        others = sorted({it.host for it in store.passwords if not it.ours and it.host != found.host})
+        others = sorted({it.host for it in store.passwords if not it.ours and it.host != observed.host})
         if others:
             yield passed(f"a second password opens the store, made on {others[0]}")
         else:
@@ -240,10 +239,10 @@ def they_can_be_opened_without_the_server(found: Backups) -> Iterator[Finding]:
             )
 
 
-@criterion(found=backups)
-def no_dump_lies_open(found: Backups) -> Iterator[Finding]:
+@criterion(observed=backups)
+def no_dump_lies_open(observed: Backups) -> Iterator[Finding]:
     """No dump of a database on this server can be read by every account."""
-    for path in found.dumps[:5]:
+    for path in observed.dumps[:5]:
         yield failed(
             f"everybody on this server may read {path}, a dump of a database",
             expected="dumps in a folder of root's alone, and gone when they are sent",
@@ -253,7 +252,7 @@ def no_dump_lies_open(found: Backups) -> Iterator[Finding]:
 
 
 @backup_criterion(seen=monitoring)
-def somebody_is_told(found: Backups, seen: Monitoring) -> Iterator[Finding]:
+def somebody_is_told(observed: Backups, seen: Monitoring) -> Iterator[Finding]:
     """Prometheus has a rule about the age of the last good one, and the number for it."""
     if not seen.prometheus and (reasons := unanswered(seen, "Prometheus")):
         raise Unreadable(f"Prometheus did not say which rules it has loaded ({reasons[0]})")
@@ -298,7 +297,7 @@ def somebody_is_told(found: Backups, seen: Monitoring) -> Iterator[Finding]:
                 f"the alert {alert.rule.name} is firing",
                 expected="an alert that is quiet",
                 why="somebody has been told, and nothing was done",
-                next=_start(found),
+                next=_start(observed),
             )
 
 
@@ -314,9 +313,9 @@ def _of_backups(alert: Alert) -> bool:
 
 
 @backup_criterion(seen=monitoring)
-def one_was_brought_back(found: Backups, seen: Monitoring) -> Iterator[Finding]:
+def one_was_brought_back(observed: Backups, seen: Monitoring) -> Iterator[Finding]:
     """A drill of restoring ran within a month, by itself, and ended well."""
-    jobs = found.of("drill")
+    jobs = observed.of("drill")
     why = "a backup that was never restored is a hope"
     expected = "a drill by a timer: the newest copy into a scratch database, compared, at least each month"
     if not jobs:
@@ -361,18 +360,18 @@ def one_was_brought_back(found: Backups, seen: Monitoring) -> Iterator[Finding]:
             )
         else:
             yield unknown(f"{job.name} has run, and how that ended is not told since the last boot")
-    elif found.now - last > DRILLED:
+    elif observed.now - last > DRILLED:
         yield failed(
             "the last good drill is more than a month ago",
             expected=expected,
             why=why,
             next=f"sudo systemctl start {job.unit}; sudo journalctl -u {job.unit}",
-            detail=f"{(found.now - last) / DAY:.0f} days",
+            detail=f"{(observed.now - last) / DAY:.0f} days",
         )
     else:
         yield passed(
             "a copy was brought back within a month, by a timer",
-            detail=f"{(found.now - last) / DAY:.1f} days",
+            detail=f"{(observed.now - last) / DAY:.1f} days",
         )
 
 
@@ -405,10 +404,10 @@ class Outcome:
 
 def a_backup_comes_back(server: Connection, ctx: Context) -> Iterator[Finding]:
     """What the store says; then the server's own job makes a copy, which is compared with what is here."""
-    found = parse_backups(run_as_root(server, "find_backups", "stores", timeout=TIME_LIMIT))
-    yield from the_newest_is_fresh_and_full(found)
-    yield from the_server_cannot_delete_them(found)
-    yield from they_can_be_opened_without_the_server(found)
+    observed = parse_backups(run_as_root(server, "find_backups", "stores", timeout=TIME_LIMIT))
+    yield from the_newest_is_fresh_and_full(observed)
+    yield from the_server_cannot_delete_them(observed)
+    yield from they_can_be_opened_without_the_server(observed)
     done = run_as_root(server, "find_backups", "exercise", timeout=TIME_LIMIT)
     yield from what_came_back(answer(done, Outcome, "the trial of a backup"))
 

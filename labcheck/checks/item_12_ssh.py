@@ -29,16 +29,16 @@ _STALE = "it goes by the old ones until someone reloads it, or the server starts
 _RELOAD = "sudo sshd -t && sudo systemctl reload ssh"
 
 
-def listening(found: Sshds, sockets: tuple[Socket, ...]) -> list[tuple[frozenset[int], Sshd]]:
+def listening(daemons: Sshds, sockets: tuple[Socket, ...]) -> list[tuple[frozenset[int], Sshd]]:
     """Each sshd that listens, after its ports. Raises Unreadable for a port whose sshd could not be asked."""
     ports: dict[int, set[int]] = {}
     for socket in sockets:
         if socket.program == "sshd" and socket.protocol == "tcp":
             if not socket.pids:
                 raise Unreadable(f"whose socket {socket.port}/tcp is, only root may see")
-            for pid in set(socket.pids) - found.sessions:
+            for pid in set(socket.pids) - daemons.sessions:
                 ports.setdefault(pid, set()).add(socket.port)
-    known = [(frozenset(ports[one.pid]), one) for one in found.listening if one.pid in ports]
+    known = [(frozenset(ports[one.pid]), one) for one in daemons.listening if one.pid in ports]
     # systemd may hold the same socket, as the one who opened it.
     lost = [min(ports[pid]) for pid in set(ports) - {one.pid for _, one in known} - {1}]
     if lost or not known:
@@ -61,8 +61,8 @@ def whom(wrong: list[Asked], every: list[Asked], known: Accounts) -> str:
     """For whom something is wrong, in words; none where it is for everybody."""
     if len(wrong) == len(every):
         return ""
-    found = list(dict.fromkeys(_case(one, known) for one in wrong))
-    return f" {'; '.join(found[:3])}{f'; and {len(found) - 3} more' if len(found) > 3 else ''}"
+    daemons = list(dict.fromkeys(_case(one, known) for one in wrong))
+    return f" {'; '.join(daemons[:3])}{f'; and {len(daemons) - 3} more' if len(daemons) > 3 else ''}"
 
 
 def _case(one: Asked, known: Accounts) -> str:
@@ -74,10 +74,10 @@ def _case(one: Asked, known: Accounts) -> str:
 
 
 def judged(
-    found: Sshds, sockets: tuple[Socket, ...], known: Accounts, what: Callable[[Asked], str]
+    daemons: Sshds, sockets: tuple[Socket, ...], known: Accounts, what: Callable[[Asked], str]
 ) -> Iterator[str]:
     """A sentence for each sshd and each word that `what` has for one of its cases."""
-    for ports, sshd in listening(found, sockets):
+    for ports, sshd in listening(daemons, sockets):
         every = cases(sshd, ports)
         for word in sorted(set(map(what, every)) - {""}):
             wrong = [one for one in every if what(one) == word]
@@ -134,12 +134,12 @@ def _takes(one: Asked) -> str:
     return ", ".join(words)
 
 
-@criterion(found=sshds, sockets=listening_sockets, known=accounts)
+@criterion(daemons=sshds, sockets=listening_sockets, known=accounts)
 def no_file_lets_a_password_in(
-    found: Sshds, sockets: tuple[Socket, ...], known: Accounts
+    daemons: Sshds, sockets: tuple[Socket, ...], known: Accounts
 ) -> Iterator[Finding]:
     """By its own account, no listening sshd would take a password from anyone anywhere, nor an empty one."""
-    wrong = list(judged(found, sockets, known, _takes))
+    wrong = list(judged(daemons, sockets, known, _takes))
     for observed in wrong:
         yield failed(
             observed,
@@ -157,10 +157,10 @@ def _root_may(one: Asked) -> str:
     return "" if value == "no" else f"PermitRootLogin {value}"
 
 
-@criterion(found=sshds, sockets=listening_sockets, known=accounts)
-def root_does_not_log_in(found: Sshds, sockets: tuple[Socket, ...], known: Accounts) -> Iterator[Finding]:
+@criterion(daemons=sshds, sockets=listening_sockets, known=accounts)
+def root_does_not_log_in(daemons: Sshds, sockets: tuple[Socket, ...], known: Accounts) -> Iterator[Finding]:
     """PermitRootLogin is no, for root from every address: not even with a key."""
-    wrong = list(judged(found, sockets, known, _root_may))
+    wrong = list(judged(daemons, sockets, known, _root_may))
     for observed in wrong:
         yield failed(
             observed,
@@ -172,10 +172,10 @@ def root_does_not_log_in(found: Sshds, sockets: tuple[Socket, ...], known: Accou
         yield passed("root does not log in")
 
 
-@criterion(found=sshds, sockets=listening_sockets)
-def it_has_read_its_files(found: Sshds, sockets: tuple[Socket, ...]) -> Iterator[Finding]:
+@criterion(daemons=sshds, sockets=listening_sockets)
+def it_has_read_its_files(daemons: Sshds, sockets: tuple[Socket, ...]) -> Iterator[Finding]:
     """None of its files has changed since it read them."""
-    for ports, sshd in listening(found, sockets):
+    for ports, sshd in listening(daemons, sockets):
         files = [path for path in sshd.changed if not path.endswith("/")]
         if files and not sshd.since_start:
             yield failed(
@@ -192,10 +192,10 @@ def it_has_read_its_files(found: Sshds, sockets: tuple[Socket, ...]) -> Iterator
 
 
 def what_is_offered_is_what_is_written(
-    found: Sshds, sockets: tuple[Socket, ...], probes: tuple[LoginProbe, ...]
+    daemons: Sshds, sockets: tuple[Socket, ...], probes: tuple[LoginProbe, ...]
 ) -> Iterator[Finding]:
     """What is offered from outside is what sshd, by its files, offers to someone like that."""
-    sshd_by_port = listening(found, sockets)
+    sshd_by_port = listening(daemons, sockets)
     different: dict[tuple[int, str], list[str]] = {}
     for item in probes:
         if item.offered and item.offered != ("none",):
@@ -228,7 +228,7 @@ def it_offers_what_it_says(server: Connection, ctx: Context) -> Iterator[Finding
     target = ctx.target
     observed = gather(server, [*questions.NEEDS, accounts, sshds])
     asked = planning.plan(observed, domain=target.domain, reference=target.reference, wanted=("logins",))
-    probes = probing.look(asked, ctx.vantage)[questions.logins]
+    probes = probing.ask(asked, ctx.vantage)[questions.logins]
     yield from nobody_is_offered_a_password(probes, target)
     yield from what_is_offered_is_what_is_written(observed[sshds], observed[listening_sockets], probes)
 

@@ -72,49 +72,49 @@ def the_processes_count_together(
     target: Target,
 ) -> Iterator[Finding]:
     """Where several processes answer, each was told of the same store, and is connected to it."""
-    found = serving_processes(running, sockets, known, target)
-    if not found:
+    serving = serving_processes(running, sockets, known, target)
+    if not serving:
         yield failed(
             "no process of the application listens",
             expected="the application, with a limit for each client",
             why=_WHY,
         )
         return
-    if len(found) == 1:
+    if len(serving) == 1:
         yield passed("one process answers, and counts for itself")
         return
-    told = {process.pid: [store for store in stores if store.pid == process.pid] for process in found}
+    stores_of = {process.pid: [store for store in stores if store.pid == process.pid] for process in serving}
     good = True
-    for process in found:
-        if not told[process.pid]:
+    for process in serving:
+        if not stores_of[process.pid]:
             good = False
             yield failed(
                 f"{called(process)} has no store in its environment that it could share",
-                expected=f"each of the {len(found)} processes counts in the same Redis",
+                expected=f"each of the {len(serving)} processes counts in the same Redis",
                 why=_ALONE,
                 next=_ONE_STORE,
             )
     if not good:
         return
-    common = set.intersection(*({store.place for store in told[process.pid]} for process in found))
+    common = set.intersection(*({store.place for store in stores_of[process.pid]} for process in serving))
     if not common:
         yield failed(
-            f"the {len(found)} processes that answer do not share a store",
+            f"the {len(serving)} processes that answer do not share a store",
             expected="each of them counts in the same Redis",
             why=_ALONE,
             next=_ONE_STORE,
         )
         return
     listening = {socket.port for socket in sockets if socket.protocol == "tcp"}
-    for process in found:
-        store = next(store for store in told[process.pid] if store.place in common)
+    for process in serving:
+        store = next(store for store in stores_of[process.pid] if store.place in common)
         if store.connected:
             continue
         good = False
         if store.is_local and store.port not in listening:
             yield failed(
                 f"nobody listens at {store.host}:{store.port}, where {called(process)} would count",
-                expected=f"each of the {len(found)} processes counts in the same Redis",
+                expected=f"each of the {len(serving)} processes counts in the same Redis",
                 why=_ALONE,
                 next="start the store: systemctl status redis-server",
             )
@@ -125,7 +125,7 @@ def the_processes_count_together(
                 next=f"does the store answer, and is {store.variable} right? The application's log says so",
             )
     if good:
-        yield passed(f"{len(found)} processes are connected to the same store, {min(common)}")
+        yield passed(f"{len(serving)} processes are connected to the same store, {min(common)}")
 
 
 # ---- exercise ----------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def one_too_many_is_refused(server: Connection, ctx: Context) -> Iterator[Findin
     )
 
     def of_the_application() -> tuple[Counted, ...]:
-        found = probing.look(replace(asked, until_refused=True), ctx.vantage)[questions.limit]
+        found = probing.ask(replace(asked, until_refused=True), ctx.vantage)[questions.limit]
         tried.append(found)
         return found if not found or (found[0].status or 0) < 500 else ()
 
@@ -232,7 +232,7 @@ def one_too_many_is_refused(server: Connection, ctx: Context) -> Iterator[Findin
     yield from how_far_it_goes(answers, target)
     if any(answer.status == 429 for answer in answers):
         here = replace(asked, candidates=("127.0.0.1",), chat_key="", reference="")
-        yield somebody_else(probing.look(here, server)[questions.limit][0])
+        yield somebody_else(probing.ask(here, server)[questions.limit][0])
 
 
 ITEM = Item(

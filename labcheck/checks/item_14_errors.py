@@ -35,20 +35,20 @@ _PRIVATE = (
 )
 
 
-@criterion(told=tracking, running=processes, sockets=listening_sockets, known=accounts)
+@criterion(tracked=tracking, running=processes, sockets=listening_sockets, known=accounts)
 def each_process_was_told_where(
-    told: tuple[Tracked, ...],
+    tracked: tuple[Tracked, ...],
     running: Processes,
     sockets: tuple[Socket, ...],
     known: Accounts,
     target: Target,
 ) -> Iterator[Finding]:
     """Each process that answers has a collector's address in its own environment, and all have the same."""
-    found = serving_processes(running, sockets, known, target)
-    if not found:
+    serving = serving_processes(running, sockets, known, target)
+    if not serving:
         yield failed("no process of the application listens", expected=_EXPECTED, why=_WHY)
         return
-    places = {process: _of(process, told) for process in found}
+    places = {process: _of(process, tracked) for process in serving}
     for process, place in places.items():
         if place is None:
             yield failed(
@@ -66,21 +66,21 @@ def each_process_was_told_where(
             next="restart the processes that were started with the old address",
         )
     elif names and None not in places.values():
-        yield passed(f"{_all(len(found))} told of {min(names)}")
+        yield passed(f"{_all(len(serving))} told of {min(names)}")
 
 
-def _of(process: Process, told: tuple[Tracked, ...]) -> Tracked | None:
-    return next((it for it in told if it.pid == process.pid), None)
+def _of(process: Process, tracked: tuple[Tracked, ...]) -> Tracked | None:
+    return next((it for it in tracked if it.pid == process.pid), None)
 
 
 def _all(number: int) -> str:
     return "the process was" if number == 1 else f"all {number} processes were"
 
 
-@criterion(told=tracking)
-def each_address_is_a_collectors(told: tuple[Tracked, ...]) -> Iterator[Finding]:
+@criterion(tracked=tracking)
+def each_address_is_a_collectors(tracked: tuple[Tracked, ...]) -> Iterator[Finding]:
     """What the processes were told is an address of a collector at all."""
-    for error in sorted({place.error for place in told} - {""}):
+    for error in sorted({place.error for place in tracked} - {""}):
         yield failed(
             f"the address in SENTRY_DSN: {error}",
             expected="https://key@host/project",
@@ -90,10 +90,10 @@ def each_address_is_a_collectors(told: tuple[Tracked, ...]) -> Iterator[Finding]
 
 
 def the_collector_takes_their_key(
-    told: tuple[Tracked, ...], serving_pids: Collection[int]
+    tracked: tuple[Tracked, ...], serving_pids: Collection[int]
 ) -> Iterator[Finding]:
     """An empty envelope, sent with the key and the certificates that the process itself goes by, is taken."""
-    asked = [place for place in told if place.pid in serving_pids]
+    asked = [place for place in tracked if place.pid in serving_pids]
     seen = {(place.collector, place.status, place.error) for place in asked}
     for name, status, error in sorted(seen, key=str):
         if error:
@@ -126,14 +126,14 @@ def was_sent(done: Sent) -> tuple[str, str, str] | Finding:
     match = _SENT.search(done.output)
     if done.status == 0 and match:
         return match[1].replace("-", ""), match[2], match[3]
-    said = last_line(done.output)
-    if "No module named" in said or done.status == -1:
+    reason = last_line(done.output)
+    if "No module named" in reason or done.status == -1:
         return unknown(
-            f"a test error cannot be sent: {said}",
+            f"a test error cannot be sent: {reason}",
             next='name a command for it in labcheck.toml: [errors] send = "python -m …"',
         )
     return failed(
-        f"a test error of the application's account is not taken: {said}",
+        f"a test error of the application's account is not taken: {reason}",
         expected="it arrives, as an error of the application would",
         why="the errors of your users do not arrive either",
         next="try it by hand, as the account: python -m lab_app.send_test_error",
@@ -200,12 +200,12 @@ def a_test_error_arrives(server: Connection, ctx: Context) -> Iterator[Finding]:
     """Send one as the application would, and see what the collector has of it."""
     observed = gather(server, [tracking, processes, listening_sockets, accounts])
     sockets = observed[listening_sockets]
-    found = serving_processes(observed[processes], sockets, observed[accounts], ctx.target)
-    place = next((it for process in found if (it := _of(process, observed[tracking]))), None)
+    serving = serving_processes(observed[processes], sockets, observed[accounts], ctx.target)
+    place = next((it for process in serving if (it := _of(process, observed[tracking]))), None)
     if place is None:
         raise Unreadable("no process was told where its errors go")
     taken = inside.ask(server, tuple[Tracked, ...], "taken")
-    yield from the_collector_takes_their_key(taken, {process.pid for process in found})
+    yield from the_collector_takes_their_key(taken, {process.pid for process in serving})
     command = shlex.split(ctx.target.send_error)
     sent = was_sent(inside.ask(server, Sent, "send", place.pid, command))
     if isinstance(sent, Finding):
@@ -238,10 +238,10 @@ def _event(asked: Connection, command: str, number: str) -> Mapping[str, Any] | 
     if answer.exit_status:
         return None
     try:
-        found = json.loads(answer.stdout)
+        event = json.loads(answer.stdout)
     except ValueError:
         raise Unreadable(f"what {command} prints is not JSON") from None
-    return found if isinstance(found, dict) else None
+    return event if isinstance(event, dict) else None
 
 
 def _running(server: Connection, port: int) -> str:

@@ -163,7 +163,7 @@ def _times(expression: Expr) -> tuple[str, float] | None:
 @criterion(seen=monitoring)
 def an_alert_is_evaluated(seen: Monitoring, target: Target) -> Iterator[Finding]:
     """Prometheus is there, has alerts about cost, and can evaluate each."""
-    found = of_cost(seen)
+    about_cost = of_cost(seen)
     if not seen.prometheus and (reasons := unanswered(seen, "Prometheus")):
         yield unknown(f"it could not be asked: {reasons[0]}", next="systemctl status prometheus")
     elif not seen.prometheus:
@@ -173,17 +173,17 @@ def an_alert_is_evaluated(seen: Monitoring, target: Target) -> Iterator[Finding]
             why="a loop that asks a model all night is found on the bill",
             next="see 07_monitoring, and then this chapter",
         )
-    elif not found and (unread := alerts(seen).unread):
+    elif not about_cost and (unread := alerts(seen).unread):
         name, reason = next(iter(unread.items()))
         yield unknown(f"whether the alert {name} is about cost cannot be told: {reason}")
-    elif not found:
+    elif not about_cost:
         yield failed(
             "Prometheus has no alert about cost",
             expected=f"one that fires when a day costs more than ${target.budget:g}",
             why="a loop that asks a model all night is found on the bill",
             next="put the rules into /etc/prometheus/rules, and reload Prometheus",
         )
-    for alert in found:
+    for alert in about_cost:
         if alert.rule.health != "ok":
             yield failed(
                 f"the alert {alert.rule.name} is loaded, and cannot be evaluated ({alert.rule.health})",
@@ -196,8 +196,8 @@ def an_alert_is_evaluated(seen: Monitoring, target: Target) -> Iterator[Finding]
 @criterion(seen=monitoring, spent=spending)
 def a_rule_knows_the_budget(seen: Monitoring, spent: Spent, target: Target) -> Iterator[Finding]:
     """An alert fires when a day costs more than a budget that makes sense, and one before that."""
-    found = of_cost(seen)
-    if not found:
+    about_cost = of_cost(seen)
+    if not about_cost:
         return  # told above
     budgets = {process.after[_BUDGET] for process in spent.processes if _BUDGET in process.after}
     if len(budgets) > 1:
@@ -208,11 +208,11 @@ def a_rule_knows_the_budget(seen: Monitoring, spent: Spent, target: Target) -> I
             next="restart all of the application's processes",
         )
         return
-    thresholds = [it for alert in found if (it := threshold(alert))]
+    thresholds = [it for alert in about_cost if (it := threshold(alert))]
     limits = {limit for it in thresholds if (limit := it.dollars(budgets))}
     if not limits:
         yield unknown(
-            f"from which sum on {found[0].rule.name} fires could not be read",
+            f"from which sum on {about_cost[0].rule.name} fires could not be read",
             next=f"its expression should end with > {target.budget:g} or > max({_BUDGET})",
         )
     elif max(limits) > target.budget:
@@ -237,8 +237,8 @@ def a_rule_knows_the_budget(seen: Monitoring, spent: Spent, target: Target) -> I
 @criterion(seen=monitoring)
 def it_would_reach_somebody(seen: Monitoring) -> Iterator[Finding]:
     """Prometheus knows an Alertmanager, and that one has somebody to tell and does not keep it to itself."""
-    found = of_cost(seen)
-    if not found:
+    about_cost = of_cost(seen)
+    if not about_cost:
         return  # told above
     connected = any(prometheus.alertmanagers for prometheus in seen.prometheus)
     if connected and not seen.alertmanagers and (reasons := unanswered(seen, "Alertmanager")):
@@ -260,7 +260,7 @@ def it_would_reach_somebody(seen: Monitoring) -> Iterator[Finding]:
             why="it swallows every alert, and says that all is well",
             next="give the receiver in /etc/prometheus/alertmanager.yml an address",
         )
-    elif quiet := sorted({alert.rule.name for alert in found if _is_silenced(alert, seen)}):
+    elif quiet := sorted({alert.rule.name for alert in about_cost if _is_silenced(alert, seen)}):
         yield failed(
             f"a silence keeps back {', '.join(quiet)}",
             expected="no silence on it, once the maintenance is over",

@@ -113,9 +113,9 @@ def log_criterion(**needs: Need) -> Callable[[Callable[..., Iterator[Finding]]],
             target: Target,
             **others: Any,
         ) -> Iterator[Finding]:
-            found = written(running, sockets, known, files, target)
-            if found.logs:
-                yield from judge(found, **others)
+            logs = written(running, sockets, known, files, target)
+            if logs.logs:
+                yield from judge(logs, **others)
 
         with_logs.__name__ = judge.__name__
         # It asks for what `written` needs, and for what the judge says.
@@ -137,10 +137,10 @@ def it_writes_to_files(
         process = running.by_pid(pid)
         if process and (process.contained or process.name in _RUNTIMES):
             raise Unreadable("the application runs in a container, whose runtime keeps its log")
-    found = written(running, sockets, known, files, target)
-    if found.logs:
+    logs = written(running, sockets, known, files, target)
+    if logs.logs:
         return
-    pids = frozenset().union(*found.behind.values())
+    pids = frozenset().union(*logs.behind.values())
     ends = {held.path for held in files.held if held.pid in pids and held.fd in (1, 2)}
     if "" in ends:
         raise Unreadable("the kernel does not tell which files the application has open")

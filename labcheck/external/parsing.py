@@ -90,10 +90,10 @@ def parse_authority(answer: dict[str, Any]) -> tuple[Records, ...]:
     servers = _value(answer, "authority", tuple[_NameServer, ...])
     if silent := [server.unreadable for server in servers if server.unreadable]:
         raise Unreadable("; ".join(silent))
-    found = [_records(each.server, each.A, each.AAAA) for each in servers if each.A and each.AAAA]
-    if len(found) < len(servers):
+    records = [_records(each.server, each.A, each.AAAA) for each in servers if each.A and each.AAAA]
+    if len(records) < len(servers):
         raise Unreadable(f"what {_LOOK} (authority) says is not understood: a name server without records")
-    return tuple(found)
+    return tuple(records)
 
 
 def _blind(answer: dict[str, Any]) -> dict[int, str]:
@@ -126,12 +126,12 @@ NOT_WATCHED: Mapping[str, Any] = {
 
 def parse_marks_sent(answer: dict[str, Any]) -> MarksSent:
     watched = answer.get("watched", NOT_WATCHED)
-    found = {
+    sent = {
         address: replace(each, arrived=frozenset(watched["addresses"].get(address, ())))
         for address, each in _value(answer, "sent", dict[str, Sent]).items()
     }
-    _sighted(answer, [address for address, each in found.items() if not each.answers and not each.arrived])
-    return MarksSent(found, watched["problem"], watched["lost"])
+    _sighted(answer, [address for address, each in sent.items() if not each.answers and not each.arrived])
+    return MarksSent(sent, watched["problem"], watched["lost"])
 
 
 def parse_port_scan(answer: dict[str, Any]) -> PortScan:

@@ -32,38 +32,46 @@ def program(questions: Questions) -> str:
     return remote_program.program("probe", asdict(questions))
 
 
-def look_and_watch(
+def ask_and_watch(
     questions: Questions, vantage: Connection | None, server: Connection, own: Collection[str]
 ) -> Answers:
-    """The same, in two round trips: first the server sees what is sent to its addresses arrive.
+    """As `ask`, while the server sees what is sent to its addresses arrive; `own` are those that it has.
 
-    `own` are the addresses that the server has. Never raises.
+    One round trip, and a second one for ports: only this server is scanned, so it has to be known first which
+    addresses lead to it. Never raises.
     """
-    rest = tuple(part for part in questions.wanted if part != "sent")
     if not {"sent", "ports"} & set(questions.wanted):
-        return look(questions, vantage)
+        return ask(questions, vantage)
+    scans = "ports" in questions.wanted
     with Watch(server) as watch:
-        first = look(replace(questions, wanted=("sent",), mark=watch.mark), vantage)
+        marked = replace(questions, mark=watch.mark)
+        if scans:
+            marked = replace(marked, wanted=("sent",), reference="")
+        first = ask(marked, vantage)
         try:
             addresses = list(part(first.raw, "sent", dict[str, Sent]).value or ())
         except Unreadable as reason:
             return Answers({}, first.unreadable or str(reason))
-        seen = watch.arrived(len(addresses))
+        arrived = watch.arrived(len(addresses))
     watched = {
-        "problem": seen.problem,
-        "lost": seen.lost,
-        "addresses": {address: seen.addresses.get(number, ()) for number, address in enumerate(addresses)},
+        "problem": arrived.problem,
+        "lost": arrived.lost,
+        "addresses": {address: arrived.addresses.get(number, ()) for number, address in enumerate(addresses)},
     }
-    both = {**first.raw, "watched": watched}
-    if not rest:
-        return Answers(both)
+    answers = Answers({**first.raw, "watched": watched})
+    if not scans:
+        return answers
     with contextlib.suppress(Unreadable):
-        questions = replace(questions, own=parse_marks_sent({**both, "routes": ALL_ROUTES}).lead_here(own))
-    second = look(replace(questions, wanted=rest), vantage)
-    return second if second.unreadable else Answers({**second.raw, "sent": both["sent"], "watched": watched})
+        leads_here = parse_marks_sent({**answers.raw, "routes": ALL_ROUTES}).lead_here(own)
+        questions = replace(questions, own=leads_here)
+    rest = tuple(each for each in questions.wanted if each != "sent")
+    second = ask(replace(questions, wanted=rest), vantage)
+    if second.unreadable:
+        return second
+    return Answers({**second.raw, "sent": first.raw["sent"], "watched": watched})
 
 
-def look(questions: Questions, vantage: Connection | None) -> Answers:
+def ask(questions: Questions, vantage: Connection | None) -> Answers:
     """Asks everything in one round trip. Never raises: a vantage that cannot look makes all unreadable."""
     source = program(questions)
     if vantage is None:

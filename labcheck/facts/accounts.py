@@ -54,11 +54,11 @@ def parse_accounts(result: Result) -> Accounts:
     if part != "end" or not people:
         raise Unreadable("the list of accounts came back incomplete")
     ids = {int(group[2]): group[0] for group in groups}
-    found = []
+    listed = []
     for name, _, uid, gid, _, home, shell in people:
         member = {group[0] for group in groups if name in group[3].split(",")}
-        found.append(Account(name, int(uid), frozenset(member | {ids.get(int(gid), gid)}), home, shell))
-    return Accounts(tuple(found), ids)
+        listed.append(Account(name, int(uid), frozenset(member | {ids.get(int(gid), gid)}), home, shell))
+    return Accounts(tuple(listed), ids)
 
 
 def _fields(line: str, count: int) -> list[str]:
@@ -78,15 +78,15 @@ accounts = Fact(
 def parse_passwords(result: Result) -> dict[str, str]:
     """By account: "locked", "set", or "empty"."""
     words = {"L": "locked", "LK": "locked", "P": "set", "PS": "set", "NP": "empty"}
-    found = {}
+    states = {}
     for line in result.stdout.splitlines():
         fields = line.split()
         if len(fields) < 2 or fields[1] not in words:
             raise Unreadable(f"a line of passwd -S is not understood: {line.strip()!r}")
-        found[fields[0]] = words[fields[1]]
-    if result.exit_status != 0 or not found:
+        states[fields[0]] = words[fields[1]]
+    if result.exit_status != 0 or not states:
         raise Unreadable(f"passwd -S ended with status {result.exit_status}: {result.stderr.strip()}")
-    return found
+    return states
 
 
 # The state alone: the hash of a password never leaves the server.
@@ -95,7 +95,7 @@ passwords = Fact("passwords", "passwd -S -a", parse_passwords, sudo=True)
 
 def parse_sudo_rules(result: Result) -> dict[str, tuple[str, ...]]:
     """By account, the commands that sudo lets it run ("(ALL) NOPASSWD: ALL"); none is an empty tuple."""
-    found: dict[str, tuple[str, ...]] = {}
+    rules: dict[str, tuple[str, ...]] = {}
     blocks = re.split(r"^== ", result.stdout, flags=re.M)
     if blocks[-1].strip() != "end":
         raise Unreadable("sudo's answer came back incomplete")
@@ -103,13 +103,13 @@ def parse_sudo_rules(result: Result) -> dict[str, tuple[str, ...]]:
         name, _, text = block.partition("\n")
         lines = text.splitlines()
         if "sudo is not installed" in text or any("is not allowed to run sudo" in line for line in lines):
-            found[name] = ()
+            rules[name] = ()
             continue
         start = next((i for i, line in enumerate(lines) if "may run the following commands" in line), None)
         if start is None:
             raise Unreadable(f"what sudo says about {name} is not understood: {text.strip()[:100]!r}")
-        found[name] = tuple(line.strip() for line in lines[start + 1 :] if line.strip())
-    return found
+        rules[name] = tuple(line.strip() for line in lines[start + 1 :] if line.strip())
+    return rules
 
 
 # Asked of persons' accounts and of those that Supervisor's programs run under: each question starts a sudo.

@@ -95,4 +95,4 @@ def parse_backups(result: Result) -> Backups:
     return answer(result, Backups, "the look for backups")
 
 
-backups = Fact("backups", command("find_backups", "look"), parse_backups, sudo=True, timeout=120)
+backups = Fact("backups", command("find_backups", "observe"), parse_backups, sudo=True, timeout=120)

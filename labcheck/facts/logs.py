@@ -75,8 +75,8 @@ class LogFiles:
     def open_to_everyone(self, log: str) -> bool:
         """Whether an account without any right of its own can read it: every folder above lets it in."""
         above = [name for name, file in self.files.items() if file.folder and log.startswith(f"{name}/")]
-        doors = all(self.files[name].mode & stat.S_IXOTH for name in above)
-        return doors and bool(self.files[log].mode & stat.S_IROTH)
+        enterable = all(self.files[name].mode & stat.S_IXOTH for name in above)
+        return enterable and bool(self.files[log].mode & stat.S_IROTH)
 
 
 def own_name(path: str) -> str:
@@ -134,7 +134,7 @@ def parse_log_files(result: Result) -> LogFiles:
 
 
 def _held(lines: list[str], times: dict[str, tuple[float, float]]) -> list[Held]:
-    found = []
+    held = []
     for line in lines:
         match = _LINK.fullmatch(line)
         if not match:
@@ -142,18 +142,18 @@ def _held(lines: list[str], times: dict[str, tuple[float, float]]) -> list[Held]
         pid, fd, path = match.groups()
         link = f"/proc/{pid}/fd/{fd}"
         if not _is_log(path.removesuffix(_GONE)):
-            found.append(Held(int(pid), int(fd), path))
+            held.append(Held(int(pid), int(fd), path))
         elif link in times:  # else its process ended while we looked
             written, changed = times[link]
             gone = path.endswith(_GONE)
             name = path.removesuffix(_GONE)
-            found.append(Held(int(pid), int(fd), name, gone, written >= changed, written))
-    return found
+            held.append(Held(int(pid), int(fd), name, gone, written >= changed, written))
+    return held
 
 
 def _tails(text: str, paths: list[str]) -> dict[str, tuple[str, ...]]:
     """What `tail -v` printed of these files, in this order."""
-    found = {}
+    tails = {}
     for path, following in zip(paths, [*paths[1:], ""], strict=False):
         head, mark = f"==> {path} <==\n", f"\n==> {following} <==\n"
         if not text.startswith(head) or (following and text.count(mark) != 1):
@@ -162,8 +162,8 @@ def _tails(text: str, paths: list[str]) -> dict[str, tuple[str, ...]]:
         text = mark[1:] + rest
         # A line that is being written, and the rest of one that began further up, are no whole lines.
         lines = content.split("\n")[1 if len(content.encode()) >= TAIL else 0 : -1]
-        found[path] = tuple(lines)
-    return found
+        tails[path] = tuple(lines)
+    return tails
 
 
 # Three programs, whatever there is to see: find, stat and tail. `-perm -200` on a link in /proc is "open for

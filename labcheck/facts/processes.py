@@ -38,12 +38,12 @@ class Processes:
 
     def below(self, pids: Iterable[int]) -> tuple[Process, ...]:
         """These processes and everything that they started."""
-        found = set(pids)
+        descendants = set(pids)
         size = 0
-        while len(found) != size:
-            size = len(found)
-            found |= {process.pid for process in self.all if process.parent in found}
-        return tuple(process for process in self.all if process.pid in found)
+        while len(descendants) != size:
+            size = len(descendants)
+            descendants |= {process.pid for process in self.all if process.parent in descendants}
+        return tuple(process for process in self.all if process.pid in descendants)
 
 
 # Control groups of version 2, or systemd's own of version 1.
@@ -130,20 +130,20 @@ def parse_units(result: Result) -> dict[str, Unit]:
         raise Unreadable("systemctl is not installed on the server")
     if result.exit_status != 0:
         raise Unreadable(f"systemctl ended with status {result.exit_status}: {result.stderr.strip()}")
-    found = {}
+    by_name = {}
     for block in result.stdout.strip().split("\n\n"):
         fields = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         if not {"Id", "LoadState", "ActiveState"} <= set(fields):
             raise Unreadable("systemctl's answer is not understood")
         name = fields["Id"].removesuffix(".service")
-        found[name] = Unit(
+        by_name[name] = Unit(
             name,
             fields["LoadState"] != "not-found",
             fields["ActiveState"] == "active",
             fields.get("UnitFileState", ""),
             int(fields.get("MainPID", "0") or 0),
         )
-    return found
+    return by_name
 
 
 units = Fact(

@@ -131,13 +131,13 @@ def _limits(said: str) -> dict[str, str]:
     """By the names in _LIMIT. Raises Unreadable for words that are not in it: they might be a limit."""
     first, second, *_ = [*said.splitlines(), "", ""]
     sentence = first if "empty log files are" in first else f"{first}, {second}"
-    found: dict[str, str] = {}
+    limits: dict[str, str] = {}
     for words in re.split(r",\s+", sentence.strip()):
         match = _LIMIT.fullmatch(words.strip())
         if match is None:
             raise Unreadable(f"a limit of logrotate is not understood: {words.strip()!r}")
-        found |= {name: value for name, value in match.groupdict().items() if value is not None}
-    return found
+        limits |= {name: value for name, value in match.groupdict().items() if value is not None}
+    return limits
 
 
 def _packs(forced: str) -> bool | None:
@@ -152,15 +152,15 @@ def _packs(forced: str) -> bool | None:
 
 
 def _handled(block: str, forced: str) -> Handled:
-    path, _, said = block.partition("\n")
-    said = said.partition("\nrotating log ")[0]
-    refused = re.search(r"^error: .*|^ *log .*skipping.*", said, re.M)
+    path, _, lines = block.partition("\n")
+    lines = lines.partition("\nrotating log ")[0]
+    refused = re.search(r"^error: .*|^ *log .*skipping.*", lines, re.M)
     name = re.escape(path)
     moved = re.search(rf"^renaming {name} to (.+)$", forced, re.M)
     made = re.search(rf"^creating new {name} mode = (\d+) uid = (\d+) gid = (\d+)$", forced, re.M)
     return Handled(
         path,
-        known=not re.search(r"^Creating new state$", said, re.M),
+        known=not re.search(r"^Creating new state$", lines, re.M),
         refused=_reason(refused[0].strip()) if refused else "",
         moved=moved[1] if moved else "",
         copied=bool(re.search(rf"^copying {name} to ", forced, re.M)),
@@ -199,15 +199,15 @@ def parse_ages(result: Result) -> dict[str, int | None]:
     text, end, _ = result.stdout.rpartition("== end")
     if not end:
         raise Unreadable("logrotate's files came back incomplete")
-    found: dict[str, int | None] = {}
+    ages: dict[str, int | None] = {}
     everywhere: int | None = None
     for part in re.split(r"^== file ", text, flags=re.M)[1:]:
         name, _, lines = part.partition("\n")
         outside, rules = _ages(lines, everywhere)
         if name == CONFIGURATION:
             everywhere = outside
-        found = rules | found  # a second rule for the same logs is not taken, and `aiapp.bak` comes later
-    return found
+        ages = rules | ages  # a second rule for the same logs is not taken, and `aiapp.bak` comes later
+    return ages
 
 
 def _ages(text: str, outside: int | None) -> tuple[int | None, dict[str, int | None]]:
@@ -366,14 +366,14 @@ def _minutes_of_day(hours: str, minutes: str) -> list[int]:
 
 
 def _named(text: str, size: int) -> set[int]:
-    found: set[int] = set()
+    numbers: set[int] = set()
     for part in text.split(","):
         base, _, step = part.partition("/")
         first, _, last = base.replace("..", "-").partition("-")
         begin = 0 if first == "*" else int(first)
         end = int(last) + 1 if last else size if step or first == "*" else begin + 1
-        found |= set(range(begin, min(end, size), int(step or 1)))
-    return found
+        numbers |= set(range(begin, min(end, size), int(step or 1)))
+    return numbers
 
 
 def _longest_gap(minutes: Iterable[int]) -> int | None:

@@ -40,13 +40,13 @@ def parse_shared_stores(result: Result) -> tuple[Store, ...]:
     """Every process's stores; none is an empty tuple."""
     if not result.stdout.endswith("== end\n"):
         raise Unreadable("the processes' stores came back incomplete")
-    told: list[re.Match[str]] = []
+    addressed: list[re.Match[str]] = []
     addresses: dict[str, set[str]] = {}
     connections: set[tuple[int, str, int]] = set()
     for line in result.stdout.splitlines()[:-1]:
         kind, _, text = line.partition(" ")
         if kind == "told" and (match := _TOLD.fullmatch(text)):
-            told.append(match)
+            addressed.append(match)
         elif kind == "name" and len(words := text.split()) == 2:
             addresses.setdefault(words[0], set()).add(words[1])
         elif kind == "status":
@@ -58,7 +58,7 @@ def parse_shared_stores(result: Result) -> tuple[Store, ...]:
             connections |= {(int(pid), peer, int(found[2])) for pid in re.findall(r"pid=(\d+)", found[3])}
         else:
             raise Unreadable(f"a line about the processes' stores is not understood: {line!r}")
-    return tuple(_store(match, addresses, connections) for match in told)
+    return tuple(_store(match, addresses, connections) for match in addressed)
 
 
 def _store(

@@ -124,7 +124,7 @@ def parse_supervisor_files(result: Result) -> dict[str, ProgramFile]:
         parser.read_string("\n".join(line for line in result.stdout.splitlines()))
     except configparser.Error as error:
         raise Unreadable(f"Supervisor's files are not understood: {str(error).splitlines()[0]}") from None
-    found = {}
+    by_program = {}
     for section in parser.sections():
         if section.startswith("program:"):
             restart = parser.get(section, "autorestart", fallback="unexpected").strip().lower()
@@ -137,10 +137,10 @@ def parse_supervisor_files(result: Result) -> dict[str, ProgramFile]:
                 "off": "false",
             }.get(restart, restart)
             together = parser.get(section, "stopasgroup", fallback="false").strip().lower()
-            found[section.removeprefix("program:")] = ProgramFile(
+            by_program[section.removeprefix("program:")] = ProgramFile(
                 restart, together in ("true", "yes", "on", "1")
             )
-    return found
+    return by_program
 
 
 # Only the lines that are needed: an environment= line may hold secrets.

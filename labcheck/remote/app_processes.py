@@ -73,13 +73,13 @@ def tracked() -> list[dict[str, Any]]:
 def taken() -> list[dict[str, Any]]:
     """The same, and what each collector says to the key, with an empty envelope, which is no event."""
     answers: dict[tuple[str, str | None], dict[str, Any]] = {}
-    found = []
+    processes = []
     for pid, environment in environments("SENTRY_DSN"):
         key = (environment["SENTRY_DSN"], authorities(pid, environment))
         if key not in answers:
             answers[key] = ask_collector(urlsplit(key[0]), key[1])
-        found.append({"pid": pid, **answers[key]})
-    return found
+        processes.append({"pid": pid, **answers[key]})
+    return processes
 
 
 def named(address: SplitResult) -> dict[str, Any]:
@@ -158,11 +158,11 @@ def leaked(pid: int, text: str) -> list[str]:
 def places(pids: set[int]) -> dict[int, str]:
     """Where each of these processes listens, as `127.0.0.1:8000`."""
     listing = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
-    found = {}
+    by_pid = {}
     for line in listing.splitlines():
         for pid in pids.intersection(map(int, re.findall(r"pid=(\d+)", line))):
-            found[pid] = line.split()[3]
-    return found
+            by_pid[pid] = line.split()[3]
+    return by_pid
 
 
 def counted(place: str) -> dict[str, float] | None:
@@ -172,10 +172,10 @@ def counted(place: str) -> dict[str, float] | None:
             text = server.text("/metrics")
     except FAULTS:
         return None
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for name, value in NUMBERS.findall(text):
-        found[name] = found.get(name, 0.0) + float(value)
-    return found or None
+        numbers[name] = numbers.get(name, 0.0) + float(value)
+    return numbers or None
 
 
 def ask(database: str, query: str) -> str:
@@ -220,26 +220,26 @@ def logged(folder: str) -> dict[str, str]:
     with file.open("rb") as opened:
         opened.seek(max(file.stat().st_size - TAIL, 0))
         lines = opened.read().decode("utf-8", "replace").split("\n")[1 if opened.tell() > TAIL else 0 : -1]
-    found: dict[str, list[str]] = {}
+    costs_of: dict[str, list[str]] = {}
     for line in lines:
         call = record(line, number=str)
         if call is None:
             continue
         cost, number = call.get("cost_usd"), call.get("request_id")
         if isinstance(number, str) and re.fullmatch(r"[\w.-]{1,64}", number):
-            found.setdefault(number, []).append(cost if isinstance(cost, str) else "0")
-    return {number: str(sum(map(Decimal, costs))) for number, costs in list(found.items())[-200:]}
+            costs_of.setdefault(number, []).append(cost if isinstance(cost, str) else "0")
+    return {number: str(sum(map(Decimal, costs))) for number, costs in list(costs_of.items())[-200:]}
 
 
 def refused() -> dict[str, int]:
     """How many requests to each path were refused with 429, by the access logs that there still are."""
-    found: Counter[str] = Counter()
+    count: Counter[str] = Counter()
     for folder in {environment["LOG_DIR"] for _, environment in environments("LOG_DIR")}:
         for file in sorted(Path(folder).glob("*access*.log*")):
             opened = gzip.open if file.suffix == ".gz" else open
             with contextlib.suppress(OSError, EOFError), opened(file, "rt", errors="replace") as lines:
-                found.update(path for line in lines if (path := refusal(line)))
-    return found
+                count.update(path for line in lines if (path := refusal(line)))
+    return count
 
 
 def refusal(line: str) -> str:

@@ -20,15 +20,15 @@ from labcheck.remote.backups.restic import described
 from labcheck.remote.backups.restore import exercise
 
 
-def look(ask: bool = False) -> Json:
+def observe(ask: bool = False) -> Json:
     """What is known here; with `ask`, of the stores as well."""
-    found = jobs()
-    makers = [job for job in found if job["kind"] == "backup"]
+    all_jobs = jobs()
+    makers = [job for job in all_jobs if job["kind"] == "backup"]
     return {
         "now": time.time(),
         "host": socket.gethostname(),
         "state": state(),
-        "jobs": [public(job) for job in found],
+        "jobs": [public(job) for job in all_jobs],
         "stores": [it for job in makers if (it := described(job, ask))],
         "dumps": open_dumps(),
     }
@@ -36,4 +36,4 @@ def look(ask: bool = False) -> Json:
 
 def main(what: str) -> None:
     os.nice(10)  # restic works hard on purpose before it opens a store: what serves users goes first
-    print(json.dumps(exercise() if what == "exercise" else look(ask=what == "stores")))
+    print(json.dumps(exercise() if what == "exercise" else observe(ask=what == "stores")))

@@ -49,11 +49,11 @@ VARIABLE = re.compile(r"\s*(?:export\s+)?(\w+)\s*=\s*(?:\"(.*)\"|'(.*)'|(.*?))\s
 
 def dotenv(text: str) -> dict[str, str]:
     """The variables of a file that a shell could read, as they are written there."""
-    found = {}
+    variables = {}
     for line in text.splitlines():
         if match := VARIABLE.fullmatch(line):
-            found[match[1]] = next((part for part in match.groups()[1:] if part is not None), "")
-    return found
+            variables[match[1]] = next((part for part in match.groups()[1:] if part is not None), "")
+    return variables
 
 
 # ---- who may read a file -----------------------------------------------------------------------
@@ -167,7 +167,7 @@ class Search:
     def is_over(self) -> bool:
         return self.left <= 0 or time.monotonic() > self.end
 
-    def found(self, data: bytes) -> set[int]:
+    def numbers_in(self, data: bytes) -> set[int]:
         return {number for part, numbers in self.parts.items() if part in data for number in numbers}
 
     def keep(self, kind: str, where: str, secrets: set[int], **more: Any) -> None:
@@ -178,14 +178,14 @@ class Search:
 
     def stream(self, file: Any, most: int) -> set[int]:
         """What is in the next `most` bytes, wherever they are cut."""
-        found: set[int] = set()
+        numbers: set[int] = set()
         before = b""
         while most > 0 and not self.is_over and (data := file.read(min(CHUNK, most))):
             most -= len(data)
             self.left -= len(data)
-            found |= self.found(before + data)
+            numbers |= self.numbers_in(before + data)
             before = data[-self.longest :]
-        return found
+        return numbers
 
     def content(self, path: str, kind: str, size: int) -> set[int]:
         suffix = Path(path).suffix
@@ -345,11 +345,11 @@ class Program:
 
 def programs() -> list[Program]:
     """All that run in this system, those in containers left out."""
-    found = []
+    running = []
     for process in procfs.processes():
         with contextlib.suppress(*GONE):  # it ended a moment ago, or is the kernel's own
-            found.append(Program(process))
-    return [program for program in found if not program.contained]
+            running.append(Program(process))
+    return [program for program in running if not program.contained]
 
 
 class Numbers:
@@ -362,16 +362,16 @@ class Numbers:
 
     def secrets(self, variables: dict[str, str]) -> dict[str, int]:
         """Those of these variables that hold secrets."""
-        found = {}
+        numbers = {}
         for name, value in variables.items():
             if parts := secret_parts(name, value):
-                number = found[name] = self.of.setdefault(value, len(self.of))
+                number = numbers[name] = self.of.setdefault(value, len(self.of))
                 for part in parts:
                     if len(part) < SHORTEST:
                         self.short.add(number)
                     else:
                         self.parts.setdefault(part.encode("utf-8", "surrogateescape"), set()).add(number)
-        return found
+        return numbers
 
     def hide(self, text: str) -> str:
         """The text without any of the values."""
@@ -380,7 +380,7 @@ class Numbers:
         return hide(text, (value for value in values | written if len(value) >= SHORTEST))
 
 
-def look(numbers: Numbers, seconds: float, total: int, roots: Iterable[str], only: str) -> Json:
+def observe(numbers: Numbers, seconds: float, total: int, roots: Iterable[str], only: str) -> Json:
     """What was found. `only` leaves out all programs that do not have this word in their name, for tests."""
     everything = programs()
     files: dict[Path, Json] = {}
@@ -400,7 +400,7 @@ def look(numbers: Numbers, seconds: float, total: int, roots: Iterable[str], onl
             holders.append((program, secrets))
     search = Search(numbers.parts, seconds, total)
     for program in everything:
-        search.keep("command line", program.name, search.found(program.arguments))
+        search.keep("command line", program.name, search.numbers_in(program.arguments))
     for path in files:
         it = path.stat()
         search.files.add((it.st_dev, it.st_ino))  # where they come from is looked at by itself
@@ -436,7 +436,7 @@ def main(seconds: float = SECONDS, total: int = TOTAL, roots: Iterable[str] = RO
     os.nice(10)
     numbers = Numbers()
     try:
-        answer = json.dumps(look(numbers, seconds, total, roots, only), ensure_ascii=False)
+        answer = json.dumps(observe(numbers, seconds, total, roots, only), ensure_ascii=False)
     except Exception as error:  # noqa: BLE001  its own words might hold a value
         at = error.__traceback__
         while at and at.tb_next:

@@ -67,12 +67,12 @@ def data(server: LocalServer, path: str) -> Any:
 
 def running(names: Container[str]) -> list[list[str]]:
     """The command lines of the processes whose program has one of these names."""
-    found = []
+    command_lines = []
     for process in procfs.processes():
         with contextlib.suppress(OSError):  # it has ended
             if process.program() in names:
-                found.append(process.arguments())
-    return sorted(found)
+                command_lines.append(process.arguments())
+    return sorted(command_lines)
 
 
 def option(words: list[str], name: str, default: str) -> str:
@@ -90,7 +90,7 @@ def where(words: list[str], port: int) -> tuple[str, str]:
     return option(words, "web.listen-address", f"0.0.0.0:{port}"), prefix
 
 
-def look_at_prometheus(server: LocalServer) -> dict[str, Any]:
+def observe_prometheus(server: LocalServer) -> dict[str, Any]:
     alerts, records = [], {}
     for group in data(server, "/api/v1/rules")["groups"]:
         for rule in group["rules"]:
@@ -126,13 +126,13 @@ def words(expression: str) -> set[str]:
 
 def names_in(alerts: list[dict[str, Any]], records: dict[str, str]) -> set[str]:
     """What might be a metric's name in these alerts, and in what is recorded for them."""
-    found: set[str] = set()
+    names: set[str] = set()
     waiting = [str(alert["query"]) for alert in alerts]
     while waiting:
-        new = words(waiting.pop()) - found
-        found |= new
+        new = words(waiting.pop()) - names
+        names |= new
         waiting += [records[name] for name in new if name in records]
-    return found
+    return names
 
 
 def samples(server: LocalServer, expression: str) -> list[dict[str, Any]]:
@@ -141,21 +141,21 @@ def samples(server: LocalServer, expression: str) -> list[dict[str, Any]]:
     return [{"labels": it["metric"], "value": it["value"][1]} for it in answer["result"][:MOST_SERIES]]
 
 
-def look_at_alertmanager(server: LocalServer) -> dict[str, Any]:
+def observe_alertmanager(server: LocalServer) -> dict[str, Any]:
     settings = data(server, "/api/v2/status")["config"]["original"]
     alerts = [
         {
-            "labels": it["labels"],
-            "state": it["status"]["state"],
-            "updated": it["updatedAt"],
-            "receivers": [receiver["name"] for receiver in it["receivers"]],
+            "labels": each["labels"],
+            "state": each["status"]["state"],
+            "updated": each["updatedAt"],
+            "receivers": [receiver["name"] for receiver in each["receivers"]],
         }
-        for it in data(server, "/api/v2/alerts")
+        for each in data(server, "/api/v2/alerts")
     ]
     silences = [
-        {"matchers": it["matchers"], "ends": it["endsAt"], "comment": it.get("comment", "")}
-        for it in data(server, "/api/v2/silences")
-        if it["status"]["state"] == "active"
+        {"matchers": each["matchers"], "ends": each["endsAt"], "comment": each.get("comment", "")}
+        for each in data(server, "/api/v2/silences")
+        if each["status"]["state"] == "active"
     ]
     count = re.findall(
         r'^alertmanager_notification_requests_(failed_)?total\{integration="(\w+)"[^}]*\} (\S+)$',
@@ -176,17 +176,17 @@ def look_at_alertmanager(server: LocalServer) -> dict[str, Any]:
 
 def receivers(settings: str) -> dict[str, list[str]]:
     """By name, the integrations of each receiver, from the settings as Alertmanager writes them out."""
-    found: dict[str, list[str]] = {}
+    by_name: dict[str, list[str]] = {}
     name, inside = "", False
     for line in settings.splitlines():
         if re.match(r"\S", line) and not line.startswith("- "):
             inside = line.startswith("receivers:")
         elif inside and (match := re.match(r"- name: (.+)$", line)):
             name = match[1].strip("'\"")
-            found[name] = []
+            by_name[name] = []
         elif inside and name and (match := re.match(r"  (\w+)_configs:$", line)):
-            found[name].append(match[1])
-    return found
+            by_name[name].append(match[1])
+    return by_name
 
 
 def route_of(settings: str) -> list[str] | None:
@@ -208,24 +208,30 @@ def route_of(settings: str) -> list[str] | None:
     return last[0].split(",") if ended.returncode == 0 and last else None
 
 
-def is_late(found: dict[str, Any]) -> bool:
+def is_late(observed: dict[str, Any]) -> bool:
     """Whether it may be different in a moment: the monitor has been away or has just read its settings, a
     target is starting, or an Alertmanager that has just started has not yet heard of what always fires."""
     now = time.time()
     heard = {
-        it["labels"].get("alertname") for each in found["alertmanagers"] for it in each.get("alerts", ())
+        alert["labels"].get("alertname")
+        for manager in observed["alertmanagers"]
+        for alert in manager.get("alerts", ())
     }
-    for prometheus in found["prometheus"]:
+    for prometheus in observed["prometheus"]:
         if "error" in prometheus:
             return True
-        old = [it for it in prometheus["rules"] if now - timestamps.seconds(it["lastEvaluation"]) > LATE]
-        down = {urlsplit(it["scrapeUrl"]).netloc for it in prometheus["targets"] if it["health"] != "up"}
+        old = [
+            each for each in prometheus["rules"] if now - timestamps.seconds(each["lastEvaluation"]) > LATE
+        ]
+        down = {
+            urlsplit(each["scrapeUrl"]).netloc for each in prometheus["targets"] if each["health"] != "up"
+        }
         unheard = prometheus["names_alertmanager"] and not prometheus["alertmanagers"]
-        if old or unheard or down - without_alertmanager(found):
+        if old or unheard or down - without_alertmanager(observed):
             return True
-        if found["alertmanagers"] and heartbeats(prometheus) - heard:
+        if observed["alertmanagers"] and heartbeats(prometheus) - heard:
             return True
-    return any("error" in it for it in found["alertmanagers"])
+    return any("error" in each for each in observed["alertmanagers"])
 
 
 def heartbeats(prometheus: dict[str, Any]) -> set[str]:
@@ -234,12 +240,12 @@ def heartbeats(prometheus: dict[str, Any]) -> set[str]:
     return {it["name"] for it in rules if not words(str(it["query"])) & set(prometheus["series"])}
 
 
-def without_alertmanager(found: dict[str, Any]) -> set[str]:
+def without_alertmanager(observed: dict[str, Any]) -> set[str]:
     """Where here Prometheus looks for an Alertmanager, and none will come: none runs, nor is one starting."""
-    if found["alertmanagers"] or found["starting"]:
+    if observed["alertmanagers"] or observed["starting"]:
         return set()
     urls = [
-        urlsplit(url) for prometheus in found["prometheus"] for url in prometheus.get("alertmanagers", ())
+        urlsplit(url) for prometheus in observed["prometheus"] for url in prometheus.get("alertmanagers", ())
     ]
     return {url.netloc for url in urls if re.match(r"127\.|localhost$|::1$", url.hostname or "")}
 
@@ -253,22 +259,22 @@ def is_starting() -> bool:
     return ended.stdout.strip() in ("initializing", "starting", "")
 
 
-def look() -> dict[str, Any]:
+def observe() -> dict[str, Any]:
     monitors = [where(words, 9090) for words in running({"prometheus"})]
     managers = [where(words, 9093) for words in running({"alertmanager", "prometheus-alertmanager"})]
     return {
-        "prometheus": [answered(look_at_prometheus, *place) for place in monitors],
-        "alertmanagers": [answered(look_at_alertmanager, *place) for place in managers],
+        "prometheus": [answered(observe_prometheus, *place) for place in monitors],
+        "alertmanagers": [answered(observe_alertmanager, *place) for place in managers],
         "agents": sorted({Path(words[0]).name for words in running(AGENTS)}),
         "starting": is_starting(),
         "now": time.time(),
     }
 
 
-def answered(look_at: Callable[[LocalServer], dict[str, Any]], address: str, prefix: str) -> dict[str, Any]:
+def answered(ask: Callable[[LocalServer], dict[str, Any]], address: str, prefix: str) -> dict[str, Any]:
     """What it says, or why it could not be asked."""
     try:
-        return {"address": address, **look_at(LocalServer(address, prefix=prefix))}
+        return {"address": address, **ask(LocalServer(address, prefix=prefix))}
     except (*FAULTS, KeyError, TypeError) as problem:
         return {"address": address, "error": f"{type(problem).__name__}: {problem}"}
 
@@ -290,12 +296,12 @@ def send(address: str, mark: str, seconds: float) -> None:
         sys.exit(f"status {status}")
 
 
-def main(what: str = "look", *given: Any) -> None:
+def main(what: str = "observe", *given: Any) -> None:
     """Print what there is to see; or with `send` hand over a test alert."""
     if what == "send":
         send(*given)
         return
     end = time.monotonic() + PATIENCE
-    while is_late(found := look()) and time.monotonic() < end:
+    while is_late(found := observe()) and time.monotonic() < end:
         time.sleep(1)
     json.dump(found, sys.stdout)

@@ -26,6 +26,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from labcheck.config import Config
+from labcheck.remote.output import last_line
 from labkit.tunnel import open_tunnel
 
 NAMES = ("chromium", "google-chrome")
@@ -99,14 +100,16 @@ class Seen:
 def find() -> tuple[str, str]:
     """The browser and certutil, which tells it whom to trust. Raises NoBrowser."""
     # In a snap it reads no folder but its own; on macOS and Windows it trusts whom the whole computer trusts.
-    found = [path for path in map(shutil.which, NAMES) if path and "snap" not in Path(path).resolve().parts]
+    browsers = [
+        path for path in map(shutil.which, NAMES) if path and "snap" not in Path(path).resolve().parts
+    ]
     certutil = shutil.which("certutil")
-    if os.name != "posix" or not found or not certutil:
+    if os.name != "posix" or not browsers or not certutil:
         raise NoBrowser(f"no Chromium here that can be told whom to trust for one run ({HOW_TO_GET})")
-    return found[0], certutil
+    return browsers[0], certutil
 
 
-def look(address: str, *, port: int | None = None, authority: str = "") -> Seen:
+def open_page(address: str, *, port: int | None = None, authority: str = "") -> Seen:
     """Open `address` in a browser of its own. Raises NoBrowser, NoAnswer.
 
     `port` of this computer leads to the site, else the browser goes there by itself. `authority`: a
@@ -122,14 +125,14 @@ def look(address: str, *, port: int | None = None, authority: str = "") -> Seen:
 
 
 def visitors(config: Config) -> list[tuple[str, Seen]]:
-    """The site as its visitors see it, each named. Raises as `look` does, NoTunnel and Unreachable.
+    """The site as its visitors see it, each named. Raises as `open_page` does, NoTunnel and Unreachable.
 
     The lab's name and its authority are known in the lab alone: one browser is told of both, the other of
     the name alone. They get there from the stand-in internet, by its resolver, as its other hosts do.
     """
     address = f"https://{config.target.domain}/"
     if not config.target.lab or not config.vantage:
-        return [("a visitor", look(address))]
+        return [("a visitor", open_page(address))]
     find()  # before a tunnel is opened for it
     authority = config.vantage.run(f"cat {AUTHORITY}").stdout
     tunnel = open_tunnel(config.vantage, f"{config.target.domain}:443")
@@ -137,9 +140,9 @@ def visitors(config: Config) -> list[tuple[str, Seen]]:
         return [
             (
                 "a browser that knows the lab's authority",
-                look(address, port=tunnel.port, authority=authority),
+                open_page(address, port=tunnel.port, authority=authority),
             ),
-            ("a browser that does not", look(address, port=tunnel.port)),
+            ("a browser that does not", open_page(address, port=tunnel.port)),
         ]
     finally:
         tunnel.close()
@@ -151,7 +154,7 @@ def text(seen: Sequence[tuple[str, Seen]]) -> str:
 
 
 def picture(seen: Sequence[tuple[str, Seen]]) -> bytes:
-    """A PNG: for each visitor the facts, and below them the page or the warning. Raises as `look` does.
+    """A PNG: for each visitor the facts, and below them the page or the warning. Raises as `open_page` does.
 
     A headless browser draws no address bar, so no padlock: the facts are what it is drawn from.
     """
@@ -286,8 +289,8 @@ def started(command: list[str], home: Path) -> Iterator[DevTools]:
                 yield DevTools(to, from_)
         except NoAnswer as problem:
             log.seek(0)
-            said = log.read().decode(errors="replace").strip().splitlines()
-            raise NoAnswer(f"{problem}; it wrote: {said[-1] if said else 'nothing'}") from None
+            written = last_line(log.read().decode(errors="replace"), "nothing")
+            raise NoAnswer(f"{problem}; it wrote: {written}") from None
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -165,14 +165,14 @@ def run_here(
 def _bash() -> str:
     """Where bash is. On Windows it is the one that Git brings: the one in System32 starts another system."""
     if os.name == "posix":
-        found = shutil.which("bash")
+        bash = shutil.which("bash")
     else:
         git = shutil.which("git")
         beside = Path(git).resolve().parents[1] / "bin" / "bash.exe" if git else None
-        found = str(beside) if beside and beside.exists() else None
-    if found is None:
+        bash = str(beside) if beside and beside.exists() else None
+    if bash is None:
         raise NoBash("there is no bash on this computer: install it, on Windows with Git (git-scm.com)")
-    return found
+    return bash
 
 
 def _read(pipe: IO[str], into: queue.Queue[str]) -> None:

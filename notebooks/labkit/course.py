@@ -100,17 +100,17 @@ def is_step(cell: NotebookNode) -> bool:
 
 def sections(notebook: NotebookNode, *, steps: bool = False) -> list[Section]:
     """The chapter's code cells by `##` heading, or its `steps` alone; those before the first are "Start"."""
-    title, cells, found = "Start", [], []
+    title, cells, sections = "Start", [], []
     for index, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
             if is_step(cell) or not steps:
                 cells.append((index, cell))
         elif cell.cell_type == "markdown":
             for heading in headings(cell.source, level=2):
-                found.append(Section(title, tuple(cells)))
+                sections.append(Section(title, tuple(cells)))
                 title, cells = heading, []
-    found.append(Section(title, tuple(cells)))
-    return [section for section in found if section.cells]
+    sections.append(Section(title, tuple(cells)))
+    return [section for section in sections if section.cells]
 
 
 def find(numbers: Sequence[str], folder: Path) -> list[Chapter]:

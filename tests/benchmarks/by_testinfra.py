@@ -89,11 +89,11 @@ class Looks:
     # ---- names ----
 
     def ask(self, where: str) -> Records:
-        said = self.internet.check_output(
+        answer = self.internet.check_output(
             f"dig +noall +comments +answer {where} {self.domain} A {self.domain} AAAA"
         )
-        status = re.findall(r"status: (\w+)", said)
-        answers = [line.split() for line in said.splitlines() if line and not line.startswith(";")]
+        status = re.findall(r"status: (\w+)", answer)
+        answers = [line.split() for line in answer.splitlines() if line and not line.startswith(";")]
         addresses = sorted(fields[4] for fields in answers if fields[3] in ("A", "AAAA"))
         return Records(next((word for word in status if word != "NOERROR"), "NOERROR"), tuple(addresses))
 
@@ -106,11 +106,11 @@ class Looks:
         """The answers of the zone's own servers."""
         zone = self.internet.check_output(f"dig +noall +answer +authority {self.domain} SOA").split()[0]
         names = self.internet.check_output(f"dig +short {zone} NS").split()
-        found = []
+        servers = []
         for name in names:
             address = self.internet.check_output(f"dig +short {name} A {name} AAAA").split()[0]
-            found.append(self.ask(f"+norecurse @{address}"))
-        return found
+            servers.append(self.ask(f"+norecurse @{address}"))
+        return servers
 
     # ---- addresses and doors ----
 
@@ -152,13 +152,13 @@ class Looks:
     @cached_property
     def listening(self) -> set[tuple[str, int]]:
         """Protocol and port of the sockets that are not on loopback."""
-        found = set()
+        sockets = set()
         for socket in self.server.socket.get_listening_sockets():
             kind, _, place = socket.partition("://")
             address, _, port = place.rpartition(":")
             if kind in ("tcp", "udp") and not address.startswith(("127.", "::1")):
-                found.add((kind, int(port)))
-        return found
+                sockets.add((kind, int(port)))
+        return sockets
 
     def doors(self, addresses: list[str]) -> dict[tuple[str, str, int], str]:
         """What the internet finds at each address: open, closed or silent. All are tried at the same time."""
@@ -239,18 +239,18 @@ class Looks:
 
     def handshake(self, address: str) -> Handshake:
         to = f"-connect '{f'[{address}]' if ':' in address else address}:443' -servername {self.domain}"
-        said = self.internet.run(
+        printed = self.internet.run(
             f"said=$(timeout 5 openssl s_client {to} -verify_hostname {self.domain} -alpn h2,http/1.1"
             ' </dev/null 2>/dev/null); date +%s; echo "$said" | grep -aE "^New, |Verify return code";'
             ' echo "$said" | openssl x509 -noout -startdate -enddate'
         ).stdout
-        protocol = re.search(r"^New, (TLSv[\d.]+), Cipher is (?!\(NONE\))", said, re.M)
-        dates = dict(re.findall(r"^(notBefore|notAfter)=(.+)$", said, re.M))
-        clock = re.search(r"^(\d{10})$", said, re.M)
-        assert clock, said
+        protocol = re.search(r"^New, (TLSv[\d.]+), Cipher is (?!\(NONE\))", printed, re.M)
+        dates = dict(re.findall(r"^(notBefore|notAfter)=(.+)$", printed, re.M))
+        clock = re.search(r"^(\d{10})$", printed, re.M)
+        assert clock, printed
         return Handshake(
             protocol[1] if protocol else "",
-            "Verify return code: 0 (ok)" in said,
+            "Verify return code: 0 (ok)" in printed,
             read_date(dates.get("notBefore")),
             read_date(dates.get("notAfter")),
             datetime.fromtimestamp(int(clock[1]), UTC),
@@ -266,14 +266,14 @@ class Looks:
 
     @cached_property
     def redirects(self) -> dict[str, tuple[int, str]]:
-        found = {}
+        answers = {}
         for address in self.visited:
             to = f"--resolve {self.domain}:80:{address}"
-            said = self.internet.run(
+            printed = self.internet.run(
                 f"curl -s -m 4 {to} -o /dev/null -w '%{{http_code}} %{{redirect_url}}' http://{self.domain}/"
             ).stdout.partition(" ")
-            found[address] = (int(said[0]), said[2].strip())
-        return found
+            answers[address] = (int(printed[0]), printed[2].strip())
+        return answers
 
     @cached_property
     def health(self) -> dict[str, list[Got]]:
@@ -282,13 +282,13 @@ class Looks:
         return {a: self.get(a, 3 if a == at_home[0] else 1) for a in at_home}
 
     def get(self, address: str, tries: int) -> list[Got]:
-        told = "%{http_code} %{time_total} %{time_appconnect} %header{strict-transport-security}"
+        fields = "%{http_code} %{time_total} %{time_appconnect} %header{strict-transport-security}"
         asked = [path for path in HEALTH_PATHS for _ in range(tries)]
-        said = self.internet.run(
-            f"curl -s -k -m 2 --resolve {self.domain}:443:{address} -w '\\n== {told}\\n' "
+        printed = self.internet.run(
+            f"curl -s -k -m 2 --resolve {self.domain}:443:{address} -w '\\n== {fields}\\n' "
             + " ".join(f"https://{self.domain}{path}" for path in asked)
         ).stdout
-        parts = re.findall(r"(.*?)\n== (\d+) ([\d.]+) ([\d.]+) ([^\n]*)\n", said, re.S)
+        parts = re.findall(r"(.*?)\n== (\d+) ([\d.]+) ([\d.]+) ([^\n]*)\n", printed, re.S)
         return [
             Got(path, int(status), float(whole) - float(tls), hsts.strip(), body.strip())
             for path, (body, status, whole, tls, hsts) in zip(asked, parts, strict=True)

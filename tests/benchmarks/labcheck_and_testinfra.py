@@ -47,21 +47,21 @@ def looks(target: config.Config) -> by_testinfra.Looks:
     server, internet = (
         get_host(f"ssh://{place.host}?ssh_config={place.config}") for place in (target.server, target.vantage)
     )
-    told = target.target
+    settings = target.target
     return by_testinfra.Looks(
         server,
         internet,
-        domain=told.domain,
-        account=told.account,
-        port=told.app_port,
-        reference=told.reference,
+        domain=settings.domain,
+        account=settings.account,
+        port=settings.app_port,
+        reference=settings.reference,
     )
 
 
-def words(found: Mapping[int, Mapping[str, list[str]]]) -> Answers:
+def words(findings: Mapping[int, Mapping[str, list[str]]]) -> Answers:
     return {
         number: {name: "FAIL" if wrong else "ok" for name, wrong in criteria.items()}
-        for number, criteria in found.items()
+        for number, criteria in findings.items()
     }
 
 
@@ -95,10 +95,10 @@ def compare(one: Answers, other: Answers) -> list[str]:
         n: set(criteria) for n, criteria in other.items()
     }
     return [
-        f"item {number}, {name}: labcheck says {said}, testinfra says {other[number][name]}"
+        f"item {number}, {name}: labcheck says {verdict}, testinfra says {other[number][name]}"
         for number, criteria in one.items()
-        for name, said in criteria.items()
-        if said != other[number][name]
+        for name, verdict in criteria.items()
+        if verdict != other[number][name]
     ]
 
 
@@ -146,12 +146,12 @@ def compare_and_time(target: config.Config, rounds: int) -> int:
 
     def look_by_labcheck() -> None:
         report = runner.run(built, target.context())
-        said = {judged.item.number: judged.verdict.value for judged in report.items}
-        assert said == verdicts and report.count(Verdict.UNKNOWN) == 0, said
+        again = {judged.item.number: judged.verdict.value for judged in report.items}
+        assert again == verdicts and report.count(Verdict.UNKNOWN) == 0, again
 
     def look_by_testinfra() -> None:
-        said = overall(words(by_testinfra.judge(looks(target))))
-        assert said == verdicts, said
+        again = overall(words(by_testinfra.judge(looks(target))))
+        assert again == verdicts, again
 
     took = in_turn({"labcheck": look_by_labcheck, "testinfra": look_by_testinfra}, rounds)
     unit = statistics.median(took["labcheck"])

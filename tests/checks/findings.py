@@ -12,7 +12,7 @@ def verdict(findings: Iterable[Finding]) -> str:
     return overall(findings).value
 
 
-def said(findings: Iterable[Finding]) -> str:
+def text_of(findings: Iterable[Finding]) -> str:
     """What was seen, a line for each."""
     return "\n".join(finding.observed for finding in findings)
 

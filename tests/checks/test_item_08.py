@@ -14,7 +14,7 @@ from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
 from labcheck.facts.secrets import Holder, Place, SecretFile, Secrets
 from labcheck.verdict import Finding
-from tests.checks.findings import said, verdict
+from tests.checks.findings import text_of, verdict
 
 TARGET = Target(host="server", domain="app.lab.example")
 PATH = "/home/aiapp/app/.env"
@@ -77,7 +77,7 @@ def test_process_without_the_file_s_secrets_in_its_environment_fails(
     holders: tuple[Holder, ...], files: tuple[SecretFile, ...], says: str
 ) -> None:
     findings = environment(replace(FOUND, holders=holders, files=files))
-    assert verdict(findings) == "FAIL" and says in said(findings)
+    assert verdict(findings) == "FAIL" and says in text_of(findings)
 
 
 def test_secret_that_only_a_shell_understands_is_not_compared() -> None:
@@ -116,7 +116,7 @@ def test_secrets_file_that_another_account_may_read_or_replace_fails(
     changes: dict[str, object], says: str
 ) -> None:
     findings = file(**changes)
-    assert verdict(findings) == "FAIL" and says in said(findings)
+    assert verdict(findings) == "FAIL" and says in text_of(findings)
 
 
 @pytest.mark.parametrize("changes", [{}, {"owner": "root"}, {"mode": 0o640}, {"mode": 0o400}])
@@ -160,7 +160,7 @@ def test_secrets_of_other_programs_are_not_the_application_s() -> None:
 def test_program_of_another_account_that_holds_secrets_fails() -> None:
     session = Holder(900, "vagrant", "python3", "", {"OPENAI_API_KEY": KEY})
     findings = elsewhere(holders=(HOLDER, session))
-    assert "the environment of a program of vagrant: python3" in said(findings)
+    assert "the environment of a program of vagrant: python3" in text_of(findings)
     supervisord = replace(session, account="root", program="supervisord")
     assert verdict(elsewhere(holders=(HOLDER, supervisord))) == "PASS"
 
@@ -169,7 +169,7 @@ def test_settings_file_of_another_program_is_a_copy() -> None:
     shell = Holder(900, "vagrant", "bash", "/home/vagrant/.env", {})
     copy = replace(FILE, path="/home/vagrant/.env", owner="vagrant")
     findings = elsewhere(holders=(HOLDER, shell), files=(FILE, copy))
-    assert "a copy that vagrant may read: /home/vagrant/.env" in said(findings)
+    assert "a copy that vagrant may read: /home/vagrant/.env" in text_of(findings)
 
 
 def test_a_shell_that_stands_in_the_application_s_folder_changes_nothing() -> None:

@@ -20,7 +20,7 @@ from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
 from labcheck.result import Result
 from labcheck.verdict import Finding
-from tests.checks.findings import said, verdict
+from tests.checks.findings import text_of, verdict
 from tests.facts import record
 
 RECORDINGS = Path(__file__).parents[1] / "facts" / "recordings"
@@ -57,7 +57,7 @@ def alerts(seen: Monitoring, target: Target = TARGET) -> list[Finding]:
     return list(item.the_alerts_are_in_effect(seen, target=target))
 
 
-def told(seen: Monitoring) -> list[Finding]:
+def who_is_told(seen: Monitoring) -> list[Finding]:
     return list(item.somebody_is_told(seen))
 
 
@@ -79,31 +79,31 @@ def with_rule(name: str, **changed: Any) -> Monitoring:
 
 
 def test_a_good_monitoring_passes_in_every_respect() -> None:
-    assert [verdict(look(GOOD)) for look in (targets, alerts, told, watched)] == ["PASS"] * 4
-    assert said(targets(GOOD)) == "7 targets are up, and among them the application's 3"
-    assert "at the lab's pace: 10 times as fast" in said(alerts(GOOD))
-    assert said(told(GOOD)) == "a critical alert goes to pager, and notifications are accepted"
+    assert [verdict(look(GOOD)) for look in (targets, alerts, who_is_told, watched)] == ["PASS"] * 4
+    assert text_of(targets(GOOD)) == "7 targets are up, and among them the application's 3"
+    assert "at the lab's pace: 10 times as fast" in text_of(alerts(GOOD))
+    assert text_of(who_is_told(GOOD)) == "a critical alert goes to pager, and notifications are accepted"
 
 
 # ---- nothing to ask ----------------------------------------------------------------------------
 
 
 def test_server_without_monitoring_fails_once() -> None:
-    assert verdict(targets(NOTHING)) == "FAIL" and "nothing on this server watches it" in said(
+    assert verdict(targets(NOTHING)) == "FAIL" and "nothing on this server watches it" in text_of(
         targets(NOTHING)
     )
-    assert not alerts(NOTHING) and not told(NOTHING) and not watched(NOTHING)
+    assert not alerts(NOTHING) and not who_is_told(NOTHING) and not watched(NOTHING)
 
 
 @pytest.mark.parametrize("agent", ["datadog-agent", "prometheus-node-exporter"])
 def test_monitoring_agent_that_reports_elsewhere_is_unknown(agent: str) -> None:
     findings = targets(replace(NOTHING, agents=(agent,)))
-    assert verdict(findings) == "UNKNOWN" and agent in said(findings)
+    assert verdict(findings) == "UNKNOWN" and agent in text_of(findings)
 
 
 def test_a_prometheus_that_does_not_answer_is_unknown() -> None:
     findings = targets(replace(NOTHING, unanswered={"Prometheus at 127.0.0.1:9090": "refused"}))
-    assert verdict(findings) == "UNKNOWN" and "refused" in said(findings)
+    assert verdict(findings) == "UNKNOWN" and "refused" in text_of(findings)
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_monitoring_fact_that_is_not_understood_is_unreadable(result: Result, sa
 
 def test_a_target_that_is_down_is_named() -> None:
     findings = targets(recorded("receiver_and_target_down"))
-    assert verdict(findings) == "FAIL" and "machine at 127.0.0.1:27100 gives Prometheus no numbers" in said(
+    assert verdict(
         findings
-    )
+    ) == "FAIL" and "machine at 127.0.0.1:27100 gives Prometheus no numbers" in text_of(findings)
 
 
 def test_a_process_that_is_no_target_is_named_by_its_port() -> None:
     findings = targets(GOOD, (28000, 28001, 28002, 28003))
-    assert verdict(findings) == "FAIL" and "on port 28003" in said(findings)
+    assert verdict(findings) == "FAIL" and "on port 28003" in text_of(findings)
 
 
 def test_targets_are_unknown_where_the_application_does_not_run() -> None:
@@ -148,7 +148,9 @@ def test_targets_are_unknown_where_the_application_does_not_run() -> None:
 @pytest.mark.parametrize("name", ["HealthCheckFails", "ErrorRate", "SlowAnswers", "DiskFull", "TargetDown"])
 def test_an_alert_that_is_not_loaded_is_missed(name: str) -> None:
     findings = alerts(prometheus(rules=tuple(rule for rule in RULES.values() if rule.name != name)))
-    assert verdict(findings) == "FAIL" and said(findings).startswith("Prometheus has not loaded an alert on")
+    assert verdict(findings) == "FAIL" and text_of(findings).startswith(
+        "Prometheus has not loaded an alert on"
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ def test_an_alert_that_does_not_fire_for_what_it_is_meant_for_fails(
 ) -> None:
     assert old in RULES[name].query
     findings = alerts(with_rule(name, query=RULES[name].query.replace(old, new)))
-    assert verdict(findings) == "FAIL" and says in said(findings)
+    assert verdict(findings) == "FAIL" and says in text_of(findings)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +203,7 @@ def test_an_alert_that_does_not_fire_for_what_it_is_meant_for_fails(
 )
 def test_alert_in_other_words_or_a_stricter_one_passes(name: str, query: str) -> None:
     findings = alerts(with_rule(name, query=query))
-    assert verdict(findings) == "PASS", said(findings)
+    assert verdict(findings) == "PASS", text_of(findings)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +221,7 @@ def test_alert_in_other_words_or_a_stricter_one_passes(name: str, query: str) ->
 )
 def test_a_health_alert_that_nobody_would_get_in_time_fails(changed: dict[str, Any], says: str) -> None:
     findings = alerts(with_rule("HealthCheckFails", **changed))
-    assert verdict(findings) == "FAIL" and says in said(findings)
+    assert verdict(findings) == "FAIL" and says in text_of(findings)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,7 @@ def test_alert_on_a_missing_series_or_on_another_target_fails(
     name: str, series: tuple[dict[str, str], ...], says: str
 ) -> None:
     findings = alerts(prometheus(series={**GOOD.prometheus[0].series, name: series}))
-    assert verdict(findings) == "FAIL" and says in said(findings)
+    assert verdict(findings) == "FAIL" and says in text_of(findings)
 
 
 COUNT, FREE = "app_request_seconds_count", "node_filesystem_avail_bytes"
@@ -271,7 +273,7 @@ RATIO = f'sum(rate({COUNT}{{code=~"5.."}}[5m])) / sum(rate({COUNT}[5m]))'
 )
 def test_alert_in_any_form_that_promql_allows_passes(name: str, query: str) -> None:
     findings = alerts(with_rule(name, query=query))
-    assert verdict(findings) == "PASS", said(findings)
+    assert verdict(findings) == "PASS", text_of(findings)
 
 
 def test_a_recording_rule_is_read_in_the_place_of_what_it_makes() -> None:
@@ -285,27 +287,27 @@ def test_a_recording_rule_is_read_in_the_place_of_what_it_makes() -> None:
     assert verdict(alerts(replace(seen, prometheus=(monitor,)))) == "PASS"
     wrong = {**records, "app:errors:rate5m": f'sum(rate({COUNT}{{status=~"5xx"}}[5m]))'}
     findings = alerts(replace(seen, prometheus=(replace(monitor, records=wrong),)))
-    assert "does not count status 500" in said(findings)
+    assert "does not count status 500" in text_of(findings)
     findings = alerts(replace(seen, prometheus=(replace(monitor, series=GOOD.prometheus[0].series),)))
-    assert "reads app:errors:ratio, which Prometheus does not have" in said(findings)
+    assert "reads app:errors:ratio, which Prometheus does not have" in text_of(findings)
 
 
 def test_alert_on_absent_series_alone_is_not_one_on_a_target_that_is_down() -> None:
     findings = alerts(with_rule("TargetDown", query='absent(up{job="app"})'))
-    assert verdict(findings) == "FAIL" and "has not loaded an alert on a target" in said(findings)
+    assert verdict(findings) == "FAIL" and "has not loaded an alert on a target" in text_of(findings)
 
 
 def test_alert_expression_that_is_not_understood_is_unknown() -> None:
     findings = alerts(with_rule("TargetDown", query="up ==== 0"))
-    assert verdict(findings) == "UNKNOWN" and "TargetDown" in said(findings)
+    assert verdict(findings) == "UNKNOWN" and "TargetDown" in text_of(findings)
 
 
 def test_pace_of_the_lab_counts_in_the_lab_alone() -> None:
     elsewhere = replace(TARGET, lab=False)
-    assert "has to hold for 12 s" in said(alerts(GOOD, elsewhere))
+    assert "has to hold for 12 s" in text_of(alerts(GOOD, elsewhere))
     two_minutes = with_rule("HealthCheckFails", holds_for=120.0)
     assert verdict(alerts(two_minutes, elsewhere)) == "PASS"
-    assert "has to hold for 120 s" in said(alerts(two_minutes))
+    assert "has to hold for 120 s" in text_of(alerts(two_minutes))
 
 
 def test_alert_that_is_right_is_enough_beside_a_wrong_one_on_the_same_thing() -> None:
@@ -382,8 +384,8 @@ def silence(left: float = FOR_YEARS, *matchers: tuple[str, str, bool, bool]) -> 
     ],
 )
 def test_critical_alert_has_to_reach_a_receiver(seen: Monitoring, expected: str, says: str) -> None:
-    findings = told(seen)
-    assert verdict(findings) == expected and says in said(findings)
+    findings = who_is_told(seen)
+    assert verdict(findings) == expected and says in text_of(findings)
 
 
 # ---- the heartbeat -----------------------------------------------------------------------------
@@ -410,7 +412,7 @@ def heart(seen: Monitoring = GOOD, **changed: Any) -> Monitoring:
 )
 def test_a_heartbeat_that_nobody_hears_fails(seen: Monitoring, says: str) -> None:
     findings = watched(seen)
-    assert verdict(findings) == "FAIL" and says in said(findings)
+    assert verdict(findings) == "FAIL" and says in text_of(findings)
 
 
 def test_heartbeat_of_the_recording_is_what_alertmanager_says_of_it() -> None:

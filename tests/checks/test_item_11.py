@@ -16,7 +16,7 @@ from labcheck.facts.monitoring import Monitoring, Prometheus, Rule
 from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
 from labcheck.verdict import Finding
-from tests.checks.findings import said, verdict
+from tests.checks.findings import text_of, verdict
 
 NOW = 1_800_000_000.0
 HOUR = 3600
@@ -81,7 +81,10 @@ def test_server_with_backups_as_they_should_be_passes_every_criterion() -> None:
     assert verdict(made(FOUND)) == "PASS"
     for criterion in item.ITEM.criteria[1:]:
         findings = list(criterion(*([FOUND, SEEN] if "seen" in criterion.needs else [FOUND])))
-        assert all(finding.verdict.value == "PASS" for finding in findings), (criterion.name, said(findings))
+        assert all(finding.verdict.value == "PASS" for finding in findings), (
+            criterion.name,
+            text_of(findings),
+        )
 
 
 # ---- made --------------------------------------------------------------------------------------
@@ -122,7 +125,7 @@ def test_data_on_another_machine_is_unknown() -> None:
 )
 def test_backup_job_that_does_not_run_or_failed_fails(changes: dict[str, object], says: str) -> None:
     findings = made(with_job(**changes))
-    assert verdict(findings) == "FAIL" and says in said(findings)
+    assert verdict(findings) == "FAIL" and says in text_of(findings)
 
 
 def test_backup_job_that_has_not_run_since_the_boot_is_no_fault() -> None:
@@ -136,7 +139,7 @@ def test_backup_store_on_this_server_fails() -> None:
     findings = list(
         item.they_are_elsewhere(with_store(place="here", where="/var/backups", host="/var/backups"))
     )
-    assert verdict(findings) == "FAIL" and "/var/backups is on this server" in said(findings)
+    assert verdict(findings) == "FAIL" and "/var/backups is on this server" in text_of(findings)
     assert verdict(item.they_are_elsewhere(with_store(place="unknown"))) == "UNKNOWN"
 
 
@@ -161,12 +164,12 @@ def test_dumps_that_stay_on_the_server_fail_and_a_tool_that_is_not_known_is_unre
 )
 def test_newest_copy_has_to_be_fresh_and_full(changes: dict[str, object], expected: str, says: str) -> None:
     findings = list(item.the_newest_is_fresh_and_full(with_store(**changes)))
-    assert verdict(findings) == expected and says in said(findings)
+    assert verdict(findings) == expected and says in text_of(findings)
 
 
 def test_findings_on_the_newest_copy_do_not_change_with_time() -> None:
     one, two = (list(item.the_newest_is_fresh_and_full(with_store(newest=NOW - age))) for age in (100, 9000))
-    assert said(one) == said(two)
+    assert text_of(one) == text_of(two)
 
 
 # ---- keys and passwords ------------------------------------------------------------------------
@@ -184,7 +187,7 @@ def test_store_key_that_may_do_more_than_append_fails(
     changes: dict[str, object], expected: str, says: str
 ) -> None:
     findings = list(item.the_server_cannot_delete_them(with_store(**changes)))
-    assert verdict(findings) == expected and says in said(findings)
+    assert verdict(findings) == expected and says in text_of(findings)
 
 
 @pytest.mark.parametrize(
@@ -205,12 +208,12 @@ def test_a_password_that_everybody_may_read_fails() -> None:
     findings = list(
         item.they_can_be_opened_without_the_server(with_store(open=("/etc/aiapp-backup/password",)))
     )
-    assert verdict(findings) == "FAIL" and "everybody on this server may read" in said(findings)
+    assert verdict(findings) == "FAIL" and "everybody on this server may read" in text_of(findings)
 
 
 def test_a_dump_that_lies_open_fails_also_where_nothing_makes_backups() -> None:
     findings = list(item.no_dump_lies_open(replace(FOUND, jobs=(), dumps=("/var/tmp/ledger.sql",))))
-    assert verdict(findings) == "FAIL" and "/var/tmp/ledger.sql" in said(findings)
+    assert verdict(findings) == "FAIL" and "/var/tmp/ledger.sql" in text_of(findings)
 
 
 # ---- told --------------------------------------------------------------------------------------
@@ -238,7 +241,7 @@ OF_THE_DRILL = replace(
 )
 def test_backup_age_that_alerts_nobody_fails(seen: Monitoring, says: str) -> None:
     findings = list(item.somebody_is_told(FOUND, seen))
-    assert verdict(findings) == "FAIL" and says in said(findings)
+    assert verdict(findings) == "FAIL" and says in text_of(findings)
 
 
 def test_backup_age_from_a_recording_rule_passes() -> None:
@@ -278,7 +281,7 @@ def test_restore_drill_has_to_succeed_within_a_month(
     changes: dict[str, object], expected: str, says: str
 ) -> None:
     findings = list(item.one_was_brought_back(with_drill(**changes), WITHOUT_NUMBERS))
-    assert verdict(findings) == expected and says in said(findings)
+    assert verdict(findings) == expected and says in text_of(findings)
 
 
 def test_restore_drill_is_known_by_its_own_metric_after_a_boot() -> None:
@@ -316,7 +319,7 @@ def test_a_backup_that_came_back_with_the_same_rows_passes() -> None:
 )
 def test_a_backup_that_does_not_come_back_fails(changes: dict[str, object], says: str) -> None:
     findings = list(item.what_came_back(replace(OUTCOME, **changes)))  # type: ignore[arg-type]
-    assert verdict(findings) == "FAIL" and says in said(findings)
+    assert verdict(findings) == "FAIL" and says in text_of(findings)
 
 
 def test_backup_that_cannot_be_made_or_compared_is_unknown() -> None:

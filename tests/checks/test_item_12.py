@@ -132,10 +132,10 @@ def test_a_match_block_fails_and_says_for_whom_and_from_where() -> None:
 
 
 def test_a_match_block_for_a_port_counts_where_sshd_listens_on_it() -> None:
-    found = running(asked(port=2222, passwordauthentication="yes"), asked())
-    assert verdict(ssh.no_file_lets_a_password_in(found, SOCKETS, KNOWN)) == "PASS"
+    daemons = running(asked(port=2222, passwordauthentication="yes"), asked())
+    assert verdict(ssh.no_file_lets_a_password_in(daemons, SOCKETS, KNOWN)) == "PASS"
     both = (*SOCKETS, Socket("tcp", "0.0.0.0", 2222, "sshd", (257,)))
-    assert verdict(ssh.no_file_lets_a_password_in(found, both, KNOWN)) == "FAIL"
+    assert verdict(ssh.no_file_lets_a_password_in(daemons, both, KNOWN)) == "FAIL"
     others = running(asked(port=22), asked(passwordauthentication="yes"))
     assert verdict(ssh.no_file_lets_a_password_in(others, SOCKETS, KNOWN)) == "PASS"
 
@@ -190,8 +190,8 @@ def test_sshds_on_the_same_port_are_both_judged() -> None:
 def test_sshd_file_that_is_younger_than_its_reading_fails(
     changed: tuple[str, ...], since_start: bool, expected: str
 ) -> None:
-    found = Sshds((replace(SSHD, changed=changed, since_start=since_start),), frozenset())
-    findings = list(ssh.it_has_read_its_files(found, SOCKETS))
+    daemons = Sshds((replace(SSHD, changed=changed, since_start=since_start),), frozenset())
+    findings = list(ssh.it_has_read_its_files(daemons, SOCKETS))
     assert verdict(findings) == expected
 
 
@@ -203,17 +203,17 @@ def test_sshd_that_offers_more_than_its_files_was_not_reloaded() -> None:
 
 
 def test_sshd_that_offers_less_than_its_files_was_not_reloaded() -> None:
-    found = running(asked(passwordauthentication="yes"))
-    (finding,) = ssh.what_is_offered_is_what_is_written(found, SOCKETS, (offers(),))
+    daemons = running(asked(passwordauthentication="yes"))
+    (finding,) = ssh.what_is_offered_is_what_is_written(daemons, SOCKETS, (offers(),))
     assert "it offers no password to root" in finding.observed
 
 
 def test_login_methods_are_compared_with_the_settings_for_that_account() -> None:
-    found = running(asked("root"), asked("vagrant", "10.0.0.0", passwordauthentication="yes"))
+    daemons = running(asked("root"), asked("vagrant", "10.0.0.0", passwordauthentication="yes"))
     same = (offers(), offers("vagrant", "publickey password"), offers(NOBODY, "publickey password"))
-    assert not list(ssh.what_is_offered_is_what_is_written(found, SOCKETS, same))
+    assert not list(ssh.what_is_offered_is_what_is_written(daemons, SOCKETS, same))
     (finding,) = ssh.what_is_offered_is_what_is_written(
-        found, SOCKETS, (offers("root", "publickey password"),)
+        daemons, SOCKETS, (offers("root", "publickey password"),)
     )
     assert "to root" in finding.observed
 

@@ -122,11 +122,11 @@ def test_rate_limit_needs_no_store_for_one_process_alone_and_fails_for_none() ->
 
 
 def test_supervisor_s_own_socket_is_no_store_of_the_programs_that_it_starts() -> None:
-    told = {
+    variables = {
         "SUPERVISOR_SERVER_URL": "unix:///var/run/supervisor.sock",
         "REDIS_URL": "redis://127.0.0.1:6379/0",
     }
-    program = subprocess.Popen(["sleep", "60"], env=os.environ | told)
+    program = subprocess.Popen(["sleep", "60"], env=os.environ | variables)
     try:
         done = subprocess.run(["bash", "-c", shared_stores.command], capture_output=True, text=True)
     finally:

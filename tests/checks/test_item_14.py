@@ -17,7 +17,7 @@ from labcheck.facts.network import Socket
 from labcheck.facts.processes import Process, Processes
 from labcheck.result import Result
 from labcheck.verdict import Finding
-from tests.checks.findings import said, verdict
+from tests.checks.findings import text_of, verdict
 
 TARGET = Target(host="server", domain="app.lab.example")
 KNOWN = Accounts((Account("aiapp", 1001, frozenset({"aiapp"}), "/home/aiapp", "/bin/bash"),), {})
@@ -49,17 +49,17 @@ def key(found: tuple[Tracked, ...]) -> list[Finding]:
 
 def test_processes_with_one_error_collector_pass() -> None:
     assert verdict(where(told())) == "PASS"
-    assert said(where(told())) == "all 3 processes were told of errors.lab.example, project 1"
+    assert text_of(where(told())) == "all 3 processes were told of errors.lab.example, project 1"
 
 
 def test_process_without_an_error_collector_is_named() -> None:
-    assert "port 8001 was told of no collector" in said(where((told()[0], told()[2])))
+    assert "port 8001 was told of no collector" in text_of(where((told()[0], told()[2])))
     assert verdict(where(())) == "FAIL" and len(where(())) == 3
 
 
 def test_processes_with_different_error_collectors_fail() -> None:
     findings = where(told({}, {"project": "2"}))
-    assert verdict(findings) == "FAIL" and "different places" in said(findings)
+    assert verdict(findings) == "FAIL" and "different places" in text_of(findings)
 
 
 def test_application_that_does_not_run_fails() -> None:
@@ -83,7 +83,7 @@ def test_application_that_does_not_run_fails() -> None:
 )
 def test_collector_has_to_take_the_key(change: dict[str, Any], expected: str, says: str) -> None:
     findings = key(told(change, change, change))
-    assert verdict(findings) == expected and says in said(findings)
+    assert verdict(findings) == expected and says in text_of(findings)
     assert len(findings) == 1
 
 
@@ -147,11 +147,11 @@ def test_an_event_with_what_it_needs_and_no_more_passes() -> None:
     ],
 )
 def test_event_without_its_request_id_or_release_fails(changes: dict[str, Any], says: str) -> None:
-    assert verdict(arrived(event(**changes))) == "FAIL" and says in said(arrived(event(**changes)))
+    assert verdict(arrived(event(**changes))) == "FAIL" and says in text_of(arrived(event(**changes)))
 
 
 def test_a_release_that_is_not_running_fails() -> None:
-    assert "says release 0.2.0, and 0.3.0 is running" in said(arrived(event(), "0.3.0"))
+    assert "says release 0.2.0, and 0.3.0 is running" in text_of(arrived(event(), "0.3.0"))
 
 
 def values(value: str = "", **frame: Any) -> dict[str, Any]:
@@ -168,12 +168,12 @@ def values(value: str = "", **frame: Any) -> dict[str, Any]:
 )
 def test_event_with_private_data_fails(changes: dict[str, Any], says: str) -> None:
     findings = arrived(event(**changes))
-    assert verdict(findings) == "FAIL" and says in said(findings)
+    assert verdict(findings) == "FAIL" and says in text_of(findings)
 
 
 def test_secret_that_arrives_is_named_without_its_value() -> None:
     findings = arrived(event(), "0.2.0", "DATABASE_URL")
-    assert verdict(findings) == "FAIL" and "the value of DATABASE_URL left" in said(findings)
+    assert verdict(findings) == "FAIL" and "the value of DATABASE_URL left" in text_of(findings)
 
 
 # ---- the fact ----------------------------------------------------------------------------------

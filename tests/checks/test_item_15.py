@@ -19,7 +19,7 @@ from labcheck.facts.app_processes import Counts, Followed, Ledger, Spent, spendi
 from labcheck.facts.monitoring import Alertmanager, Matcher, Monitoring, Prometheus, Rule, Silence
 from labcheck.result import Result
 from labcheck.verdict import Finding
-from tests.checks.findings import said, verdict
+from tests.checks.findings import text_of, verdict
 
 TARGET = Target(host="server", domain="app.lab.example")
 METRIC, BUDGET = "app_llm_cost_usd_total", "app_daily_budget_usd"
@@ -62,7 +62,7 @@ def test_model_calls_with_a_price_pass_and_none_at_all_are_left_to_the_exercise(
 
 
 def test_model_call_without_a_price_fails() -> None:
-    assert verdict(prices(unpriced=1)) == "FAIL" and "with no cost" in said(prices(unpriced=1))
+    assert verdict(prices(unpriced=1)) == "FAIL" and "with no cost" in text_of(prices(unpriced=1))
 
 
 def test_cost_that_is_the_same_in_metric_and_ledger_passes() -> None:
@@ -93,7 +93,7 @@ def test_a_process_that_was_started_later_knows_less_and_that_is_right() -> None
 )
 def test_costs_that_differ_between_metric_and_ledger_fail(first: str, last: str, says: str) -> None:
     findings = sums(since_first=Decimal(first), since_last=Decimal(last))
-    assert verdict(findings) == "FAIL" and says in said(findings)
+    assert verdict(findings) == "FAIL" and says in text_of(findings)
 
 
 def test_ledger_rows_that_were_lost_are_named() -> None:
@@ -101,7 +101,7 @@ def test_ledger_rows_that_were_lost_are_named() -> None:
         SPENT.processes[0], after=dict(SPENT.processes[0].after) | {"app_ledger_rows_lost_total": 1.0}
     )
     findings = sums(processes=(lost, *SPENT.processes[1:]), since_first=Decimal(0), since_last=Decimal(0))
-    assert "it lost rows" in said(findings)
+    assert "it lost rows" in text_of(findings)
 
 
 def test_process_that_does_not_count_its_cost_fails() -> None:
@@ -174,7 +174,7 @@ def test_cost_alert_s_threshold_is_read_from_its_expression(
 
 def test_cost_alerts_at_the_budget_and_before_it_pass() -> None:
     assert verdict(rules()) == "PASS"
-    assert said(rules()) == "it is told when a day costs more than $80 and $100"
+    assert text_of(rules()) == "it is told when a day costs more than $80 and $100"
     assert verdict(rules(loaded(rule("Cost", f"{DAY} > 100"), rule("Soon", f"{DAY} > 80")))) == "PASS"
 
 
@@ -199,12 +199,12 @@ def test_cost_alerts_at_the_budget_and_before_it_pass() -> None:
 def test_cost_rules_that_are_wrong_are_named_with_the_reason(
     findings: list[Finding], expected: str, says: str
 ) -> None:
-    assert verdict(findings) == expected and says in said(findings)
+    assert verdict(findings) == expected and says in text_of(findings)
 
 
 def test_cost_rule_that_is_missing_fails() -> None:
     found = list(item.an_alert_is_evaluated(loaded(rule("Disk", "used > 0.8")), target=TARGET))
-    assert verdict(found) == "FAIL" and "no alert about cost" in said(found)
+    assert verdict(found) == "FAIL" and "no alert about cost" in text_of(found)
 
 
 def test_prometheus_on_any_port_counts() -> None:
@@ -262,7 +262,7 @@ def silenced(*matchers: tuple[str, str, bool, bool]) -> Monitoring:
 )
 def test_cost_alert_needs_a_way_to_a_receiver(seen: Monitoring, expected: str, says: str) -> None:
     findings = list(item.it_would_reach_somebody(seen))
-    assert verdict(findings) == expected and says in said(findings)
+    assert verdict(findings) == expected and says in text_of(findings)
 
 
 # ---- exercise ----------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def test_cost_of_one_question_is_followed_into_ledger_log_and_metric(
     changes: dict[str, Any], expected: str, says: str
 ) -> None:
     findings = list(item.one_question(replace(SEEN, **changes)))
-    assert verdict(findings) == expected and says in said(findings)
+    assert verdict(findings) == expected and says in text_of(findings)
 
 
 def test_cost_of_a_question_that_cannot_be_followed_is_unreadable() -> None:

@@ -16,19 +16,19 @@ from tests.checks.written_logs import CRON, HELD, INIT, ONE, RUNNING, SOCKETS, f
 
 def test_logs_are_those_that_the_answering_processes_hold_open() -> None:
     stranger = replace(CRON, pid=900, name="caddy", arguments="caddy run", uids=frozenset({999}))
-    found = written(
+    logs = written(
         **seen(
             files(held=(*HELD, Held(900, 4, "/var/log/caddy/access.log", written_last=True))),
             running=Processes((*RUNNING.all, stranger)),
         )
     )
-    assert [(log.name, log.kind) for log in found.logs] == [
+    assert [(log.name, log.kind) for log in logs.logs] == [
         ("app.log", "application"),
         ("access.log", "access"),
         ("error.log", "error"),
         ("metrics.log", "metrics"),
     ]
-    assert found.behind == {8000: frozenset({800}), 8001: frozenset({801})}
+    assert logs.behind == {8000: frozenset({800}), 8001: frozenset({801})}
 
 
 @pytest.mark.parametrize(

@@ -86,14 +86,14 @@ HELD = tuple(
 
 
 def files(
-    said: dict[str, list[dict[str, Any]]] | None = None,
+    records: dict[str, list[dict[str, Any]]] | None = None,
     *,
     held: tuple[Held, ...] = HELD,
     also: dict[str, File] | None = None,
     texts: Iterable[str] = (),
 ) -> LogFiles:
-    """A server where each process writes the four logs; `said` replaces what is in some of them."""
-    lines = {path(name): tuple(map(json.dumps, some)) for name, some in (SAID | (said or {})).items()}
+    """A server where each process writes the four logs; `records` replaces what is in some of them."""
+    lines = {path(name): tuple(map(json.dumps, some)) for name, some in (SAID | (records or {})).items()}
     return LogFiles(NOW, held, FILES | (also or {}), lines, frozenset(texts))
 
 

@@ -147,11 +147,11 @@ def test_a_debian_12_as_chapter_06_leaves_it_is_read_as_what_it_is() -> None:
     assert [(store.variable, store.place, store.connected) for store in stores] == [
         ("REDIS_URL", "localhost:6379/0", True)
     ] * 3
-    found = read("secrets/debian12_after_06")
-    assert {(it.account, it.program, tuple(it.secrets)) for it in found.holders} == {
+    secrets = read("secrets/debian12_after_06")
+    assert {(it.account, it.program, tuple(it.secrets)) for it in secrets.holders} == {
         ("aiapp", "uvicorn", ("DATABASE_URL", "OPENAI_API_KEY", "API_KEYS"))
     }
-    assert not (found.places or found.unread or found.unfinished)
+    assert not (secrets.places or secrets.unread or secrets.unfinished)
     (usual,) = [one for one in read("starters/debian12_after_06") if not one.off]
     assert (usual.name, usual.gap) == ("logrotate.timer", 3660)
 
@@ -225,11 +225,11 @@ def test_sshds_are_each_asked_with_the_arguments_that_they_were_started_with() -
 
 def test_match_blocks_are_asked_for_all_that_they_tell_apart() -> None:
     (sshd,) = read("sshds/match_blocks").listening
-    found = {(one.accounts[0], one.address): one.passwords for one in sshd.asked}
-    assert {account for account, _ in found} == {"root", "daemon", "transfer"}  # one for all that are alike
-    assert found["transfer", "203.0.113.99"] == {"password"}
-    assert found["daemon", "192.168.0.0"] == {"keyboard-interactive"}
-    assert not found["daemon", "192.168.9.1"] and not found["root", "127.0.0.1"]
+    allowed = {(one.accounts[0], one.address): one.passwords for one in sshd.asked}
+    assert {account for account, _ in allowed} == {"root", "daemon", "transfer"}  # one for all that are alike
+    assert allowed["transfer", "203.0.113.99"] == {"password"}
+    assert allowed["daemon", "192.168.0.0"] == {"keyboard-interactive"}
+    assert not allowed["daemon", "192.168.9.1"] and not allowed["root", "127.0.0.1"]
     named, others = read("sshds/match_port").listening[0].asked
     assert (named.port, named.passwords, others.port, others.passwords) == (2222, {"password"}, None, set())
 
@@ -551,10 +551,10 @@ def test_rotation_limit_in_other_words_is_unreadable_and_not_no_limit() -> None:
         of_rule("weekly empty log files are rotated, thirty are kept, old logs are removed")
 
 
-def of_rule(said: str) -> Any:
+def of_rule(limits: str) -> Any:
     """What is read of a logrotate with one rule, of which it says this."""
     parts = [
         f"reading x\n\nHandling 1 logs\n\nrotating pattern: /x.log {words}\nconsidering log /x.log\n"
-        for words in (said, f"forced from command line {said.partition('empty')[2]}")
+        for words in (limits, f"forced from command line {limits.partition('empty')[2]}")
     ]
     return FACTS["rotation"].parse(Result(f"{parts[0]}== normal 0\n{parts[1]}== forced 0\n", "", 0))

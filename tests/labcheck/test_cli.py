@@ -34,7 +34,7 @@ def labcheck(
 
 
 def test_a_wrong_command_line_is_64_with_a_sentence() -> None:
-    for arguments, said in (
+    for arguments, sentence in (
         (("--nonsense",), "unrecognized arguments"),
         (("--item", "x"), "invalid int value"),
         (("example.org", "--item", str(len(ITEMS) + 1)), f"there is no item {len(ITEMS) + 1}"),
@@ -45,7 +45,7 @@ def test_a_wrong_command_line_is_64_with_a_sentence() -> None:
     ):
         done = labcheck(*arguments)
         assert (done.returncode, done.stdout) == (64, "")
-        assert said in done.stderr
+        assert sentence in done.stderr
         assert "Traceback" not in done.stderr
 
 
@@ -76,10 +76,10 @@ def test_read_only_check_is_one_login_and_leaves_nothing_else_in_the_log(sshd: S
         done = labcheck(*arguments, environment={"TMPDIR": folder})
         assert not list(Path(folder).iterdir())
     assert len(json.loads(done.stdout)["items"]) == len(ITEMS)
-    said = log.read_text().splitlines()[before:]
-    assert sum(line.startswith("Accepted publickey for ") for line in said) == 1
+    lines = log.read_text().splitlines()[before:]
+    assert sum(line.startswith("Accepted publickey for ") for line in lines) == 1
     known = r"Accepted publickey for |Received disconnect from |Disconnected from user "
-    assert [line for line in said if not re.match(known, line)] == []
+    assert [line for line in lines if not re.match(known, line)] == []
 
 
 def test_a_mistyped_host_is_2_with_one_sentence() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from labcheck.errors import Unreadable
-from labcheck.external import questions
-from labcheck.external.model import Answers, Part, Question
+from labcheck.external import probing, questions
+from labcheck.external.model import Answers, Part, Question, Questions
+from labcheck.ssh import Connection
 
 IPV4, IPV6 = "198.51.100.10", "2001:db8:100::10"
 
@@ -120,3 +121,43 @@ def test_probe_answer_without_a_part_is_unreadable(part: str) -> None:
 def test_probe_s_reason_for_what_it_could_not_see_is_the_reason(part: str) -> None:
     with pytest.raises(Unreadable, match=r"^no network$"):
         Answers({**ANSWER, part: {"unreadable": "no network"}})[PART[part]]
+
+
+# ---- round trips -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (("web",), [("web",)]),
+        (("sent", "web", "limit"), [("sent", "web", "limit")]),
+        (("sent", "ports", "web"), [("sent",), ("ports", "web")]),
+        (("ports",), [("sent",), ("ports",)]),
+    ],
+)
+def test_vantage_is_asked_twice_only_where_ports_are_scanned(
+    wanted: tuple[str, ...], expected: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the reference once: what it answers is needed for ports and for silence."""
+    asked: list[Questions] = []
+
+    def ask(questions: Questions, vantage: Connection | None) -> Answers:
+        asked.append(questions)
+        return Answers(ANSWER)
+
+    monkeypatch.setattr(probing, "ask", ask)
+    everything = Questions("app.example", reference="ports.example", wanted=wanted)
+    answers = probing.ask_and_watch(everything, None, Connection("nowhere.invalid"), [IPV4])
+    assert [each.wanted for each in asked] == expected
+    assert [each.reference for each in asked] == [""] * (len(asked) - 1) + ["ports.example"]
+    assert answers[questions.website].gets
+    if "ports" in wanted or "sent" in wanted:
+        marks = answers[questions.marks_sent]
+        assert list(marks.sent) == [IPV4] and "nowhere.invalid" in marks.problem
+
+
+def test_vantage_that_cannot_be_asked_is_the_reason_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "ask", lambda questions, vantage: Answers({}, "it is off"))
+    answers = probing.ask_and_watch(Questions("app.example"), None, Connection("nowhere.invalid"), [])
+    with pytest.raises(Unreadable, match=r"^it is off$"):
+        answers[questions.website]

@@ -81,10 +81,10 @@ def test_remote_programs_run_on_the_python_of_debian_11() -> None:
 
 def test_remote_program_runs_as_root_with_sudo_or_without(shared: Connection, sshd: Sshd) -> None:
     for server in (shared, sshd.connection(User="root")):
-        found = remote_program.run_as_root(server, "app_processes", "leaked", 0, "'a'\n")
-        assert "KeyError: 0" in found.stderr  # it has come to looking for this process
-        found = remote_program.run_as_root(server, "app_processes", "tracked")
-        assert isinstance(json.loads(remote_program.printed(found, "the look")), list)
+        ended = remote_program.run_as_root(server, "app_processes", "leaked", 0, "'a'\n")
+        assert "KeyError: 0" in ended.stderr  # it has come to looking for this process
+        ended = remote_program.run_as_root(server, "app_processes", "tracked")
+        assert isinstance(json.loads(remote_program.printed(ended, "the look")), list)
 
 
 # ---- what it printed ---------------------------------------------------------------------------

@@ -101,7 +101,7 @@ def test_a_late_fact_sees_what_the_look_from_outside_left_behind(
     def both(before: str, after: str, edge: dict[str, str]) -> Iterator[Finding]:
         yield passed(f"{before or 'nothing'}, then {after or 'nothing'}")
 
-    monkeypatch.setattr(probing, "look", look)
+    monkeypatch.setattr(probing, "ask", look)
     assert run(shared, item(both)).items[0].findings[0].observed == "nothing, then left"
 
 
@@ -115,7 +115,7 @@ def test_early_fact_is_read_as_root_where_a_late_one_is(
     def both(before: str, after: str, edge: dict[str, str]) -> Iterator[Finding]:
         yield passed(f"{before}, then {after}")
 
-    monkeypatch.setattr(probing, "look", lambda asked, vantage: Answers({"web": {"unreadable": "no answer"}}))
+    monkeypatch.setattr(probing, "ask", lambda asked, vantage: Answers({"web": {"unreadable": "no answer"}}))
     assert run(shared, item(both)).items[0].findings[0].observed == "0, then 0"
 
 
@@ -156,7 +156,7 @@ def exercised(look: Criterion, server: Connection, *said: Finding | Exception) -
 def test_an_exercise_adds_findings_of_its_own_depth(shared: Connection) -> None:
     judged = exercised(is_open, shared, passed("it came back"))
     assert judged.findings[-1] == Finding(Verdict.PASS, "it came back", depth=Depth.EXERCISE)
-    assert (judged.depth, judged.only_looked) == (Depth.EXERCISE, False)
+    assert (judged.depth, judged.not_exercised) == (Depth.EXERCISE, False)
 
 
 def test_an_exercise_that_loses_the_host_is_unknown_and_keeps_what_it_found(shared: Connection) -> None:
@@ -182,7 +182,7 @@ def test_an_item_with_an_exercise_that_was_not_done_was_only_looked_at(shared: C
         yield passed("never")
 
     judged = run(shared, replace(item(is_open), exercise=exercise)).items[0]
-    assert judged.only_looked
+    assert judged.not_exercised
 
 
 @criterion(value=OPEN)

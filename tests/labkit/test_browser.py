@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from labkit import browser
-from labkit.browser import NoAnswer, NoBrowser, Seen, look
+from labkit.browser import NoAnswer, NoBrowser, Seen, open_page
 from tests import needed
 from vagrant.host import programs
 
@@ -98,14 +98,14 @@ def serve(folder: Path) -> Iterator[Callable[[str], int]]:
 
 
 @pytest.fixture(scope="module")
-def told(folder: Path, serve: Callable[[str], int]) -> Seen:
-    return look(ADDRESS, port=serve("site"), authority=(folder / "root.pem").read_text())
+def seen(folder: Path, serve: Callable[[str], int]) -> Seen:
+    return open_page(ADDRESS, port=serve("site"), authority=(folder / "root.pem").read_text())
 
 
-def test_a_browser_that_is_told_of_the_authority_shows_a_padlock(told: Seen) -> None:
-    assert told.has_padlock, told.lines()
-    assert told.chain == (NAME, "The intermediate", "The root")
-    assert told.tls.startswith("TLS 1.3, ") and told.http == "http/1.0"
+def test_a_browser_that_is_told_of_the_authority_shows_a_padlock(seen: Seen) -> None:
+    assert seen.has_padlock, seen.lines()
+    assert seen.chain == (NAME, "The intermediate", "The root")
+    assert seen.tls.startswith("TLS 1.3, ") and seen.http == "http/1.0"
 
 
 @pytest.mark.parametrize("authority", ["", "other"])
@@ -113,20 +113,20 @@ def test_one_that_is_told_of_none_or_of_another_shows_a_warning(
     folder: Path, serve: Callable[[str], int], authority: str
 ) -> None:
     text = (folder / f"{authority}.pem").read_text() if authority else ""
-    seen = look(ADDRESS, port=serve("site"), authority=text)
+    seen = open_page(ADDRESS, port=serve("site"), authority=text)
     assert not seen.has_padlock
     assert seen.lines() == [f"{ADDRESS}: no padlock, net::ERR_CERT_AUTHORITY_INVALID"]
 
 
-def test_what_was_told_is_told_to_that_browser_alone(told: Seen, serve: Callable[[str], int]) -> None:
-    assert look(ADDRESS, port=serve("site")).error == "net::ERR_CERT_AUTHORITY_INVALID"
+def test_what_was_told_is_told_to_that_browser_alone(seen: Seen, serve: Callable[[str], int]) -> None:
+    assert open_page(ADDRESS, port=serve("site")).error == "net::ERR_CERT_AUTHORITY_INVALID"
 
 
 def test_another_name_and_an_old_certificate_have_none(folder: Path, serve: Callable[[str], int]) -> None:
     root = (folder / "root.pem").read_text()
-    other = look("https://elsewhere.example/", port=serve("site"), authority=root)
+    other = open_page("https://elsewhere.example/", port=serve("site"), authority=root)
     assert other.error == "net::ERR_CERT_COMMON_NAME_INVALID"
-    old = look(ADDRESS, port=serve("old"), authority=root)
+    old = open_page(ADDRESS, port=serve("old"), authority=root)
     assert old.error == "net::ERR_CERT_DATE_INVALID"
 
 
@@ -149,8 +149,8 @@ def test_network_that_changes_meanwhile_is_no_reason_for_a_warning(monkeypatch: 
         assert browser.visit(tools, "http://localhost/").error == "net::ERR_NAME_NOT_RESOLVED"
 
 
-def test_the_picture_holds_both(told: Seen, serve: Callable[[str], int]) -> None:
-    drawn = browser.picture([("one", told), ("another", look(ADDRESS, port=serve("site")))])
+def test_the_picture_holds_both(seen: Seen, serve: Callable[[str], int]) -> None:
+    drawn = browser.picture([("one", seen), ("another", open_page(ADDRESS, port=serve("site")))])
     assert drawn.startswith(b"\x89PNG")
     height = int.from_bytes(drawn[20:24], "big")
     assert 380 < height < 700

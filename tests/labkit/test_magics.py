@@ -354,10 +354,10 @@ def test_in_a_notebook_a_failure_is_one_line_without_a_traceback(settings: Path,
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     with pytest.raises(CellExecutionError):
         NotebookClient(book, timeout=60, kernel_name="python3").execute()
-    said = ["".join(o.text for o in c.outputs if o.output_type == "stream") for c in book.cells]
+    printed = ["".join(o.text for o in c.outputs if o.output_type == "stream") for c in book.cells]
     # What a cell says while it is silent, and what the look at item 7 does, is gone when they have ended.
-    assert said.pop(2).startswith("7  ")
-    assert said == ["", "a\nb\n", ""]
+    assert printed.pop(2).startswith("7  ")
+    assert printed == ["", "a\nb\n", ""]
     (error,) = book.cells[3].outputs
     assert error.traceback == ["CellFailed: exit status 1 from line 1: false"]
 

@@ -49,10 +49,10 @@ def test_the_labcheck_toml_that_it_shows_is_read_by_labcheck(
 ) -> None:
     (shown,) = re.findall(r"(?s)```toml\n(.*?)```", source(checklist, "labcheck-words"))
     monkeypatch.setenv("APP_KEY", "a key")
-    found = config.parse(tomllib.loads(shown), Path("labcheck.toml"))
-    assert (found.target.domain, found.target.chat_key) == ("app.example.org", "a key")
-    assert found.target.budget == 20
-    assert found.vantage is not None
+    read = config.parse(tomllib.loads(shown), Path("labcheck.toml"))
+    assert (read.target.domain, read.target.chat_key) == ("app.example.org", "a key")
+    assert read.target.budget == 20
+    assert read.vantage is not None
 
 
 def test_every_account_and_key_that_it_makes_is_removed_in_it(checklist: Chapter) -> None:

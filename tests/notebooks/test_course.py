@@ -19,7 +19,7 @@ from tests.notebooks.conftest import Writer, code, prose
 
 def kernels_of(process: int) -> list[int]:
     """The kernels that `process` started: their environment says so."""
-    found = []
+    kernels = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes()
@@ -27,8 +27,8 @@ def kernels_of(process: int) -> list[int]:
         except OSError:
             continue  # It ended while we looked, which is what is asked here.
         if b"ipykernel_launcher" in command and f"JPY_PARENT_PID={process}\0".encode() in environment + b"\0":
-            found.append(int(folder.name))
-    return found
+            kernels.append(int(folder.name))
+    return kernels
 
 
 def test_a_line_tells_each_section_and_its_time(

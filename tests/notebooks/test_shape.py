@@ -78,13 +78,13 @@ class Chapter:
 
     def sections(self) -> list[tuple[str, list[NotebookNode]]]:
         """Each `##` heading with the cells from it to the next one."""
-        found: list[tuple[str, list[NotebookNode]]] = []
+        sections: list[tuple[str, list[NotebookNode]]] = []
         for cell in self.cells:
             if cell.cell_type == "markdown" and (heading := re.match(r"## +(.+)", cell.source)):
-                found.append((heading[1].strip(), []))
-            if found:
-                found[-1][1].append(cell)
-        return found
+                sections.append((heading[1].strip(), []))
+            if sections:
+                sections[-1][1].append(cell)
+        return sections
 
 
 @pytest.fixture(params=PATHS, ids=[path.stem for path in PATHS])

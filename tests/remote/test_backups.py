@@ -88,11 +88,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def job(folder: Path) -> dict[str, Any]:
     words = str(folder / "backup")
-    found = jobs.scripts([words])
+    texts = jobs.scripts([words])
     return {
         "kind": "backup", "name": "backup.timer", "unit": "backup.service",
-        "tools": jobs.tools(words, found), "_words": words,
-        "_scripts": found, "_settings": jobs.settings([], found),
+        "tools": jobs.tools(words, texts), "_words": words,
+        "_scripts": texts, "_settings": jobs.settings([], texts),
     }  # fmt: skip
 
 
@@ -142,10 +142,10 @@ def test_job_is_a_backup_or_a_drill_by_its_command(words: str, kind: str) -> Non
 
 
 def test_restic_wrapper_is_used_as_it_is(folder: Path) -> None:
-    told = restic.Store(job(folder))
-    assert told.command == [str(folder / "with-restic")]
-    assert told.where == "rclone:store" and told.password == str(folder / "password")
-    assert told.ssh() == ["ssh", "-F", str(folder / "ssh_config"), "store"]
+    store = restic.Store(job(folder))
+    assert store.command == [str(folder / "with-restic")]
+    assert store.where == "rclone:store" and store.password == str(folder / "password")
+    assert store.ssh() == ["ssh", "-F", str(folder / "ssh_config"), "store"]
 
 
 @pytest.mark.parametrize(
@@ -274,11 +274,13 @@ def store_of(folder: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def test_store_key_that_can_only_append_is_refused_to_delete(store_of: Authorize) -> None:
-    told = store_of("{rclone} -q serve restic --stdio --append-only {home}")
-    assert (told["delete"], told["shell"], told["problem"]) == ("refused", False, "")
-    assert told["count"] == 1 and told["place"] == "here"  # this sshd is on this computer
-    assert [Path(held["path"]).name for held in told["dumps"]] == ["aiapp.dump"] and told["size"] == 0
-    assert [password["ours"] for password in told["passwords"]] == [True]
+    described = store_of("{rclone} -q serve restic --stdio --append-only {home}")
+    assert (described["delete"], described["shell"], described["problem"]) == ("refused", False, "")
+    assert described["count"] == 1 and described["place"] == "here"  # this sshd is on this computer
+    assert [Path(held["path"]).name for held in described["dumps"]] == ["aiapp.dump"] and described[
+        "size"
+    ] == 0
+    assert [password["ours"] for password in described["passwords"]] == [True]
 
 
 def test_read_only_check_of_a_store_logs_in_nowhere(store_of: Authorize, folder: Path, sshd: Sshd) -> None:
@@ -311,7 +313,7 @@ def test_store_that_was_asked_has_no_lock_and_no_copy_of_it(store_of: Authorize,
 
 
 def test_backups_fact_understands_what_find_backups_prints() -> None:
-    answer = json.dumps(find_backups.look())
+    answer = json.dumps(find_backups.observe())
     found = parse_backups(Result(answer, "", 0))
     assert found.host and found.now > 1.7e9
 

@@ -69,11 +69,11 @@ class Site:
 
     def places(self) -> dict[tuple[str, str], set[str]]:
         """(kind, where) to the names of the secrets that are there; where is told from the site's root."""
-        found = self.look()
-        names = {number: name for it in found.holders for name, number in it.secrets.items()}
+        secrets = self.look()
+        names = {number: name for it in secrets.holders for name, number in it.secrets.items()}
         return {
             (place.kind, place.where.replace(f"{self.root}/", "")): {names[it] for it in place.secrets}
-            for place in found.places
+            for place in secrets.places
         }
 
 
@@ -132,14 +132,14 @@ def test_dotenv_file_is_read_as_a_shell_would() -> None:
 
 
 def test_a_running_program_is_known_with_its_secrets_and_their_file(site: Site, app: int) -> None:
-    found = site.look()
-    (holder,) = found.holders
+    secrets = site.look()
+    (holder,) = secrets.holders
     assert (holder.pid, holder.account, holder.program) == (app, MAY, PROGRAM)
     assert set(holder.secrets) == {"OPENAI_API_KEY", "DATABASE_URL"}
-    (file,) = found.files
+    (file,) = secrets.files
     assert (file.path, file.mode, file.owner, file.access_list) == (holder.file, 0o600, MAY, False)
     assert file.secrets == holder.secrets and file.writers == {str(site.app): (MAY,)}
-    assert not found.places and not found.unread and not found.unfinished
+    assert not secrets.places and not secrets.unread and not secrets.unfinished
 
 
 def test_value_that_differs_in_the_file_has_another_number(site: Site, start: Callable[..., int]) -> None:
@@ -343,13 +343,13 @@ def test_commit_message_counts(repository: Site, app: int) -> None:
 
 
 def test_the_repository_s_own_configuration_does_not_run_as_root(repository: Site, app: int) -> None:
-    told = repository.root / "told"
-    script = repository.write("script", f"#!/bin/sh\nid -un >> {told}\n", 0o755)
+    proof = repository.root / "told"
+    script = repository.write("script", f"#!/bin/sh\nid -un >> {proof}\n", 0o755)
     for name in ("core.fsmonitor", "core.pager", "core.sshCommand", "diff.external", "pager.log"):
         repository.git("config", name, str(script))
     committed(repository)
     repository.look()
-    assert not told.exists() or "root" not in told.read_text()
+    assert not proof.exists() or "root" not in proof.read_text()
 
 
 # ---- what leaves the server --------------------------------------------------------------------

@@ -62,7 +62,7 @@ def test_receivers_are_known_with_their_integrations() -> None:
 
 
 def test_monitoring_program_runs_where_nothing_is_monitored() -> None:
-    found = monitoring.look()
+    found = monitoring.observe()
     assert set(found) == {"prometheus", "alertmanagers", "agents", "starting", "now"}
 
 
@@ -156,16 +156,16 @@ def prometheus(tmp_path: Path) -> Iterator[str]:
 
 def test_a_real_prometheus_tells_its_rules_and_the_series_that_its_alerts_read(prometheus: str) -> None:
     def watching() -> dict[str, Any] | None:
-        found = monitoring.answered(monitoring.look_at_prometheus, prometheus, "/mon")
-        return found if found.get("numbers", {}).get("self:up:sum") == "1" else None
+        answered = monitoring.answered(monitoring.observe_prometheus, prometheus, "/mon")
+        return answered if answered.get("numbers", {}).get("self:up:sum") == "1" else None
 
-    found = wait_until(watching, what="a rule that is evaluated", timeout=60)
-    assert [rule["name"] for rule in found["rules"]] == ["Down", "Heartbeat", "Nothing"]
-    assert set(found["records"]) == {"self:up:sum", "never:read"}
-    assert set(found["series"]) == {"self:up:sum", "up"}  # what an alert reads, and what that is made of
-    assert found["series"]["up"] == [{"__name__": "up", "instance": prometheus, "job": "self"}]
-    assert (found["lab_pace"], found["alertmanagers"], found["failed"]) == ("10", [], [])
-    answer = json.dumps({"prometheus": [found], "alertmanagers": [], "agents": [], "now": time.time()})
+    answered = wait_until(watching, what="a rule that is evaluated", timeout=60)
+    assert [rule["name"] for rule in answered["rules"]] == ["Down", "Heartbeat", "Nothing"]
+    assert set(answered["records"]) == {"self:up:sum", "never:read"}
+    assert set(answered["series"]) == {"self:up:sum", "up"}  # what an alert reads, and what that is made of
+    assert answered["series"]["up"] == [{"__name__": "up", "instance": prometheus, "job": "self"}]
+    assert (answered["lab_pace"], answered["alertmanagers"], answered["failed"]) == ("10", [], [])
+    answer = json.dumps({"prometheus": [answered], "alertmanagers": [], "agents": [], "now": time.time()})
     (read,) = parse_monitoring(Result(answer, "", 0)).prometheus
     down = read.rules[0]
     assert (down.name, down.health, down.holds_for) == ("Down", "ok", 120.0) and 0 <= down.age < 60

@@ -92,12 +92,12 @@ def seed() -> str:
 
 def chosen(mutants: Sequence[Mutant], seed: str) -> list[Mutant]:
     """One of each item; which one, the seed says, for each item by itself, so that all come round."""
-    found = []
+    picked = []
     for item in sorted({mutant.item for mutant in mutants}):
         of_it = [mutant for mutant in mutants if mutant.item == item]
         number = int.from_bytes(hashlib.sha256(f"{seed} {item}".encode()).digest())
-        found.append(of_it[number % len(of_it)])
-    return found
+        picked.append(of_it[number % len(of_it)])
+    return picked
 
 
 def together(mutants: Sequence[Mutant]) -> list[list[Mutant]]:
@@ -133,7 +133,7 @@ def shares(servers: Sequence[list[Mutant]], count: int) -> list[list[list[Mutant
 
 def share(text: str) -> tuple[int, int]:
     """`1/2`, the first of two shares, checked. Raises ValueError."""
-    found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
-    if found is None or int(found[1]) > int(found[2]):
+    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+    if match is None or int(match[1]) > int(match[2]):
         raise ValueError(f"{text} is no share: 1/2 is the first of two, 2/2 the second")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])

@@ -141,11 +141,11 @@ def ssh_audit(server: Connection) -> list[str]:
     tunnel = open_tunnel(server, "127.0.0.1:22")
     try:
         command = [audit, *options, f"--port={tunnel.port}", "127.0.0.1"]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+        printed = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
     finally:
         tunnel.close()
-    assert all(f"({part}) " in said for part in ("kex", "key", "enc", "mac")), said
-    return [line for line in said.splitlines() if "[fail]" in line]
+    assert all(f"({part}) " in printed for part in ("kex", "key", "enc", "mac")), printed
+    return [line for line in printed.splitlines() if "[fail]" in line]
 
 
 @pytest.fixture

@@ -62,12 +62,12 @@ def browsers(target: Config) -> tuple[browser.Seen, browser.Seen]:
 def test_a_browser_that_trusts_the_authority_shows_a_padlock(
     browsers: tuple[browser.Seen, browser.Seen],
 ) -> None:
-    told, _ = browsers
-    assert told.has_padlock, told.lines()
-    assert told.tls.startswith("TLS 1.3, ")
-    assert told.http == "h2"
-    name, *above = told.chain
-    assert name == "app.lab.example" and above[-1].startswith("Lab Encrypt"), told.chain
+    trusting, _ = browsers
+    assert trusting.has_padlock, trusting.lines()
+    assert trusting.tls.startswith("TLS 1.3, ")
+    assert trusting.http == "h2"
+    name, *above = trusting.chain
+    assert name == "app.lab.example" and above[-1].startswith("Lab Encrypt"), trusting.chain
 
 
 def test_a_browser_that_does_not_trust_it_shows_a_warning(
@@ -145,11 +145,11 @@ grep -F -f <(echo "$secrets") <<< "$commands" || test $? = 1
 
 
 def test_secrets_are_in_no_log_and_no_command_line(server: Connection) -> None:
-    found = must(
+    lines = must(
         server,
         SECRETS,
     )
-    assert found == ""
+    assert lines == ""
 
 
 @pytest.mark.parametrize("address", ["198.51.100.10", "2001:db8:100::10"])
@@ -177,13 +177,13 @@ def account_without_sudo(server: Connection) -> Iterator[str]:
 def test_where_sudo_is_refused_the_inside_is_unknown_and_the_outside_is_still_judged(
     account_without_sudo: str, other_configuration: Callable[..., Path]
 ) -> None:
-    said = run_labcheck(configuration=other_configuration(user=account_without_sudo))
-    assert said.exit_status == 2
+    report = run_labcheck(configuration=other_configuration(user=account_without_sudo))
+    assert report.exit_status == 2
     for number in OUTSIDE:
-        assert said.verdict(number) == "PASS", said.words(number)
+        assert report.verdict(number) == "PASS", report.words(number)
     for number in range(4, 16):
-        assert said.verdict(number) == "UNKNOWN", said.words(number)
-        assert "sudo" in said.words(number)
+        assert report.verdict(number) == "UNKNOWN", report.words(number)
+        assert "sudo" in report.words(number)
 
 
 def test_where_the_key_is_refused_everything_that_needs_the_server_is_unknown(
@@ -191,12 +191,12 @@ def test_where_the_key_is_refused_everything_that_needs_the_server_is_unknown(
 ) -> None:
     key = tmp_path / "stranger"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    said = run_labcheck(configuration=other_configuration(key=key))
-    assert said.exit_status == 2
+    report = run_labcheck(configuration=other_configuration(key=key))
+    assert report.exit_status == 2
     for number in range(4, 16):
-        assert said.verdict(number) == "UNKNOWN", said.words(number)
-        assert "refused every key" in said.words(number)
-    assert "FAIL" not in said.verdicts().values()
+        assert report.verdict(number) == "UNKNOWN", report.words(number)
+        assert "refused every key" in report.words(number)
+    assert "FAIL" not in report.verdicts().values()
 
 
 # Only the SSH connection that looks still works; the server undoes it by itself after two minutes. It is done
@@ -227,12 +227,12 @@ def test_where_the_vantage_has_no_network_the_outside_is_unknown_and_the_inside_
 ) -> None:
     # The other half of 10, 11 and 14 is there, too: the pager, the store, the collector.
     inside, outside = (5, 7, 8, 9, 12, 13, 15), (*OUTSIDE, 4, 6)
-    said = run_labcheck("--item", *map(str, (*inside, *outside)))
-    assert said.exit_status == 2, said.text
+    report = run_labcheck("--item", *map(str, (*inside, *outside)))
+    assert report.exit_status == 2, report.text
     for number in outside:
-        assert said.verdict(number) == "UNKNOWN", said.words(number)
+        assert report.verdict(number) == "UNKNOWN", report.words(number)
     for number in inside:
-        assert said.verdict(number) == "PASS", said.words(number)
+        assert report.verdict(number) == "PASS", report.words(number)
 
 
 COUNTED = """\
@@ -296,10 +296,10 @@ def new_server(server: Connection) -> Iterator[None]:
 def test_what_a_backup_is_restored_to_has_no_data_and_no_secret_of_this_server(
     server: Connection, new_server: None
 ) -> None:
-    looked_for, *found = must(
+    looked_for, *leftovers = must(
         server, f"sudo bash -s <<'END'\n{SECRETS_ON_THE_NEW_SERVER}\nEND", timeout=300
     ).splitlines()
-    assert int(looked_for) > 20 and found == []
+    assert int(looked_for) > 20 and leftovers == []
     log_in = "sudo nsenter --target $(machinectl show new-server -p Leader --value) --all bash -c"
     ask = "cd / && runuser -u postgres -- psql -qAtXc 'SELECT datname FROM pg_database'"
     databases = must(server, f'{log_in} "{ask}"').split()

@@ -12,24 +12,24 @@ pytestmark = pytest.mark.vm
 
 
 def test_the_server_reboots_and_the_firewall_is_still_shut() -> None:
-    said = run_labcheck("--item", "6", "--exercise", "--reboot")
-    assert said.verdict(6) == "PASS", said.words(6)
-    assert "exercise" in {finding["depth"] for finding in said.item(6)["findings"]}
+    report = run_labcheck("--item", "6", "--exercise", "--reboot")
+    assert report.verdict(6) == "PASS", report.words(6)
+    assert "exercise" in {finding["depth"] for finding in report.item(6)["findings"]}
 
 
 def test_after_the_reboot_all_items_pass() -> None:
     """Within two minutes: Supervisor takes a program for RUNNING only after some seconds."""
 
     def all_pass() -> Said:
-        said = run_labcheck()
-        if others := {number for number in ITEMS if said.verdict(number) != "PASS"}:
-            raise NotYet("\n".join(f"{number}: {said.words(number)}" for number in sorted(others)))
-        return said
+        report = run_labcheck()
+        if others := {number for number in ITEMS if report.verdict(number) != "PASS"}:
+            raise NotYet("\n".join(f"{number}: {report.words(number)}" for number in sorted(others)))
+        return report
 
     assert wait_until(all_pass, what="the items to pass", timeout=120).exit_status == 0
 
 
 def test_after_the_reboot_all_items_pass_when_they_are_exercised_too() -> None:
-    said = run_labcheck("--exercise")
-    wrong = [number for number in ITEMS if said.verdict(number) != "PASS"]
-    assert not wrong, "\n".join(f"{number}: {said.words(number)}" for number in wrong)
+    report = run_labcheck("--exercise")
+    wrong = [number for number in ITEMS if report.verdict(number) != "PASS"]
+    assert not wrong, "\n".join(f"{number}: {report.words(number)}" for number in wrong)

@@ -21,7 +21,7 @@ PLACES = (
 
 def open_dumps() -> list[str]:
     """Dumps of databases that every account of this server may read."""
-    found: list[str] = []
+    paths: list[str] = []
     seen = 0
     for place in filter(everybody_enters, map(Path, PLACES)):
         for folder, inside, names in os.walk(place):
@@ -30,13 +30,13 @@ def open_dumps() -> list[str]:
             for name in names:
                 seen += 1
                 if seen > ENTRIES:
-                    return found
+                    return paths
                 path = Path(folder, name)
                 readable = mode(folder, name)
                 with contextlib.suppress(OSError, EOFError):
                     if stat.S_ISREG(readable) and readable & stat.S_IROTH and is_dump(path):
-                        found.append(str(path))
-    return found
+                        paths.append(str(path))
+    return paths
 
 
 def mode(folder: str, name: str) -> int:

@@ -34,7 +34,7 @@ OWN = re.compile(r"/(usr/local|opt|etc|home|root|srv)/")  # where what is not pa
 
 def scripts(words: list[str], depth: int = 0) -> dict[str, str]:
     """The scripts of this server's own that a command line names, and those that these name in turn."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for word in words:
         path = (
             word
@@ -43,14 +43,14 @@ def scripts(words: list[str], depth: int = 0) -> dict[str, str]:
             if word.strip("./")
             else ""
         )
-        if not OWN.match(path) or path in found:
+        if not OWN.match(path) or path in texts:
             continue
         text = text_of(path)
         if text.startswith("#!"):
-            found[path] = text
+            texts[path] = text
             if depth < 3:
-                found = {**found, **scripts(re.findall(r"[\w./-]+", code(text)), depth + 1)}
-    return found
+                texts = {**texts, **scripts(re.findall(r"[\w./-]+", code(text)), depth + 1)}
+    return texts
 
 
 def code(text: str) -> str:
@@ -90,8 +90,8 @@ def by_timers() -> list[Json]:
     for timer in timers:
         service = services.get(timer["Unit"], {})
         words = " ".join(re.findall(r"argv\[\]=(.*?) ; ignore_errors", service.get("ExecStart", "")))
-        found = scripts(shlex.split(words) if words.count('"') % 2 == 0 else words.split())
-        if not (what := kind(words, found)):
+        texts = scripts(shlex.split(words) if words.count('"') % 2 == 0 else words.split())
+        if not (what := kind(words, texts)):
             continue
         ended = int(service.get("ExecMainExitTimestampMonotonic") or 0) / 1e6
         up = time.clock_gettime(time.CLOCK_MONOTONIC)
@@ -104,8 +104,8 @@ def by_timers() -> list[Json]:
             "ended": round(time.time() - up + ended) if ended else None,
             "triggered": round(stamp.stat().st_mtime) if stamp.exists() else None,
             "result": service.get("Result", "") if ended else "",
-            "tools": tools(words, found), "_words": words, "_scripts": found,
-            "_settings": settings([service.get("Environment", ""), *map(text_of, files)], found),
+            "tools": tools(words, texts), "_words": words, "_scripts": texts,
+            "_settings": settings([service.get("Environment", ""), *map(text_of, files)], texts),
         })  # fmt: skip
     return jobs
 
@@ -123,12 +123,12 @@ def by_cron() -> list[Json]:
     lines += [(path, path) for path in matching("/etc/cron.*ly/*")]
     runs = not {"cron", "crond"}.isdisjoint(names_of_processes())
     for place, line in lines:
-        found = scripts(line.split())
-        if what := kind(line, found):
+        texts = scripts(line.split())
+        if what := kind(line, texts):
             jobs.append({
                 "kind": what, "by": "cron", "name": place, "unit": "", "enabled": runs, "active": runs,
-                "ended": None, "triggered": None, "result": "", "tools": tools(line, found),
-                "_words": line, "_scripts": found, "_settings": settings([], found),
+                "ended": None, "triggered": None, "result": "", "tools": tools(line, texts),
+                "_words": line, "_scripts": texts, "_settings": settings([], texts),
             })  # fmt: skip
     return jobs
 

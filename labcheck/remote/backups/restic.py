@@ -93,10 +93,10 @@ class Store:
                 dict(line.split(" ", 1) for line in asked.stdout.splitlines() if " " in line) if asked else {}
             )
             return names.get("hostname", "?")
-        if found := re.match(
+        if match := re.match(
             r"(?:rest|s3):(?:https?://)?(?:[^/@]*@)?\[?([^/\]]+?)\]?(?::\d+)?(?:/|$)", self.where
         ):
-            return found[1]
+            return match[1]
         if re.match(r"(b2|azure|gs|swift):", self.where):
             return self.where.partition(":")[0]
         if self.where.startswith("rclone:"):
@@ -118,12 +118,12 @@ def place(store: Store) -> Json:
         mounted = run("findmnt", "-no", "FSTYPE", "-T", path)
         network = bool(mounted and re.match(r"nfs|cifs|smb|fuse\.sshfs|ceph|glusterfs", mounted.stdout))
         return {"place": "elsewhere" if network else "here", "host": path}
-    found = addresses(host)
+    resolved = addresses(host)
     if host in ("b2", "azure", "gs", "swift"):
         return {"place": "elsewhere", "host": host}
-    if not found:
+    if not resolved:
         return {"place": "unknown", "host": host}
-    return {"place": "here" if found & own_addresses() else "elsewhere", "host": host}
+    return {"place": "here" if resolved & own_addresses() else "elsewhere", "host": host}
 
 
 def refuses(store: Store) -> Json:
@@ -180,11 +180,11 @@ def deleting(words: list[str], store: Store) -> str:
 def snapshots(store: Store) -> list[Json]:
     """Of all copies: id, time, and by whom; the newest last."""
     listed = json.loads(store.ask("snapshots", "--json", "--no-lock", "--no-cache").stdout or "[]") or []
-    found = [
-        {"id": it["id"], "time": timestamps.seconds(it["time"]), "host": it.get("hostname", "")}
-        for it in listed
+    copies = [
+        {"id": copy["id"], "time": timestamps.seconds(copy["time"]), "host": copy.get("hostname", "")}
+        for copy in listed
     ]
-    return sorted(found, key=lambda it: it["time"])
+    return sorted(copies, key=lambda copy: copy["time"])
 
 
 def files(store: Store, snapshot: str) -> list[Json]:
@@ -228,10 +228,10 @@ def described(job: Json, ask: bool) -> Json | None:
                 newest = kept[-1]
                 answer["newest"] = newest["time"]
                 held = files(store, newest["id"])
-                answer["size"] = sum(it["size"] for it in held)
-                answer["dumps"] = [it for it in held if NAMED.search(it["path"])][:20]
+                answer["size"] = sum(each["size"] for each in held)
+                answer["dumps"] = [each for each in held if NAMED.search(each["path"])][:20]
             keys = json.loads(listed.result().stdout)
-            answer["passwords"] = [{"host": it["hostName"], "ours": it["current"]} for it in keys]
+            answer["passwords"] = [{"host": each["hostName"], "ours": each["current"]} for each in keys]
         except (Problem, ValueError, KeyError) as problem:
             answer["problem"] = (
                 str(problem) if isinstance(problem, Problem) else "restic's answer is not understood"
@@ -242,11 +242,11 @@ def described(job: Json, ask: bool) -> Json | None:
 
 def secret_files(store: Store) -> list[str]:
     """The files that open the store: its password's, and the keys of the SSH connection."""
-    found = [store.password, store.settings.get("RESTIC_PASSWORD_FILE", "")]
+    named = [store.password, store.settings.get("RESTIC_PASSWORD_FILE", "")]
     if words := store.ssh():
         asked = run(words[0], "-G", *words[1:], env=store.environment())
-        found += re.findall(r"(?m)^identityfile (.+)$", asked.stdout) if asked else []
+        named += re.findall(r"(?m)^identityfile (.+)$", asked.stdout) if asked else []
     if "RESTIC_PASSWORD" in store.settings:
-        found += list(store.job["_scripts"])
-    paths = [Path(path).expanduser() for path in found if path]
+        named += list(store.job["_scripts"])
+    paths = [Path(path).expanduser() for path in named if path]
     return [str(path) for path in paths if path.exists()]

@@ -32,14 +32,14 @@ def tables(database: str) -> dict[str, set[str]]:
     """Each table's rows, as sums: what is the same has the same."""
     named = """SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
         WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"""
-    found: dict[str, set[str]] = {}
+    rows_of: dict[str, set[str]] = {}
     for name in psql(database, named):
         # Rows that are the same twice count twice.
         rows = f"SELECT md5(t::text) || row_number() OVER (PARTITION BY md5(t::text)) FROM {name} t"
-        found[name] = {
+        rows_of[name] = {
             hashlib.blake2b(row.encode(), digest_size=8).hexdigest() for row in psql(database, rows)
         }
-    return found
+    return rows_of
 
 
 def exercise() -> Json:
@@ -55,14 +55,14 @@ def exercise() -> Json:
     folder = tempfile.mkdtemp(prefix="labcheck-", dir="/var/tmp")  # mode 0700
     scratch = f"labcheck_{os.urandom(4).hex()}"
     try:
-        earlier = {it["id"] for it in snapshots(store)}
+        earlier = {copy["id"] for copy in snapshots(store)}
         databases = psql(
             "postgres", "SELECT datname FROM pg_database WHERE NOT datistemplate AND datallowconn"
         )
         before = {name: tables(name) for name in databases if name != "postgres"}
         done = run("systemctl", "start", job["unit"], seconds=300)
         state = properties([job["unit"]], "Result ExecMainStatus")[0]
-        new = [it for it in snapshots(store) if it["id"] not in earlier]
+        new = [copy for copy in snapshots(store) if copy["id"] not in earlier]
         answer: Json = {
             "refused": "",
             "unit": job["unit"],
@@ -72,7 +72,7 @@ def exercise() -> Json:
         answer |= {"ended_well": bool(done and done.returncode == 0), "tables": [], "dumps": 0}
         if not new:
             return answer
-        held = [it["path"] for it in files(store, new[-1]["id"]) if NAMED.search(it["path"])]
+        held = [copy["path"] for copy in files(store, new[-1]["id"]) if NAMED.search(copy["path"])]
         wanted = [part for path in held for part in ("--include", path)]
         if held:
             store.ask("restore", "--no-lock", new[-1]["id"], "--target", folder, *wanted, seconds=240)

@@ -15,9 +15,9 @@ class Unseen(Exception):
     """Could not be looked at; the text says why."""
 
 
-def answer(look: Callable[[], Any]) -> Json:
+def answer(ask: Callable[[], Any]) -> Json:
     try:
-        return {"value": look()}
+        return {"value": ask()}
     except Unseen as reason:
         return {"unreadable": str(reason)}
     except Exception as error:  # noqa: BLE001  one question that fails must not take the others along

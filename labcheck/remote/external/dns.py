@@ -50,16 +50,16 @@ class Names:
     def addresses(self, servers: list[str], kind: str, *, recurse: bool) -> Json:
         response = self.ask(servers, self.domain, kind, recurse=recurse)
         dns = self.dns
-        found, aliases, ttls = [], [], []
+        records, aliases, ttls = [], [], []
         for rrset in response.answer:
             if rrset.rdtype == dns.rdatatype.CNAME:
                 aliases += [item.target.to_text(omit_final_dot=True) for item in rrset]
             elif rrset.rdtype == dns.rdatatype.from_text(kind):
-                found += [item.address for item in rrset]
+                records += [item.address for item in rrset]
                 ttls.append(rrset.ttl)
         return {
             "status": dns.rcode.to_text(response.rcode()),
-            "addresses": sorted(found),
+            "addresses": sorted(records),
             "aliases": aliases,
             "ttl": min(ttls) if ttls else None,
         }
@@ -87,7 +87,7 @@ class Names:
         )
         if not servers:
             raise Unseen("the resolver knows no name server of this zone")
-        found = []
+        authorities = []
         for server in servers[:4]:
             addresses = []
             for kind in ("A", "AAAA"):
@@ -95,8 +95,8 @@ class Names:
                 addresses += [
                     i.address for r in response.answer if r.rdtype == dns.rdatatype.from_text(kind) for i in r
                 ]
-            found.append((server.to_text(omit_final_dot=True), addresses))
-        return found
+            authorities.append((server.to_text(omit_final_dot=True), addresses))
+        return authorities
 
     def by_resolver(self) -> Json:
         try:

@@ -133,10 +133,10 @@ def scan(addresses: list[str], tcp: list[int], udp: list[int]) -> list[Json]:
 
 def resolve(host: str) -> list[str]:
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
         return []
-    return sorted({str(item[4][0]) for item in found})
+    return sorted({str(item[4][0]) for item in entries})
 
 
 def reference_ports(host: str, tcp: list[int], udp: list[int]) -> list[Json]:
@@ -148,15 +148,15 @@ def reference_ports(host: str, tcp: list[int], udp: list[int]) -> list[Json]:
 
 def routes() -> dict[str, bool]:
     """Whether this host has a way out at all, by family: nothing is sent."""
-    found = {}
+    by_family = {}
     for kind, where, address in (("4", socket.AF_INET, "192.0.2.1"), ("6", socket.AF_INET6, "2001:db8::1")):
         try:
             with socket.socket(where, socket.SOCK_DGRAM) as sock:
                 sock.connect((address, 9))
-            found[kind] = True
+            by_family[kind] = True
         except OSError:
-            found[kind] = False
-    return found
+            by_family[kind] = False
+    return by_family
 
 
 def is_open(address: str, port: int) -> bool:

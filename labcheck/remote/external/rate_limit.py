@@ -56,7 +56,7 @@ def count(address: str, domain: str, path: str, key: str, until_refused: bool) -
     Once one is refused, there is another one that claims to come from elsewhere. Where more than MOST are
     allowed, the first is the only one.
     """
-    found: list[Json] = []
+    answers: list[Json] = []
     connection = http.client.HTTPConnection(domain, timeout=TRY_TIMEOUT)
 
     def ask(forged: dict[str, str]) -> Json:
@@ -69,21 +69,21 @@ def count(address: str, domain: str, path: str, key: str, until_refused: bool) -
         named = {"Authorization": f"Bearer {key}"} if key else {}
         return {**post(connection, path, {**named, **forged}), "forged": bool(forged)}
 
-    found.append(ask({}))
-    if until_refused and (allowed := quota(found[0]["fields"]) or QUOTA) <= MOST:
-        while len(found) <= allowed and found[-1]["status"] not in (None, 429):
-            found.append(ask({}))
-        if found[-1]["status"] == 429:
-            found.append(ask(of_somebody_else()))
+    answers.append(ask({}))
+    if until_refused and (allowed := quota(answers[0]["fields"]) or QUOTA) <= MOST:
+        while len(answers) <= allowed and answers[-1]["status"] not in (None, 429):
+            answers.append(ask({}))
+        if answers[-1]["status"] == 429:
+            answers.append(ask(of_somebody_else()))
     connection.close()
-    return found
+    return answers
 
 
 def counted(addresses: list[str], domain: str, path: str, key: str, until_refused: bool) -> list[Json]:
     """The answers of the first address where there are any."""
-    found: list[Json] = []
+    answers: list[Json] = []
     for address in addresses:
-        found = count(address, domain, path, key, until_refused)
-        if not found[0]["error"]:
+        answers = count(address, domain, path, key, until_refused)
+        if not answers[0]["error"]:
             break
-    return [{"address": address, **item} for item in found]
+    return [{"address": address, **item} for item in answers]

@@ -19,7 +19,7 @@ def probe_login(address: str, port: int, account: str, known_hosts: str) -> Json
 
     ssh itself sees to it that only the host with the right key is asked at all.
     """
-    found: Json = {"address": address, "port": port, "account": account, "offered": [], "error": ""}
+    probe: Json = {"address": address, "port": port, "account": account, "offered": [], "error": ""}
     options = {
         "BatchMode": "yes",
         "PreferredAuthentications": "none",
@@ -40,12 +40,12 @@ def probe_login(address: str, port: int, account: str, known_hosts: str) -> Json
     except FileNotFoundError:
         raise Unseen("ssh is not installed where the look goes out from") from None
     except subprocess.TimeoutExpired:
-        return {**found, "error": "no answer"}
+        return {**probe, "error": "no answer"}
     if done.returncode == 0:
-        return {**found, "offered": ["none"]}
+        return {**probe, "offered": ["none"]}
     reason = last_line(done.stderr, f"exit status {done.returncode}")
     if refused := re.search(r"Permission denied \(([\w,-]*)\)", reason):
-        return {**found, "offered": refused[1].split(",")}
+        return {**probe, "offered": refused[1].split(",")}
     for pattern, error in (
         (r"Connection refused", "refused"),
         (r"timed out", "no answer"),
@@ -57,8 +57,8 @@ def probe_login(address: str, port: int, account: str, known_hosts: str) -> Json
         ),
     ):
         if re.search(pattern, reason):
-            return {**found, "error": error}
-    return {**found, "error": reason}
+            return {**probe, "error": error}
+    return {**probe, "error": reason}
 
 
 def probe_logins(addresses: list[str], ports: list[int], accounts: list[str], keys: list[str]) -> list[Json]:
@@ -74,12 +74,12 @@ def probe_logins(addresses: list[str], ports: list[int], accounts: list[str], ke
         known_hosts.write_text("".join(f"server {key}\n" for key in keys))
 
         def at(address: str, port: int) -> list[Json]:
-            found: list[Json] = []
+            probes: list[Json] = []
             for account in accounts:
-                found.append(probe_login(address, port, account, str(known_hosts)))
-                if found[-1]["error"]:
+                probes.append(probe_login(address, port, account, str(known_hosts)))
+                if probes[-1]["error"]:
                     break
-            return found
+            return probes
 
         asked = [pool.submit(at, address, port) for address in addresses for port in ports]
         return [item for each in asked for item in each.result()]

@@ -59,14 +59,14 @@ def tls(address: str, domain: str, context: ssl.SSLContext, timeout: float = TLS
 
 def handshake(address: str, domain: str) -> Json:
     """One handshake as a browser makes it; if it fails on the certificate, a second one to see that."""
-    found: Json = {"address": address, "error": "", "untrusted": ""}
+    shake: Json = {"address": address, "error": "", "untrusted": ""}
     try:
         with tls(address, domain, as_browsers_do()) as sock:
-            return {**found, **described(sock)}
+            return {**shake, **described(sock)}
     except ssl.SSLCertVerificationError as error:
-        found["untrusted"] = error.verify_message
+        shake["untrusted"] = error.verify_message
     except OSError as error:
-        return {**found, "error": why(error)}
+        return {**shake, "error": why(error)}
     try:
         with tls(address, domain, trusting_nobody()) as sock:
             shown = sock.getpeercert(binary_form=True) or b""
@@ -76,9 +76,9 @@ def handshake(address: str, domain: str) -> Json:
         context.check_hostname = False
         context.set_alpn_protocols(["h2", "http/1.1"])
         with tls(address, domain, context) as sock:
-            return {**found, **described(sock)}
+            return {**shake, **described(sock)}
     except OSError:
-        return found
+        return shake
 
 
 def described(sock: ssl.SSLSocket) -> Json:
@@ -165,12 +165,12 @@ def get(connection: http.client.HTTPConnection, path: str, headers: dict[str, st
     }
 
 
-def is_well(found: Json) -> bool:
+def is_well(attempt: Json) -> bool:
     """Whether an answer settles the question. Of another one, more is seen a while later."""
-    if found.get("status") != 200 or found["seconds"] > WELL_WITHIN:
+    if attempt.get("status") != 200 or attempt["seconds"] > WELL_WITHIN:
         return False
     try:
-        body = json.loads(found["body"])
+        body = json.loads(attempt["body"])
     except ValueError:
         return True
     return not (isinstance(body, dict) and str(body.get("status")).lower() in UNWELL)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from labcheck.errors import Unreachable, Unreadable
 from labcheck.facts import Fact
+from labcheck.remote.output import last_line
 from labcheck.result import CUT_SHORT, TIMED_OUT, Result
 from labcheck.ssh import Connection
 
@@ -143,11 +144,10 @@ def _unframe(answer: Result, facts: Sequence[Fact[Any]], nonce: str, why_missing
     reasons: dict[str, str] = {}
     begin = re.search(rf"\n{nonce} uid (\d+)\n", answer.stdout)
     if begin is None:
-        said = answer.stderr.strip().splitlines()
-        detail = f": {said[-1]}" if said else f" (exit status {answer.exit_status})"
+        reason = last_line(answer.stderr, f"exit status {answer.exit_status}")
         if answer.exit_status == TIMED_OUT:
-            detail = ": it took too long to begin"
-        return _Seen({}, {}, False, f"{host} could not run the looks{detail}")
+            reason = "it took too long to begin"
+        return _Seen({}, {}, False, f"{host} could not run the commands: {reason}")
     refused = "" if begin[1] == "0" else _why_no_root(answer.stderr.partition(nonce)[0], host)
     errors = _errors(answer.stderr, nonce)
     position = begin.end()
@@ -189,11 +189,11 @@ def _too_much(fact: Fact[Any]) -> str:
 
 def _why_no_root(stderr: str, host: str) -> str:
     """The reason why the script does not run as root, in words, from what sudo printed."""
-    said = next((line for line in stderr.splitlines() if "sudo" in line), "")
-    if "password is required" in said or "terminal is required" in said:
+    reason = next((line for line in stderr.splitlines() if "sudo" in line), "")
+    if "password is required" in reason or "terminal is required" in reason:
         return f'sudo asks for a password on "{host}" (add NOPASSWD for this account, or log in as root)'
     if "not in the sudoers" in stderr or "may not run sudo" in stderr or "not allowed" in stderr:
         return f'this account may not use sudo on "{host}" (log in with one that may)'
-    if "not found" in said:
+    if "not found" in reason:
         return f'sudo is not installed on "{host}" (log in as root)'
-    return f'no root on "{host}": {said.strip() or "sudo gave no reason"}'
+    return f'no root on "{host}": {reason.strip() or "sudo gave no reason"}'

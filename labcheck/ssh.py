@@ -85,11 +85,27 @@ class Connection:
             raise Unreachable(self.host, reason, f"try `{self.command_line()}` by hand", result)
         return result
 
+    def forward(self, port: int, far: str) -> subprocess.Popen[bytes]:
+        """Start `ssh -L 127.0.0.1:PORT:FAR`, on a connection of its own. Opening the port takes a while.
+
+        `far` is a name or address and a port, as the host reaches it. What runs at the other end reads our
+        standard input: when that is closed, as it is when we are gone, however that came, ssh ends. What ssh
+        says is on the process's standard error.
+        """
+        alone = replace(self, fresh=True, shared=None)
+        options = ("-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{port}:{far}")
+        return subprocess.Popen(
+            alone._arguments("cat >/dev/null", *options),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+
     def command_line(self) -> str:
         """What a person types to get there."""
         return f"ssh -F {self.config} {self.host}" if self.config else f"ssh {self.host}"
 
-    def _arguments(self, command: str) -> list[str]:
+    def _arguments(self, command: str, *options: str) -> list[str]:
         arguments = ["ssh"]
         if self.config:
             arguments += ["-F", str(self.config)]
@@ -102,7 +118,7 @@ class Connection:
         elif self.shared:
             arguments += ["-o", "ControlMaster=auto", "-o", f"ControlPath={self.shared}"]
             arguments += ["-o", f"ControlPersist={PERSIST}"]
-        return [*arguments, "--", self.host, command]
+        return [*arguments, *options, "--", self.host, command]
 
     def _not_answered(self, result: Result, ended: _Ended) -> Unreachable:
         if ended.timed_out:
@@ -110,10 +126,10 @@ class Connection:
             return Unreachable(self.host, f"no answer within {ANSWER:.0f} s", next)
         if result.exit_status != 255 or not result.stderr.strip():
             # Logged in, but what runs there is no shell (a forced command, nologin), or it printed nothing.
-            said = last_line(result.stdout, last_line(result.stderr, f"exit status {result.exit_status}"))
+            reason = last_line(result.stdout, last_line(result.stderr, f"exit status {result.exit_status}"))
             return Unreachable(
                 self.host,
-                f"it let us in, but no shell answered: {said}",
+                f"it let us in, but no shell answered: {reason}",
                 f"try `{self.command_line()}` by hand",
             )
         return explain(result.stderr, self.host, self.config, self.command_line())

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from labcheck.errors import Unreadable
 from labcheck.facts import Fact
+from labcheck.remote.output import last_line
 from labcheck.result import Result
 
 _MISSING = 127
@@ -74,15 +75,15 @@ def parse_interface_addresses(result: Result) -> tuple[str, ...]:
         raise Unreadable("ip is not installed on the server (apt install iproute2)")
     if result.exit_status != 0:
         raise Unreadable(f"ip ended with status {result.exit_status}: {result.stderr.strip()}")
-    found = []
+    addresses = []
     for line in result.stdout.splitlines():
         if not line.strip():
             continue
         match = re.match(r"\d+:\s+\S+\s+(inet6?)\s+([0-9a-f.:]+)[/ ]", line)
         if match is None:
             raise Unreadable(f"a line of ip is not understood: {line.strip()!r}")
-        found.append(match[2])
-    return tuple(found)
+        addresses.append(match[2])
+    return tuple(addresses)
 
 
 interface_addresses = Fact("interface_addresses", "ip -o addr show scope global", parse_interface_addresses)
@@ -178,7 +179,7 @@ def parse_packet_filter(result: Result) -> PacketFilter:
     for tool, code in status.items():
         # Without the program, nothing can have been loaded by it; any other failure hides something.
         if code not in ("0", str(_MISSING)):
-            raise Unreadable(f"{tool} ended with status {code}: {result.stderr.strip().splitlines()[-1:]}")
+            raise Unreadable(f"{tool} ended with status {code}: {last_line(result.stderr)}")
     if all(code == str(_MISSING) for code in status.values()):
         return PacketFilter({4: False, 6: False}, {4: False, 6: False}, False, frozenset())
     nft = "\n".join(parts["nft"])
@@ -251,7 +252,7 @@ def _nft_drops(ruleset: str, ipv: int) -> bool:
 
 def _named(lines: list[str], target: str) -> set[tuple[str, int]]:
     """The ports that rules with this target name, wherever a packet comes from."""
-    found = set()
+    ports = set()
     for line in lines:
         words = line.split()
         if (
@@ -263,8 +264,8 @@ def _named(lines: list[str], target: str) -> set[tuple[str, int]]:
         ):
             port = words[words.index("--dport") + 1]
             if port.isdigit():
-                found.add((words[words.index("-p") + 1], int(port)))
-    return found
+                ports.add((words[words.index("-p") + 1], int(port)))
+    return ports
 
 
 packet_filter = Fact(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from labcheck.errors import Unreachable
+from labcheck.remote.output import last_line
 from labcheck.result import Result
 from labcheck.ssh import AS_ROOT, Connection
 from labcheck.wait import GaveUp, NotYet, wait_until
@@ -199,9 +200,9 @@ def _arm(server: Connection, undo: str, within: int, token: str) -> None:
     values = "".join(f"{name}={shlex.quote(value)}\n" for name, value in words.items())
     result = _root(server, values + _ARM, timeout=120)
     if result.stdout.split()[-1:] != ["set"]:
-        said = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        reason = last_line(result.stderr)
         raise SwitchError(
-            f"the dead man's switch could not be set on {server.host}, nothing was changed: {said}"
+            f"the dead man's switch could not be set on {server.host}, nothing was changed: {reason}"
         )
 
 

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from labcheck import checklist, report, runner
 from labcheck.config import VARIABLE, Config, find, load
 from labcheck.errors import ConfigError, Unreachable
+from labcheck.remote.output import last_line
 from labcheck.result import Result
 from labcheck.ssh import AS_ROOT, Connection
 from labkit import browser, dead_mans_switch
@@ -207,8 +208,8 @@ def vm_file(line: str, cell: str) -> None:
     script = "".join(f"{name}={shlex.quote(value)}\n" for name, value in words.items()) + _PUT
     result = _reached(lambda: server.run(AS_ROOT, stdin=script))
     if result.exit_status:
-        said = (result.stderr.strip().splitlines() or [f"exit status {result.exit_status}"])[-1]
-        raise CellFailed(f"{options.path} was not written: {report.printable(said)}")
+        reason = last_line(result.stderr, f"exit status {result.exit_status}")
+        raise CellFailed(f"{options.path} was not written: {report.printable(reason)}")
     owner, mode = result.stdout.split()
     lines = text.count("\n")
     _write(f"{options.path}: {lines} {'line' if lines == 1 else 'lines'}, {owner}, {mode}\n")
@@ -299,10 +300,10 @@ def done(line: str) -> None:
     except (OSError, subprocess.TimeoutExpired) as problem:
         raise CellFailed(f"the machine was not saved: {problem}") from None
     if ended.returncode:
-        said = (
+        text = (
             ended.stderr.strip() or ended.stdout.strip() or f"exit status {ended.returncode}"
         ).splitlines()
-        raise CellFailed(f"the machine was not saved: {said[-1]}")
+        raise CellFailed(f"the machine was not saved: {text[-1]}")
     _write(f"Chapter {options.chapter} is done, and the machine is saved.\n")
 
 

@@ -6,6 +6,7 @@ import atexit
 import socket
 import subprocess
 
+from labcheck.remote.output import last_line
 from labcheck.ssh import Connection
 from labcheck.wait import GaveUp, NotYet, wait_until
 
@@ -47,26 +48,17 @@ def free_port(wanted: int = 0) -> int:
 def open_tunnel(host: Connection, far: str, *, near: int = 0) -> Tunnel:
     """A tunnel to `far`, a name or address and a port as `host` reaches it. Raises NoTunnel.
 
-    It is `ssh -L NEAR:FAR host`, on a connection of its own. What runs at the other end reads our standard
-    input: when we are gone, however that came, it ends, and so does ssh.
+    It is `ssh -L NEAR:FAR host`, and ends with this program.
     """
     port = free_port(near)
-    arguments = Connection(host.host, config=host.config, fresh=True)._arguments("cat >/dev/null")
-    forward = ["-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{port}:{far}"]
-    place = arguments.index("--")
-    process = subprocess.Popen(
-        [*arguments[:place], *forward, *arguments[place:]],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    process = host.forward(port, far)
     tunnel = Tunnel(port, process)
 
     def is_open() -> bool:
         if process.poll() is not None:
             assert process.stderr
-            said = process.stderr.read().decode(errors="replace").strip().splitlines()
-            raise NoTunnel(f"there is no tunnel to {host.host}: {said[-1] if said else 'ssh ended'}")
+            reason = last_line(process.stderr.read().decode(errors="replace"), "ssh ended")
+            raise NoTunnel(f"there is no tunnel to {host.host}: {reason}")
         try:
             socket.create_connection(("127.0.0.1", port), timeout=2).close()
         except OSError as problem:

@@ -13,8 +13,8 @@ import pytest
 
 from labcheck.ssh import Connection
 from labcheck.wait import wait_until
+from labkit.figures.metrics import PANELS, Prometheus, draw_panels, open_tunnel
 from labkit.magics import CellFailed
-from labkit.prometheus import PANELS, Prometheus, drawn, open_tunnel
 from labkit.tunnel import free_port
 
 
@@ -71,15 +71,15 @@ def test_a_port_that_somebody_has_is_not_taken(port: int) -> None:
 
 def test_a_picture_has_a_line_for_each_name_and_the_thresholds() -> None:
     lines = [{name: [(-5.0, 1.0), (0.0, 6.0)] for name in panel} for _, panel, _ in PANELS]
-    svg = drawn(lines, 15)
-    assert svg == drawn(lines, 15)
+    svg = draw_panels(lines, 15)
+    assert svg == draw_panels(lines, 15)
     names = [name for _, panel, _ in PANELS for name in panel]
     assert all(re.search(rf'<g id="{name}">', svg) for name in names)
     assert svg.count("alert above") == sum(threshold is not None for *_, threshold in PANELS)
 
 
 def test_a_picture_without_a_point_is_one_as_well() -> None:
-    assert "<svg" in drawn([dict.fromkeys(panel, ()) for _, panel, _ in PANELS], 15)
+    assert "<svg" in draw_panels([dict.fromkeys(panel, ()) for _, panel, _ in PANELS], 15)
 
 
 def test_through_the_tunnel_the_server_s_own_port_is_seen(server: Connection, port: int) -> None:

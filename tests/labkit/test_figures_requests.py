@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from labkit import plots
+from labkit.figures import requests
 
 
 def line(second: int, event: str, **fields: object) -> str:
@@ -33,18 +33,23 @@ def dots(svg: str, name: str) -> int:
 
 
 def test_each_request_is_a_dot_in_the_colour_of_how_it_ended() -> None:
-    svg = plots.draw(LOG)
-    assert {words: dots(svg, words) for words, *_ in plots.ENDS} == {"answered": 2, "refused": 1, "failed": 1}
-    assert all(f"{words}: " in svg for words, *_ in plots.ENDS)
+    svg = requests.draw_timeline(LOG)
+    counts = {words: dots(svg, words) for words, *_ in requests.ENDS}
+    assert counts == {
+        "answered": 2,
+        "refused": 1,
+        "failed": 1,
+    }
+    assert all(f"{words}: " in svg for words, *_ in requests.ENDS)
 
 
 def test_the_same_log_gives_the_same_picture() -> None:
-    assert plots.draw(LOG) == plots.draw(LOG)
+    assert requests.draw_timeline(LOG) == requests.draw_timeline(LOG)
 
 
 def test_an_empty_log_is_a_picture_as_well() -> None:
-    assert "<svg" in plots.draw([])
+    assert "<svg" in requests.draw_timeline([])
 
 
 def test_a_call_without_a_price_adds_nothing_to_what_was_spent() -> None:
-    assert plots._sums([{"cost_usd": 0.001}, {"cost_usd": None}, {"cost_usd": 0.002}])[1:] == [0.001, 0.003]
+    assert requests.sums([{"cost_usd": 0.001}, {"cost_usd": None}, {"cost_usd": 0.002}])[1:] == [0.001, 0.003]

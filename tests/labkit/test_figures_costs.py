@@ -1,10 +1,10 @@
-"""Pictures of money: the sums that they draw, and that they say what they show."""
+"""Figures of costs: the sums that they draw, and that they say what they show."""
 
 from __future__ import annotations
 
 import pytest
 
-from labkit.money import Call, draw_commitment, draw_spending, sums
+from labkit.figures.costs import Call, draw_commitment, draw_spending, sums
 
 CALLS = [Call("answered", 0.001), Call("cached", 0.0), Call("answered", 0.003), Call("cancelled", 0.0005)]
 

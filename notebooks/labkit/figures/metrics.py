@@ -1,22 +1,25 @@
-"""A server's Prometheus, seen from this computer: through an SSH tunnel, in numbers and in pictures."""
+"""A server's Prometheus, seen from this computer: through an SSH tunnel, in numbers and as a figure."""
 
 from __future__ import annotations
 
 import http.client
-import io
 import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from labcheck.config import load
 from labcheck.errors import ConfigError
 from labcheck.ssh import Connection
 from labkit import tunnel
+from labkit.figures import RED, legend, show, svg, without_frame
 from labkit.magics import CellFailed
 from labkit.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 USERS = 'route!~"/health.*|/metrics"'  # requests of people, and not of probes
 _SECONDS = f"sum by (le) (rate(app_request_seconds_bucket{{{USERS}}}[30s]))"
@@ -77,45 +80,39 @@ class Prometheus:
     def history(self, expression: str, minutes: float) -> list[tuple[float, float]]:
         """The first series that an expression gives: (minutes before now, value), where it is a number."""
         end = time.time()
-        found = self.api(
+        matrix = self.api(
             "query_range", query=expression, start=end - 60 * minutes, end=end, step=max(minutes / 4, 1)
         )
-        series = found["result"][0]["values"] if found["result"] else []
+        series = matrix["result"][0]["values"] if matrix["result"] else []
         points = [((moment - end) / 60, float(value)) for moment, value in series]
         return [(when, value) for when, value in points if math.isfinite(value)]
 
     def draw(self, minutes: float = 15) -> None:
         """Show the last minutes: percentiles, errors with their threshold, memory and disk."""
-        from IPython.display import SVG, display  # it is there where this runs, and need not be elsewhere
-
         lines = [
             {name: self.history(expression, minutes) for name, expression in panel.items()}
             for _, panel, _ in PANELS
         ]
-        display(SVG(drawn(lines, minutes)))  # type: ignore[no-untyped-call,unused-ignore]
+        show(draw_panels(lines, minutes))
 
 
-def drawn(lines: Sequence[Mapping[str, Sequence[tuple[float, float]]]], minutes: float) -> str:
-    """The picture, as SVG: a panel for each of PANELS, with these points in it."""
-    import matplotlib  # takes a second, and is needed by nothing else
-    from matplotlib.figure import Figure
+def draw_panels(lines: Sequence[Mapping[str, Sequence[tuple[float, float]]]], minutes: float) -> str:
+    """The figure as SVG: a panel for each of PANELS, with these points in it."""
 
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "labkit", "font.size": 9}):
-        figure = Figure(figsize=(8, 6), layout="constrained")
+    def draw(figure: Figure) -> None:
         for axes, (title, _, threshold), panel in zip(
             figure.subplots(len(PANELS), 1, sharex=True), PANELS, lines, strict=True
         ):
             for name, points in panel.items():
                 axes.plot([x for x, _ in points], [y for _, y in points], label=name, gid=name)
             if threshold is not None:
-                axes.axhline(threshold, color="#cf222e", linestyle=":", label="alert above")
+                axes.axhline(threshold, color=RED, linestyle=":", label="alert above")
             axes.set(title=title, ylim=(0, None), xlim=(-minutes, 0))
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+            without_frame(axes)
+            legend(axes)
         axes.set(xlabel="minutes before now")
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
+
+    return svg(draw, width=8, height=6)
 
 
 def open_tunnel(port: int = 9090, server: Connection | None = None) -> Prometheus:

@@ -48,21 +48,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="labcheck",
-        description="Look at a server, and say for each item of the deployment checklist whether it is done.",
+        description="Check a server, read-only, against the items of the deployment checklist.",
         epilog="Exit status: 1 if anything fails, else 2 if anything could not be looked at, else 0; "
         "64 for a wrong command line. Without HOST, the nearest labcheck.toml says which server. "
-        "Without --exercise nothing is changed, and one login is all that a log has of it.",
+        "Without --exercise nothing is changed: a read-only check leaves one login in the server's log.",
     )
     add = parser.add_argument
     add("host", nargs="?", metavar="HOST", help="the server, as `ssh HOST` reaches it")
     add("-F", dest="ssh_config", type=Path, metavar="FILE", help="an ssh_config in place of your own")
     add("--config", type=Path, metavar="FILE", help="a labcheck.toml")
     add("--domain", help="the name that visitors use (default: HOST)")
-    add("--from", dest="vantage", metavar="HOST", help="look from there, not from this computer")
+    add("--from", dest="vantage", metavar="HOST", help="ask from there, not from this computer")
     add(
         "--reference",
         metavar="NAME",
-        help="a host that answers on every port, as proof that ports can be seen",
+        help="a host that answers on every port, as proof that a port scan can see them",
     )
     add("--item", type=int, nargs="+", action="extend", default=[], metavar="N", help="only these items")
     add(
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         help="also make things happen, and put them back: questions, logins that fail, a test error",
     )
     add("--reboot", action="store_true", help="with --exercise: the server may be rebooted")
-    add("--strict", action="store_true", help="count skipped items as not looked at")
+    add("--strict", action="store_true", help="count skipped items as unknown")
     add("--json", action="store_true", help="print JSON")
     add("-v", "--verbose", action="store_true", help="also print each command and what it printed")
     return parser

@@ -19,7 +19,7 @@ EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
         "its host key has changed",
-        "if you rebuilt the machine: {forget}; if not, do not log in: somebody may be in between",
+        "if you rebuilt the machine: {forget}; if not, do not log in: an attacker may be in between",
     ),
     (
         r"Host key verification failed|No .* host key is known",

@@ -157,7 +157,7 @@ def each_address_is_this_server(
             )
         else:
             yield failed(
-                f"nobody at {address} answers, and it is on none of this server's interfaces",
+                f"no host at {address} answers, and it is on none of this server's interfaces",
                 expected="addresses of this server and of no other",
                 why=_WHY,
                 next="correct the record of this address at your DNS provider",

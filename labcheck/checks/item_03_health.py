@@ -99,7 +99,7 @@ def _one(got: Got) -> Iterator[Finding]:
         yield failed(
             f"{asked}: {problem}",
             expected=expected,
-            why="half of those who ask look at one, half at the other",
+            why="half of the clients go by one, half by the other",
         )
     elif best.status == 503 or str(body["status"]).lower() in _WEAK:
         bad = sorted(name for name, word in components(body).items() if word not in _GOOD | _ABSENT)
@@ -112,7 +112,7 @@ def _one(got: Got) -> Iterator[Finding]:
         yield failed(
             f"{asked}: slower than {LIMIT:.0f} s, three times",
             expected=expected,
-            why="who asks gives up, and takes the server out of service",
+            why="a monitor gives up, and takes the server out of service",
             detail=f"best of three: {best.seconds:.2f} s",
         )
     elif got.path == "/health" and not components(body):
@@ -249,7 +249,7 @@ def how_it_shows(
         finding = failed(
             f"/health takes longer than 1 s while what {name} names is silent",
             expected="503 or degraded within 1 s",
-            why="who asks gives up before the answer comes",
+            why="a client gives up before the answer comes",
             next="give each dependency's look a time limit",
             detail=f"late answers: {late}",
         )
@@ -312,7 +312,7 @@ def a_paused_dependency_shows(server: Connection, ctx: Context) -> Iterator[Find
         yield failed(
             "/health is not well again afterwards",
             expected="healthy, by itself",
-            why="someone has to restart it by hand",
+            why="a person has to restart it by hand",
         )
 
 

@@ -111,7 +111,7 @@ def every_process_writes_them(written: Written) -> Iterator[Finding]:
             yield failed(
                 f"what answers on port {port} has no {' and no '.join(absent)} log open",
                 expected="an application, access, error and metrics log, open in every process",
-                why="each is for a question of its own: what happened, who came, what failed, what it cost",
+                why="each answers a question of its own: what happened, was asked, failed, and cost",
                 next="give every process the same LOG_DIR, and restart the application",
             )
     if emptied := sorted({log.folder for log in written.logs if log.path.startswith(_EMPTIED)}):
@@ -119,7 +119,7 @@ def every_process_writes_them(written: Written) -> Iterator[Finding]:
         yield failed(
             f"logs are written to {' and '.join(emptied)}, which does not last",
             expected="a folder below /var/log, or another one that a reboot leaves alone",
-            why="the log is wanted most after a reboot that nobody had planned",
+            why="the log is wanted most after an unplanned reboot",
             next="set LOG_DIR=/var/log/aiapp, and restart the application",
         )
     for log in written.logs:
@@ -128,7 +128,7 @@ def every_process_writes_them(written: Written) -> Iterator[Finding]:
             yield failed(
                 f"{log.path} was deleted, and a process still has it open",
                 expected="the file that is written to has a name",
-                why="nobody can read it, and the disk fills all the same",
+                why="it cannot be read, and the disk fills all the same",
                 next="restart the application",
             )
     if good:
@@ -192,7 +192,7 @@ def every_line_can_be_searched(written: Written) -> Iterator[Finding]:
                 f"{log.name} has lines that are not JSON",
                 expected="a JSON object in every line",
                 why="jq stops at the first one, and so does whatever collects the logs",
-                next="find who else writes to it; what is old can be put aside by a rotation",
+                next="find which other program writes to it; what is old can be put aside by a rotation",
                 detail=f"the first: {broken[0][:80]}" if broken else "",
             )
         whole = [one for line in lines if (one := record(line))]
@@ -208,7 +208,7 @@ def every_line_can_be_searched(written: Written) -> Iterator[Finding]:
             yield failed(
                 f"{log.name} has records of what went well",
                 expected="level ERROR and above",
-                why="an error log that always has something new is read by nobody",
+                why="an error log that always has something new is not read",
             )
     if good and records(written):
         yield passed("every line is JSON, with the fields of its kind")
@@ -247,7 +247,7 @@ def each_copy_has_its_records(written: Written) -> Iterator[Finding]:
             yield failed(
                 f"{written.names(kind)} lacks records that {written.names('application')} has",
                 expected="a copy of each record that concerns it",
-                why="who looks there first sees less than there is, and stops looking",
+                why="a person who looks there first sees less than there is, and stops looking",
                 detail=f"the first: {str(lost[0].get('message'))[:80]}",
             )
 
@@ -327,7 +327,7 @@ def they_are_not_for_everyone(written: Written) -> Iterator[Finding]:
         yield failed(
             f"every account can read {', '.join(name.rpartition('/')[2] for name in public[:4])}",
             expected="mode 0640, or a folder with mode 0750",
-            why="they say who asked for what, and from where",
+            why="they say which user asked for what, and from where",
             next=f"sudo chmod o-r {shlex.join(public[:4])}",
         )
     for log in written.logs:
@@ -424,14 +424,14 @@ def where_they_are(
             yield failed(
                 f"{written.names(kind)} {says}, looked for by its request id",
                 expected=f"one record each in {written.names('access', 'application')}, and none elsewhere",
-                why="with its id alone, somebody's complaint has to lead to what happened",
+                why="with its id alone, a user's complaint has to lead to what happened",
             )
         if any(one.get("ip_address") == FORGED for one in rows):
             good = False
             yield failed(
                 f"{written.names(kind)} has the address that a client claims for itself in X-Forwarded-For",
                 expected="the address that the proxy has seen",
-                why="then whoever attacks the server writes its log",
+                why="then an attacker writes the server's log",
                 next="let the proxy replace that header, and the application trust no one but the proxy",
             )
     if good:

@@ -314,7 +314,7 @@ def _is_predecessor(name: str, log: str) -> bool:
 
 
 @log_criterion()
-def nobody_writes_to_what_was_put_aside(written: Written) -> Iterator[Finding]:
+def no_process_writes_to_a_rotated_log(written: Written) -> Iterator[Finding]:
     """No process, of the application or not, goes on writing to a rotated log."""
     paths = {log.path for log in written.logs}
     stuck: dict[str, set[str]] = {}
@@ -329,12 +329,12 @@ def nobody_writes_to_what_was_put_aside(written: Written) -> Iterator[Finding]:
     for name, programs in stuck.items():
         yield failed(
             f"{name} is still written to; it is open in {', '.join(sorted(programs))}",
-            expected="after a rotation, everybody writes to the new file",
-            why="who follows the log sees nothing more, and what is packed next loses lines",
+            expected="after a rotation, every process writes to the new file",
+            why="a person who follows the log sees nothing more, and what is packed next loses lines",
             next="restart it; a log handler that looks whether its file was renamed: WatchedFileHandler",
         )
     if not stuck:
-        yield passed("nobody writes to what was put aside")
+        yield passed("no process writes to a rotated log")
 
 
 # ---- exercise ----------------------------------------------------------------------------------
@@ -361,7 +361,7 @@ def what_became_of_the_lines(written: Written, outcome: Outcome) -> Iterator[Fin
     if outcome.failed:
         yield failed(
             f"a forced rotation went wrong: {outcome.failed}",
-            expected="a rotation that nobody notices",
+            expected="a rotation that no user notices",
             why="it goes wrong by night as well",
         )
         return
@@ -389,7 +389,7 @@ def what_became_of_the_lines(written: Written, outcome: Outcome) -> Iterator[Fin
             yield failed(
                 f"after a rotation the application still writes to the old {names}",
                 expected="lines go to the new file",
-                why="who follows the log sees nothing more, and what is packed next loses lines",
+                why="a person who follows the log sees nothing more, and what is packed next loses lines",
                 next="a log handler that looks whether its file was renamed (WatchedFileHandler)",
                 detail=f"{len(late)} of {len(after)} lines",
             )
@@ -418,7 +418,7 @@ ITEM = Item(
         it_goes_on_being_started,
         it_has_seen_them,
         predecessors_are_packed,
-        nobody_writes_to_what_was_put_aside,
+        no_process_writes_to_a_rotated_log,
     ),
     exercise=a_rotation_under_load_loses_nothing,
 )

@@ -63,7 +63,7 @@ def only_the_three_answer(
             f"{same[0].name} answers from outside over {families}: {_behind(same[0], sockets)}",
             expected=_expected(ssh.port),
             why=_WHY,
-            next=f"bind it to 127.0.0.1, and close the door: sudo ufw delete allow {same[0].name}",
+            next=f"bind it to 127.0.0.1, and close the port: sudo ufw delete allow {same[0].name}",
         )
     unproven = [port for port in others if port.state != "open" and not scan.is_proven(port)]
     if unproven:
@@ -76,7 +76,7 @@ def only_the_three_answer(
         families = " and ".join(f"IPv{ipv}" for ipv in sorted({port.ipv for port in scan.ports}))
         yield passed(
             f"nothing but {ssh.port}/tcp, 80/tcp and 443 answers over {families}",
-            detail=f"{len(others)} doors tried",
+            detail=f"{len(others)} ports tried",
         )
 
 
@@ -91,7 +91,7 @@ def nothing_else_is_let_through(
         named = (port.ipv, port.protocol, port.number) in filter.rejected
         if port.state == "closed" and not named:
             yield failed(
-                f"the firewall lets {port.name} through over IPv{port.ipv}, to nobody yet",
+                f"the firewall lets {port.name} through over IPv{port.ipv}, to no program yet",
                 expected=_expected(ssh.port),
                 why="whatever starts listening there tomorrow is on the internet at once",
                 next=f"sudo ufw delete allow {port.number}",
@@ -135,7 +135,7 @@ def it_comes_back_at_boot(
         yield failed(
             "no firewall will be there after a reboot: " + ("; ".join(problems) or "none is set up to start"),
             expected="ufw (or nftables) enabled, and its unit started at boot, for IPv4 and IPv6",
-            why="the next reboot opens every door, and nobody is told",
+            why="the next reboot opens every port, and no alert says so",
             next=f"{_SSH_FIRST}, then: sudo systemctl enable ufw && sudo ufw enable",
         )
 

@@ -29,7 +29,7 @@ _ROOT_GROUPS = frozenset(
         "wheel",
     }
 )
-_WHY = "who finds a hole in the application gets what its account can do"
+_WHY = "an attacker who finds a hole in the application gets what its account can do"
 
 
 def _running(
@@ -157,7 +157,7 @@ def it_has_no_capabilities(
 
 
 @criterion(running=processes, sockets=listening_sockets, known=accounts, states=passwords)
-def nobody_logs_in_by_password(
+def no_account_logs_in_by_password(
     running: Processes, sockets: tuple[Socket, ...], known: Accounts, states: dict[str, str], target: Target
 ) -> Iterator[Finding]:
     """The account's password is locked."""
@@ -188,6 +188,6 @@ ITEM = Item(
         it_may_not_use_sudo,
         it_is_in_no_group_that_is_root,
         it_has_no_capabilities,
-        nobody_logs_in_by_password,
+        no_account_logs_in_by_password,
     ),
 )

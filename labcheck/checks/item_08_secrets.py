@@ -22,12 +22,12 @@ _SHOWN = 5  # places of one kind: where there are more, the repair is the same
 
 _WHY = {
     "command line": "every account sees the command lines of all processes",
-    "repository": "everybody who has ever cloned it has it, and .gitignore takes nothing back",
+    "repository": "every clone has it, and .gitignore takes nothing back",
     "unit": "it is readable by all, it is shown by status commands, and it gets into backups",
-    "history": "whoever gets into this account finds it, years later",
+    "history": "an attacker in this account finds it, years later",
     "log": "logs are read by many, shipped and kept",
     "copy": "a copy is forgotten, and outlives every change of rights",
-    "program": "whoever gets into that account has it, too",
+    "program": "an attacker in that account has it, too",
 }
 _NEXT = {
     "command line": "hand it over in the environment; then replace it by a new one at its issuer",
@@ -149,7 +149,7 @@ def _open(file: SecretFile, allowed: frozenset[str]) -> Iterator[str]:
     if file.owner not in allowed:
         yield f"belongs to {file.owner}"
     if file.mode & 0o007:
-        yield f"is open to everybody ({mode})"
+        yield f"is open to every account ({mode})"
     elif file.mode & 0o070 and (others := set(file.group) - allowed):
         yield f"is open to a group with {', '.join(sorted(others))} in it ({mode})"
     if file.access_list:

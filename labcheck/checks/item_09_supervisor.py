@@ -19,7 +19,7 @@ from labcheck.verdict import Finding, failed, passed, unknown
 from labcheck.wait import GaveUp, NotYet, wait_until
 
 _SUPERVISORS = ("supervisor", "supervisord")  # the names of its unit
-_WHY = "what nobody watches stays down when it falls"
+_WHY = "without a process manager it stays down when it falls"
 
 
 def programs_of_app(loaded: Supervisor, target: Target) -> tuple[Program, ...]:
@@ -145,7 +145,7 @@ def it_restarts_and_stops_whole(
                 (
                     f"{program.full_name} was loaded with autostart=false",
                     "autostart=true",
-                    "after a reboot nobody starts it",
+                    "after a reboot it is not started",
                 )
             )
         for observed, expected, why in problems:
@@ -292,7 +292,7 @@ def a_crash_loop_is_told(server: Connection) -> Iterator[Finding]:
         yield failed(
             "a program that always fails is not told as FATAL",
             expected="FATAL in supervisorctl status (exit status 3) and in supervisord.log",
-            why="a crash loop that nobody is told of runs for weeks",
+            why="a crash loop without an alert runs for weeks",
         )
 
 

@@ -17,7 +17,7 @@ from labcheck.promql import Condition, Selector
 from labcheck.remote.monitoring import LATE, MOST_SERIES
 from labcheck.verdict import Finding, failed, passed, unknown
 
-WHY = "what nobody watches is broken until a user writes"
+WHY = "what is not monitored is broken until a user writes"
 _TAUGHT = "rules and their tests are in chapter 07_monitoring"
 LONGEST = 300.0
 """Seconds for which the health may have to be bad before it is told; the module wants 2 minutes."""
@@ -120,7 +120,7 @@ def _wrong_with(wanted: str, alert: Alert, condition: Condition | None, target: 
         )
         return
     if condition is None:
-        yield fault("compares with nothing", WANTED[wanted], "nobody can say when it fires")
+        yield fault("compares with nothing", WANTED[wanted], "it cannot be said when it fires")
         return
     yield from _CONDITIONS[wanted](condition, fault)
     # Requests may not have come yet; a probe, a disk and a target are always there.
@@ -235,13 +235,13 @@ def _health(alert: Alert, condition: Condition, target: Target, fault: Fault) ->
         yield fault(
             f"has the severity {rule.labels.get('severity', 'none')}",
             "severity: critical",
-            "whoever sorts by severity lets it wait until tomorrow",
+            "a person who sorts by severity lets it wait until tomorrow",
         )
     holds = rule.holds_for * (alert.prometheus.pace if target.lab else 1)
     if not SHORTEST <= holds <= LONGEST:
         yield fault(
             f"has to hold for {rule.holds_for:g} s",
-            "2 minutes: one lost packet wakes nobody, and an outage does",
+            "2 minutes: one lost packet does not wake the person on call, and an outage does",
             "too short cries wolf, too long is too late",
         )
     watched = [

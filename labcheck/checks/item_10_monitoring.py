@@ -44,7 +44,7 @@ def _watching(seen: Monitoring) -> Iterator[Finding]:
     else:
         yield failed(
             "nothing on this server watches it",
-            expected="Prometheus, or another monitor, with alerts that reach somebody",
+            expected="Prometheus, or another monitor, with alerts that reach a person",
             why=WHY,
             next="install prometheus and prometheus-alertmanager",
         )
@@ -73,7 +73,7 @@ def the_targets_answer(
     missed = [port for port in ports if port not in asked]
     for port in missed:
         yield failed(
-            f"nobody asks the application's process on port {port} for its numbers",
+            f"Prometheus does not ask the application's process on port {port} for its numbers",
             expected="each process of the application is a target",
             why="each counts its own requests: what goes wrong in this one is not in the sum",
             next=f"add 127.0.0.1:{port} to scrape_configs, and reload Prometheus",
@@ -88,15 +88,15 @@ def the_targets_answer(
 
 
 @criterion(seen=monitoring)
-def somebody_is_told(seen: Monitoring) -> Iterator[Finding]:
+def a_person_is_told(seen: Monitoring) -> Iterator[Finding]:
     """Prometheus hands its alerts to an Alertmanager that has somebody to send a critical one to."""
     if not seen.prometheus:
         return
     if not any(prometheus.alertmanagers for prometheus in seen.prometheus):
         yield failed(
-            "Prometheus hands its alerts to nobody",
+            "Prometheus hands its alerts to no Alertmanager",
             expected="an Alertmanager in alerting: alertmanagers:",
-            why="an alert that stays in Prometheus is seen by whoever looks there, which is nobody",
+            why="an alert that stays in Prometheus reaches no person",
         )
         return
     if reasons := unanswered(seen, "Alertmanager"):
@@ -110,7 +110,7 @@ def somebody_is_told(seen: Monitoring) -> Iterator[Finding]:
             yield failed(
                 f"{reason} that does not run",
                 expected="Alertmanager, running",
-                why="an alert that fires reaches nobody",
+                why="an alert that fires reaches no person",
                 next="systemctl status prometheus-alertmanager",
             )
         return
@@ -131,7 +131,7 @@ def _told_by(manager: Alertmanager, monitors: Sequence[Prometheus]) -> Iterator[
         yield failed(
             f"a critical alert goes to {silent[0] if silent else 'a receiver'}, which sends it nowhere",
             expected="a receiver with somewhere to send to (webhook_configs, email_configs, …)",
-            why="an alert that fires reaches nobody",
+            why="an alert that fires reaches no person",
             next="amtool config routes test severity=critical",
         )
     for silence in manager.silences:
@@ -141,7 +141,7 @@ def _told_by(manager: Alertmanager, monitors: Sequence[Prometheus]) -> Iterator[
             yield failed(
                 "a silence keeps critical alerts quiet for more than a month",
                 expected="silences end with the work that they are for",
-                why="an alert that fires reaches nobody, and nobody remembers why",
+                why="an alert that fires reaches no person, and the reason is forgotten",
                 next="amtool silence query, amtool silence expire ID",
                 detail=silence.comment,
             )
@@ -151,7 +151,7 @@ def _told_by(manager: Alertmanager, monitors: Sequence[Prometheus]) -> Iterator[
         yield failed(
             "most notifications of Alertmanager fail",
             expected="each notification is accepted by its receiver",
-            why="an alert that fires reaches nobody",
+            why="an alert that fires reaches no person",
             next="journalctl -u prometheus-alertmanager: the receiver's address, its key, its certificate",
         )
 
@@ -233,8 +233,8 @@ def a_test_alert_arrives(server: Connection, ctx: Context) -> Iterator[Finding]:
             yield failed(
                 f"a test alert has not arrived at the receiver within {ARRIVES_WITHIN:g} s",
                 expected="what Alertmanager sends is there when the receiver is asked",
-                why="everything looks well, and nobody is told",
-                next="which address does Alertmanager send to, and who answers there?",
+                why="everything looks well, and no alert is sent",
+                next="which address does Alertmanager send to, and which program answers there?",
             )
     finally:
         _send(server, managers[0].address, mark, -1)
@@ -246,6 +246,6 @@ ITEM = Item(
     short="Monitoring",
     chapter="07_monitoring",
     section="Alerts",
-    criteria=(the_targets_answer, the_alerts_are_in_effect, somebody_is_told, the_watcher_is_watched),
+    criteria=(the_targets_answer, the_alerts_are_in_effect, a_person_is_told, the_watcher_is_watched),
     exercise=a_test_alert_arrives,
 )

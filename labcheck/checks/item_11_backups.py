@@ -39,7 +39,7 @@ TIME_LIMIT = 900
 
 _OURS = re.compile(r"backup|restic|borg|restore_drill", re.I)
 _DRILL = re.compile("restore|drill")
-_WHY = "disks die, accounts are closed, and whoever breaks in deletes what is within reach"
+_WHY = "disks die, accounts are closed, and an attacker deletes what is within reach"
 
 
 def backup_criterion(**needs: Need) -> Callable[[Callable[..., Iterator[Finding]]], Criterion]:
@@ -105,7 +105,7 @@ def _idle(job: Job) -> Iterator[Finding]:
         yield failed(
             f"the last run of {job.unit} failed ({job.result})",
             expected="a run that ends well",
-            why="it fails every night until somebody looks",
+            why="it fails every night until a person looks",
             next=f"sudo journalctl -u {job.unit}",
         )
 
@@ -129,7 +129,7 @@ def they_are_elsewhere(observed: Backups) -> Iterator[Finding]:
             yield failed(
                 f"{store.where} is on this server ({store.host})",
                 expected="another machine, best of another provider",
-                why="it goes with the disk, with the account, and with whoever has got root",
+                why="it goes with the disk, with the account, and with an attacker who has got root",
                 next="a store over SSH: restic with rclone serve restic behind a forced command",
             )
         elif store.place == "unknown":
@@ -176,13 +176,13 @@ def _fresh_and_full(observed: Backups, store: Store, newest: float) -> Iterator[
             "the newest copy in the store is from the future",
             expected="the time at which it was made",
             why="by its date it outlives all that come after it, and hides that none comes",
-            next="look at the clock, and at who may write to the store",
+            next="look at the clock, and at which accounts may write to the store",
         )
     if hollow or not store.size:
         yield failed(
             f"the newest copy holds {', '.join(hollow) + ', empty' if hollow else 'nothing'}",
             expected="dumps with the data in them",
-            why="a dump that failed leaves an empty file and an exit status of 0, if nobody looks",
+            why="a dump that failed leaves an empty file and an exit status of 0, if it is not checked",
             next="set -o pipefail, no pipe around pg_dump, and count the rows in the file before it is sent",
         )
     elif -HOUR <= age <= FRESH:
@@ -200,14 +200,14 @@ def the_server_cannot_delete_them(observed: Backups) -> Iterator[Finding]:
             yield failed(
                 f"the server's key opens a shell on {store.host}",
                 expected="a forced command: rclone serve restic --stdio --append-only",
-                why="whoever breaks in here deletes the copies first, and then asks for money",
+                why="an attacker on this server deletes the copies first, and then asks for money",
                 next='restrict,command="rclone serve restic --stdio --append-only …" before the key there',
             )
         elif store.delete == "allowed":
             yield failed(
                 f"the store at {store.host} would delete copies for the server",
                 expected="a key that can only append (403 Forbidden)",
-                why="whoever breaks in here deletes the copies first, and then asks for money",
+                why="an attacker on this server deletes the copies first, and then asks for money",
                 next="--append-only in this key's forced command, and a second key elsewhere for retention",
             )
         elif store.delete == "refused":
@@ -222,7 +222,7 @@ def they_can_be_opened_without_the_server(observed: Backups) -> Iterator[Finding
     for store in observed.stores:
         for path in store.open:
             yield failed(
-                f"everybody on this server may read {path}",
+                f"every account on this server may read {path}",
                 expected="passwords and keys of the store for root alone",
                 why="it opens all copies: all that was ever in the database",
                 next=f"sudo chmod 600 {path}, and then a new one",
@@ -244,7 +244,7 @@ def no_dump_lies_open(observed: Backups) -> Iterator[Finding]:
     """No dump of a database on this server can be read by every account."""
     for path in observed.dumps[:5]:
         yield failed(
-            f"everybody on this server may read {path}, a dump of a database",
+            f"every account on this server may read {path}, a dump of a database",
             expected="dumps in a folder of root's alone, and gone when they are sent",
             why="the database guards each row by accounts, and its dump guards none",
             next=f"sudo chmod go= {shlex.quote(path)}; umask 077 before the next one is made",
@@ -252,12 +252,12 @@ def no_dump_lies_open(observed: Backups) -> Iterator[Finding]:
 
 
 @backup_criterion(seen=monitoring)
-def somebody_is_told(observed: Backups, seen: Monitoring) -> Iterator[Finding]:
+def a_person_is_told(observed: Backups, seen: Monitoring) -> Iterator[Finding]:
     """Prometheus has a rule about the age of the last good one, and the number for it."""
     if not seen.prometheus and (reasons := unanswered(seen, "Prometheus")):
         raise Unreadable(f"Prometheus did not say which rules it has loaded ({reasons[0]})")
     if not seen.prometheus:
-        raise Unreadable("no Prometheus runs here: who is told when no backup comes cannot be seen")
+        raise Unreadable("no Prometheus runs here: whether a missing backup raises an alert cannot be seen")
     loaded = alerts(seen)
     ours = [it for it in loaded.all if _OURS.search(" ".join([it.rule.name, *it.names]))]
     timed = [alert for alert in ours if _is_timed(alert)]
@@ -284,7 +284,7 @@ def somebody_is_told(observed: Backups, seen: Monitoring) -> Iterator[Finding]:
         )
     elif not (watching := [alert for alert in aged if alert in live]):
         yield failed(
-            f"{aged[0].rule.name} compares a number that nobody reports",
+            f"{aged[0].rule.name} compares a number that no target reports",
             expected="the time of the last good backup, as a metric",
             why="a rule without a number never fires",
             next="write it to node_exporter's textfile folder at the end of each run",
@@ -296,7 +296,7 @@ def somebody_is_told(observed: Backups, seen: Monitoring) -> Iterator[Finding]:
             yield failed(
                 f"the alert {alert.rule.name} is firing",
                 expected="an alert that is quiet",
-                why="somebody has been told, and nothing was done",
+                why="a person has been told, and nothing was done",
                 next=_start(observed),
             )
 
@@ -471,7 +471,7 @@ ITEM = Item(
         they_are_elsewhere,
         they_can_be_opened_without_the_server,
         no_dump_lies_open,
-        somebody_is_told,
+        a_person_is_told,
         one_was_brought_back,
     ),
     exercise=a_backup_comes_back,

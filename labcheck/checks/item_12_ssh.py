@@ -25,7 +25,7 @@ from labcheck.ssh import Connection
 from labcheck.verdict import Finding, failed, passed, unknown
 
 _WHY = "passwords are guessed, day and night, on every server that takes them"
-_STALE = "it goes by the old ones until someone reloads it, or the server starts anew"
+_STALE = "it goes by the old ones until it is reloaded, or the server starts anew"
 _RELOAD = "sudo sshd -t && sudo systemctl reload ssh"
 
 
@@ -84,7 +84,7 @@ def judged(
             yield f"by its files, {called(ports)} has {word}{whom(wrong, every, known)}"
 
 
-def nobody_is_offered_a_password(probes: tuple[LoginProbe, ...], target: Target) -> Iterator[Finding]:
+def no_account_is_offered_a_password(probes: tuple[LoginProbe, ...], target: Target) -> Iterator[Finding]:
     """The running sshd offers neither of the methods that end in a password, whoever asks from outside."""
     answered = [item for item in probes if item.offered]
     if not answered:
@@ -99,8 +99,8 @@ def nobody_is_offered_a_password(probes: tuple[LoginProbe, ...], target: Target)
     for item in silent:
         yield unknown(
             f"sshd at {item.address} stopped answering before {item.account} was tried: {item.error}",
-            next="it turns away who connects too often (ufw limit, fail2ban, sshd's own PerSourcePenalties): "
-            "wait a minute",
+            next="it turns away clients that connect too often (ufw limit, fail2ban, sshd's own "
+            "PerSourcePenalties): wait a minute",
         )
     offers: dict[tuple[int, tuple[str, ...]], list[str]] = {}
     for item in answered:
@@ -113,7 +113,7 @@ def nobody_is_offered_a_password(probes: tuple[LoginProbe, ...], target: Target)
             f"port {port} lets {who} in without any proof"
             if "none" in methods
             else f"port {port} offers {' and '.join(methods)} to {who}",
-            expected="publickey alone, whoever knocks",
+            expected="publickey alone, for every account",
             why=_WHY,
             next="PasswordAuthentication no and KbdInteractiveAuthentication no, in the file that is read "
             f"first (ls /etc/ssh/sshd_config.d), then: {_RELOAD}",
@@ -165,7 +165,7 @@ def root_does_not_log_in(daemons: Sshds, sockets: tuple[Socket, ...], known: Acc
         yield failed(
             observed,
             expected="PermitRootLogin no",
-            why="it may do everything, everybody knows its name, and the log does not say who it was",
+            why="it may do everything, its name is known, and the log does not say which person it was",
             next=f"first prove that another account gets in, with sudo; PermitRootLogin no, then: {_RELOAD}",
         )
     if not wrong:
@@ -229,7 +229,7 @@ def it_offers_what_it_says(server: Connection, ctx: Context) -> Iterator[Finding
     observed = gather(server, [*questions.NEEDS, accounts, sshds])
     asked = planning.plan(observed, domain=target.domain, reference=target.reference, wanted=("logins",))
     probes = probing.ask(asked, ctx.vantage)[questions.logins]
-    yield from nobody_is_offered_a_password(probes, target)
+    yield from no_account_is_offered_a_password(probes, target)
     yield from what_is_offered_is_what_is_written(observed[sshds], observed[listening_sockets], probes)
 
 

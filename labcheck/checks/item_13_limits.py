@@ -31,7 +31,7 @@ from labcheck.wait import GaveUp, wait_until
 STARTING = 60.0
 """Seconds for the application to be back behind its proxy: a start takes 18 to 29 on an emulated machine."""
 
-_WHY = "one program that asks without end costs money, and keeps everybody else out"
+_WHY = "one program that asks without end costs money, and keeps all other users out"
 _ALONE = "each process counts for itself: with three of them the limit is three times as high"
 _ONE_STORE = "give every process the same REDIS_URL in its environment, and restart them"
 _EXPECTED = "429 Too Many Requests with Retry-After, for one request more than the limit"
@@ -42,7 +42,7 @@ def _as_whom(target: Target) -> str:
 
 
 @criterion(told=refusals)
-def somebody_was_refused(told: dict[str, int], target: Target) -> Iterator[Finding]:
+def requests_were_refused(told: dict[str, int], target: Target) -> Iterator[Finding]:
     """The access logs have a request to the path that was one too many. Nobody is asked for it."""
     if count := told.get(target.chat_path):
         yield passed(f"{target.chat_path} has refused requests with 429", detail=f"{count} in its logs")
@@ -113,7 +113,7 @@ def the_processes_count_together(
         good = False
         if store.is_local and store.port not in listening:
             yield failed(
-                f"nobody listens at {store.host}:{store.port}, where {called(process)} would count",
+                f"no program listens at {store.host}:{store.port}, where {called(process)} would count",
                 expected=f"each of the {len(serving)} processes counts in the same Redis",
                 why=_ALONE,
                 next="start the store: systemctl status redis-server",
@@ -183,7 +183,7 @@ def _forged(answers: Sequence[Counted]) -> Iterator[Finding]:
             yield passed("a forged X-Forwarded-For gains nothing")
         else:
             yield failed(
-                "who was refused is let in again with a forged X-Forwarded-For",
+                "a client that was refused is let in again with a forged X-Forwarded-For",
                 expected="429 as before: what a client says of its address is not believed",
                 why="one line in each request makes the limit void",
                 next="let the proxy set X-Forwarded-For itself, and the application believe that proxy alone",
@@ -191,7 +191,7 @@ def _forged(answers: Sequence[Counted]) -> Iterator[Finding]:
             )
 
 
-def somebody_else(answer: Counted) -> Finding:
+def another_client(answer: Counted) -> Finding:
     """What the server's own request got, while the client outside was refused."""
     if answer.error:
         return unknown(f"whether another client is let in: no answer on the server itself ({answer.error})")
@@ -199,7 +199,7 @@ def somebody_else(answer: Counted) -> Finding:
         return failed(
             "while one client is refused, another one is, too",
             expected="each client has a count of its own",
-            why="the first who asks too often shuts everybody out",
+            why="the first client that asks too often shuts all others out",
             next="count by user, or by the address that the proxy hands on (uvicorn --proxy-headers)",
         )
     return passed("another client has a count of its own")
@@ -232,7 +232,7 @@ def one_too_many_is_refused(server: Connection, ctx: Context) -> Iterator[Findin
     yield from how_far_it_goes(answers, target)
     if any(answer.status == 429 for answer in answers):
         here = replace(asked, candidates=("127.0.0.1",), chat_key="", reference="")
-        yield somebody_else(probing.ask(here, server)[questions.limit][0])
+        yield another_client(probing.ask(here, server)[questions.limit][0])
 
 
 ITEM = Item(
@@ -241,6 +241,6 @@ ITEM = Item(
     short="Rate limit",
     chapter="06_security",
     section="Rate limit",
-    criteria=(somebody_was_refused, the_processes_count_together),
+    criteria=(requests_were_refused, the_processes_count_together),
     exercise=one_too_many_is_refused,
 )

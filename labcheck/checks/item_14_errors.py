@@ -28,11 +28,11 @@ from labcheck.ssh import Connection
 from labcheck.verdict import Finding, failed, passed, unknown
 from labcheck.wait import GaveUp, wait_until
 
-_WHY = "an error in a log is found by who looks for it; in the meantime users meet it, again and again"
-_EXPECTED = "each process of the application was told where its errors go: SENTRY_DSN"
-_PRIVATE = (
-    "the collector is somebody else's computer: what users wrote, and what opens doors, does not go there"
+_WHY = (
+    "an error in a log is found by a person who looks for it; in the meantime users meet it, again and again"
 )
+_EXPECTED = "each process of the application was told where its errors go: SENTRY_DSN"
+_PRIVATE = "the collector is another company's computer: user text and credentials do not go there"
 
 
 @criterion(tracked=tracking, running=processes, sockets=listening_sockets, known=accounts)
@@ -62,7 +62,7 @@ def each_process_was_told_where(
         yield failed(
             f"the processes send their errors to different places: {'; '.join(sorted(names))}",
             expected="one project for one application",
-            why="who looks in one place sees a part of them",
+            why="a person who looks in one place sees a part of them",
             next="restart the processes that were started with the old address",
         )
     elif names and None not in places.values():
@@ -84,7 +84,7 @@ def each_address_is_a_collectors(tracked: tuple[Tracked, ...]) -> Iterator[Findi
         yield failed(
             f"the address in SENTRY_DSN: {error}",
             expected="https://key@host/project",
-            why="what cannot be handed over is dropped, and nobody is told",
+            why="what cannot be handed over is dropped, and no alert says so",
             next="copy SENTRY_DSN from the project's settings again, and restart the application",
         )
 
@@ -100,8 +100,8 @@ def the_collector_takes_their_key(
             yield failed(
                 f"{name or 'the address in SENTRY_DSN'}: {error}",
                 expected="a collector that answers this server",
-                why="what cannot be handed over is dropped, and nobody is told",
-                next="from the server: curl -v https://COLLECTOR/ (SSL_CERT_FILE names whom it trusts)",
+                why="what cannot be handed over is dropped, and no alert says so",
+                next="from the server: curl -v https://COLLECTOR/ (SSL_CERT_FILE: the authorities)",
             )
         elif status in (401, 403, 404):
             yield failed(
@@ -156,7 +156,7 @@ def what_arrived(
         yield failed(
             f"a test error arrives without its {' and '.join(missing)}",
             expected="a request id that is in the log, and the release that it came from",
-            why="without them nobody finds the log's lines, or knows whether it is mended",
+            why="without them the log's lines are not found, and it is not known whether it is mended",
             next="set both where the error is handed over",
         )
     elif running and release != running:
@@ -225,7 +225,7 @@ def a_test_error_arrives(server: Connection, ctx: Context) -> Iterator[Finding]:
         yield failed(
             f"a test error was handed over, and {place.collector} does not have it",
             expected="it can be found there within 30 s",
-            why="who looks there sees no errors, and believes that there are none",
+            why="a person who looks there sees no errors, and believes that there are none",
         )
         return
     leaked = inside.ask(server, tuple[str, ...], "leaked", place.pid, json.dumps(event))

@@ -38,7 +38,7 @@ _WHY = "a wrong sum looks like a right one, and the bill comes at the end of the
 def calls_have_a_price(spent: Spent) -> Iterator[Finding]:
     """Every call that used tokens since the processes were started, or the newest one, has its price."""
     if not spent.ledger.calls:
-        yield unknown("nobody has asked anything yet", until_exercised=True)
+        yield unknown("no question has been asked yet", until_exercised=True)
     elif spent.ledger.unpriced:
         yield failed(
             "calls that used tokens are in the ledger with no cost",
@@ -79,7 +79,7 @@ def the_processes_count_what_the_ledger_holds(spent: Spent) -> Iterator[Finding]
         yield failed(
             "the processes have counted more than the ledger holds" + (": it lost rows" if lost else ""),
             expected="the same sum in both",
-            why="what the ledger does not hold cannot be put down to anybody",
+            why="what the ledger does not hold cannot be put down to any user",
             next="the application's log has the rows that the database did not take: event_type ledger_error",
             detail=both,
         )
@@ -168,7 +168,7 @@ def an_alert_is_evaluated(seen: Monitoring, target: Target) -> Iterator[Finding]
         yield unknown(f"it could not be asked: {reasons[0]}", next="systemctl status prometheus")
     elif not seen.prometheus:
         yield failed(
-            "nobody evaluates rules here: Prometheus does not answer on 127.0.0.1:9090",
+            "no rules are evaluated here: Prometheus does not answer on 127.0.0.1:9090",
             expected="an alert on the cost of a day",
             why="a loop that asks a model all night is found on the bill",
             next="see 07_monitoring, and then this chapter",
@@ -235,7 +235,7 @@ def a_rule_knows_the_budget(seen: Monitoring, spent: Spent, target: Target) -> I
 
 
 @criterion(seen=monitoring)
-def it_would_reach_somebody(seen: Monitoring) -> Iterator[Finding]:
+def it_would_reach_a_person(seen: Monitoring) -> Iterator[Finding]:
     """Prometheus knows an Alertmanager, and that one has somebody to tell and does not keep it to itself."""
     about_cost = of_cost(seen)
     if not about_cost:
@@ -250,12 +250,12 @@ def it_would_reach_somebody(seen: Monitoring) -> Iterator[Finding]:
         yield failed(
             "Alertmanager does not answer" if connected else "Prometheus knows no Alertmanager",
             expected="a way from the rule to a person",
-            why="it fires where nobody looks",
+            why="it fires where no person looks",
             next="alertmanagers in /etc/prometheus/prometheus.yml; systemctl status prometheus-alertmanager",
         )
     elif not any(kinds for manager in seen.alertmanagers for kinds in manager.receivers.values()):
         yield failed(
-            "Alertmanager has a receiver that tells nobody",
+            "Alertmanager has a receiver that sends nowhere",
             expected="a receiver with a webhook, mail, or the like",
             why="it swallows every alert, and says that all is well",
             next="give the receiver in /etc/prometheus/alertmanager.yml an address",
@@ -326,7 +326,7 @@ ITEM = Item(
         the_log_says_the_same,
         an_alert_is_evaluated,
         a_rule_knows_the_budget,
-        it_would_reach_somebody,
+        it_would_reach_a_person,
     ),
     exercise=a_question_is_counted,
 )

@@ -154,7 +154,7 @@ def it_writes_to_files(
     yield failed(
         observed,
         expected="each of its processes holds an application, access, error and metrics log open",
-        why="what is written nowhere cannot be looked up when somebody complains",
+        why="what is written nowhere cannot be looked up when a user complains",
         next="name a folder for the logs (LOG_DIR=/var/log/aiapp), and restart the application",
     )
 

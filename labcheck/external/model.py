@@ -15,7 +15,7 @@ T = TypeVar("T")
 HEALTH_PATHS = ("/health/live", "/health/ready", "/health")
 # Ten ports that are left open by mistake on many servers, whether or not anything listens there now.
 CONTROL_PORTS = (23, 2375, 3000, 3306, 5432, 6379, 8000, 8080, 9090, 27017)
-NOBODY = "no-such-account"
+NO_ACCOUNT = "no-such-account"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,10 @@ class Questions:
     host_keys: tuple[str, ...] = ()  # "type base64", as the server holds them
     ssh_port: int = 22
     ssh_ports: tuple[int, ...] = (22,)  # where an sshd listens
-    accounts: tuple[str, ...] = ("root", NOBODY)  # who is named when sshd is asked what a login needs
+    accounts: tuple[str, ...] = (
+        "root",
+        NO_ACCOUNT,
+    )  # who is named when sshd is asked what a login needs
     tcp: tuple[int, ...] = (80, 443, *CONTROL_PORTS)
     udp: tuple[int, ...] = (443,)
     reference: str = ""  # a host where every port answers

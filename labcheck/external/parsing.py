@@ -105,7 +105,9 @@ def _blind(answer: dict[str, Any]) -> dict[int, str]:
         if not routes.get(str(ipv)):
             reasons[ipv] = f"the place to look from has no IPv{ipv} network"
         elif reference is not None and not any(port.state == "open" for port in reference if port.ipv == ipv):
-            reasons[ipv] = f"the place to look from reaches nobody over IPv{ipv}, not even the reference host"
+            reasons[ipv] = (
+                f"the place to look from reaches no host over IPv{ipv}, not even the reference host"
+            )
     return reasons
 
 

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from labcheck.errors import Unreadable
 from labcheck.external.model import (
     CONTROL_PORTS,
-    NOBODY,
+    NO_ACCOUNT,
     Questions,
 )
 from labcheck.facts import Fact
@@ -82,7 +82,7 @@ def plan(
         host_keys=_known(observed, host_keys, ()),
         ssh_port=ssh_port,
         ssh_ports=tuple(sorted(sshds or {ssh_port})),
-        accounts=("root", *([someone] if someone else []), NOBODY),
+        accounts=("root", *([someone] if someone else []), NO_ACCOUNT),
         # SSH's ports are not tried: that counts as an attempt to log in, and whoever logged in knows them.
         tcp=tuple(sorted({80, 443, *CONTROL_PORTS, *tcp} - {ssh_port, *sshds})),
         udp=tuple(sorted({443, *udp})),

@@ -49,7 +49,8 @@ class Store:
 
     `place` is elsewhere, here or unknown; `delete` is refused, allowed or unknown; `shell` says that the
     server's key opens one there, None where there is no SSH. `size` is the newest copy's, in bytes, `dumps`
-    are the dumps of databases in it, and `open` files here, with a password or key, that everybody may read.
+    are the dumps of databases in it, and `open` files here, with a password or key, that every account may
+    read.
     """
 
     job: str

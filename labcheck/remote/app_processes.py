@@ -121,7 +121,7 @@ def reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {PATIENCE:.0f} s"
     if isinstance(error, ConnectionRefusedError):
-        return "nobody listens there"
+        return "no program listens there"
     return type(error).__name__
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from labcheck.remote import procfs
-from labcheck.remote.permissions import everybody_enters
+from labcheck.remote.permissions import world_enterable
 from labcheck.remote.procfs import GONE
 from labcheck.remote.secrets import SHORTEST, hide, secret_parts
 
@@ -86,7 +86,7 @@ def may_read(path: str, status: os.stat_result, *, strict: bool) -> list[str]:
 
     `strict` goes by the file's own mode, and not by what the folders around it keep out.
     """
-    if status.st_mode & stat.S_IROTH and (strict or everybody_enters(Path(path).parent)):
+    if status.st_mode & stat.S_IROTH and (strict or world_enterable(Path(path).parent)):
         return ["everybody"]
     uids = {status.st_uid} | (members(status.st_gid) if status.st_mode & stat.S_IRGRP else set())
     return sorted(account(uid) for uid in uids if is_person(uid))

@@ -57,7 +57,7 @@ HOW_TO_GET = "Debian: sudo apt-get install chromium libnss3-tools; Ubuntu: Googl
 
 
 class NoBrowser(Exception):
-    """There is no browser here that can be told whom to trust for one run; the text says how to get one."""
+    """No browser here can be told which authority to trust for one run; the text says how to get one."""
 
 
 class NoAnswer(Exception):
@@ -105,7 +105,9 @@ def find() -> tuple[str, str]:
     ]
     certutil = shutil.which("certutil")
     if os.name != "posix" or not browsers or not certutil:
-        raise NoBrowser(f"no Chromium here that can be told whom to trust for one run ({HOW_TO_GET})")
+        raise NoBrowser(
+            f"no Chromium here that can be told which authority to trust for one run ({HOW_TO_GET})"
+        )
     return browsers[0], certutil
 
 

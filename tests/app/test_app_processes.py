@@ -98,7 +98,7 @@ def test_a_wrong_key_a_wrong_name_and_nobody_are_told_apart(collector: Collector
     address = nobody.removesuffix("/v1").removeprefix("http://")
     assert (
         app_processes.ask_collector(app_processes.urlsplit(f"http://{PUBLIC}@{address}/1"), None)["error"]
-        == "nobody listens there"
+        == "no program listens there"
     )
     assert (
         "no address" in app_processes.ask_collector(app_processes.urlsplit("errors.example/1"), None)["error"]

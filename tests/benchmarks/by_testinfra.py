@@ -557,7 +557,7 @@ def it_has_no_capabilities(see: Looks) -> Iterator[str]:
             yield f"process {pid} has capabilities"
 
 
-def nobody_logs_in_by_password(see: Looks) -> Iterator[str]:
+def no_account_logs_in_by_password(see: Looks) -> Iterator[str]:
     for name in see.accounts:
         with see.server.sudo():
             if not see.server.user(name).password.startswith(("!", "*")):
@@ -619,7 +619,7 @@ ITEMS: dict[int, tuple[Criterion, ...]] = {
         it_may_not_use_sudo,
         it_is_in_no_group_that_is_root,
         it_has_no_capabilities,
-        nobody_logs_in_by_password,
+        no_account_logs_in_by_password,
     ),
     9: (its_programs_run, nothing_runs_beside_it, it_restarts_and_stops_whole, it_starts_at_boot),
 }

@@ -59,7 +59,7 @@ CRITERIA: list[tuple[Criterion, dict[str, Any]]] = [
     (rotation.its_way_loses_no_line, {"loaded": rule()}),
     (rotation.it_is_started_often_enough, {"runs": (TIMER,), "loaded": rule()}),
     (rotation.it_has_seen_them, {"loaded": rule()}),
-    (rotation.nobody_writes_to_what_was_put_aside, {}),
+    (rotation.no_process_writes_to_a_rotated_log, {}),
 ]
 
 
@@ -274,12 +274,12 @@ def test_rotated_logs_but_the_newest_have_to_be_packed(names: list[str], expecte
 
 def test_process_that_writes_to_a_rotated_log_is_named_and_one_that_holds_it_is_not() -> None:
     idle = Held(800, 9, f"{path('error')}.1", deleted=True)
-    assert verdict(rotation.nobody_writes_to_what_was_put_aside(**seen(files(held=(*HELD, idle))))) == "PASS"
+    assert verdict(rotation.no_process_writes_to_a_rotated_log(**seen(files(held=(*HELD, idle))))) == "PASS"
     at_the_moment = Held(801, 9, f"{path('app')}.1", written_last=True, written_at=float(LOG.born or 0))
     here = seen(files(held=(*HELD, at_the_moment)))
-    assert verdict(rotation.nobody_writes_to_what_was_put_aside(**here)) == "PASS"
+    assert verdict(rotation.no_process_writes_to_a_rotated_log(**here)) == "PASS"
     stuck = replace(at_the_moment, written_at=NOW - 5)
-    finding = only(rotation.nobody_writes_to_what_was_put_aside(**seen(files(held=(*HELD, stuck)))))
+    finding = only(rotation.no_process_writes_to_a_rotated_log(**seen(files(held=(*HELD, stuck)))))
     assert (
         finding.observed
         == "app.log.1 is still written to; it is open in uvicorn lab_app.main:app on port 8001"
@@ -290,7 +290,7 @@ def test_program_of_another_account_that_writes_to_a_rotated_log_is_named() -> N
     stranger = replace(CRON, pid=900, name="supervisord")
     held = (*HELD, Held(900, 5, f"{path('app')}.1", written_last=True, written_at=NOW))
     here = seen(files(held=held), running=Processes((*RUNNING.all, stranger)))
-    assert "supervisord" in only(rotation.nobody_writes_to_what_was_put_aside(**here)).observed
+    assert "supervisord" in only(rotation.no_process_writes_to_a_rotated_log(**here)).observed
 
 
 IDS = {"before": ["a", "b"], "after": ["c", "d"]}

@@ -60,6 +60,6 @@ def test_a_capability_fails() -> None:
 def test_password_passes_only_if_it_is_locked(state: str, expected: str) -> None:
     states = {"aiapp": state}
     assert (
-        verdict(account.nobody_logs_in_by_password(RUNNING, SOCKETS, KNOWN, states, target=TARGET))
+        verdict(account.no_account_logs_in_by_password(RUNNING, SOCKETS, KNOWN, states, target=TARGET))
         == expected
     )

@@ -103,8 +103,8 @@ def test_application_that_does_not_run_fails_and_one_that_is_hidden_is_unreadabl
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"mode": 0o644}, "is open to everybody (mode 0644)"),
-        ({"mode": 0o602}, "is open to everybody (mode 0602)"),
+        ({"mode": 0o644}, "is open to every account (mode 0644)"),
+        ({"mode": 0o602}, "is open to every account (mode 0602)"),
         ({"mode": 0o640, "group": ("aiapp", "vagrant")}, "open to a group with vagrant in it (mode 0640)"),
         ({"owner": "vagrant"}, "belongs to vagrant"),
         ({"access_list": True}, "has an access list"),

@@ -58,7 +58,7 @@ def alerts(seen: Monitoring, target: Target = TARGET) -> list[Finding]:
 
 
 def who_is_told(seen: Monitoring) -> list[Finding]:
-    return list(item.somebody_is_told(seen))
+    return list(item.a_person_is_told(seen))
 
 
 def watched(seen: Monitoring) -> list[Finding]:
@@ -343,7 +343,7 @@ def silence(left: float = FOR_YEARS, *matchers: tuple[str, str, bool, bool]) -> 
 @pytest.mark.parametrize(
     ("seen", "expected", "says"),
     [
-        (prometheus(alertmanagers=()), "FAIL", "hands its alerts to nobody"),
+        (prometheus(alertmanagers=()), "FAIL", "hands its alerts to no Alertmanager"),
         (replace(GOOD, alertmanagers=()), "FAIL", "an Alertmanager that does not run"),
         (
             replace(prometheus(alertmanagers=("http://10.0.0.7:9093/api/v2/alerts",)), alertmanagers=()),

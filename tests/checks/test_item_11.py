@@ -97,7 +97,7 @@ def test_server_without_a_backup_job_fails_once_and_names_what_would_be_lost() -
     assert not [
         finding
         for criterion in item.ITEM.criteria[1:7]
-        if criterion is not item.somebody_is_told
+        if criterion is not item.a_person_is_told
         for finding in criterion(*([bare, SEEN] if "seen" in criterion.needs else [bare]))
     ]
 
@@ -208,7 +208,7 @@ def test_a_password_that_everybody_may_read_fails() -> None:
     findings = list(
         item.they_can_be_opened_without_the_server(with_store(open=("/etc/aiapp-backup/password",)))
     )
-    assert verdict(findings) == "FAIL" and "everybody on this server may read" in text_of(findings)
+    assert verdict(findings) == "FAIL" and "every account on this server may read" in text_of(findings)
 
 
 def test_a_dump_that_lies_open_fails_also_where_nothing_makes_backups() -> None:
@@ -231,23 +231,23 @@ OF_THE_DRILL = replace(
     [
         (watching(), "no rule about the age"),
         (watching(replace(TOO_OLD, query="aiapp_backup_last_run_succeeded == 0")), "no rule about the age"),
-        (watching(TOO_OLD, numbers={}), "compares a number that nobody reports"),
+        (watching(TOO_OLD, numbers={}), "compares a number that no target reports"),
         (watching(OF_THE_DRILL), "no rule about the age"),
-        (watching(TOO_OLD, OF_THE_DRILL, numbers=DRILL_S), "BackupTooOld compares a number that nobody"),
+        (watching(TOO_OLD, OF_THE_DRILL, numbers=DRILL_S), "BackupTooOld compares a number that no target"),
         (watching(replace(TOO_OLD, health="err")), "cannot be evaluated"),
         (watching(replace(TOO_OLD, firing=True)), "BackupTooOld is firing"),
         (watching(TOO_OLD, replace(OF_THE_DRILL, firing=True)), "RestoreDrillTooOld is firing"),
     ],
 )
 def test_backup_age_that_alerts_nobody_fails(seen: Monitoring, says: str) -> None:
-    findings = list(item.somebody_is_told(FOUND, seen))
+    findings = list(item.a_person_is_told(FOUND, seen))
     assert verdict(findings) == "FAIL" and says in text_of(findings)
 
 
 def test_backup_age_from_a_recording_rule_passes() -> None:
     recorded = replace(TOO_OLD, query="backup:since_last_success:seconds > 26 * 3600")
     seen = watching(recorded, records={"backup:since_last_success:seconds": TOO_OLD.query.partition(" >")[0]})
-    assert verdict(item.somebody_is_told(FOUND, seen)) == "PASS"
+    assert verdict(item.a_person_is_told(FOUND, seen)) == "PASS"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_backup_age_from_a_recording_rule_passes() -> None:
 )
 def test_monitoring_that_cannot_be_asked_is_unreadable(seen: Monitoring) -> None:
     with pytest.raises(Unreadable):
-        list(item.somebody_is_told(FOUND, seen))
+        list(item.a_person_is_told(FOUND, seen))
 
 
 # ---- brought back ------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from labcheck.checks import item_12_ssh as ssh
 from labcheck.checks.model import Target
 from labcheck.errors import Unreadable
-from labcheck.external.model import NOBODY, LoginProbe
+from labcheck.external.model import NO_ACCOUNT, LoginProbe
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.ssh import Asked, Sshds, sshds
@@ -68,35 +68,40 @@ def offers(
     ],
 )
 def test_login_method_that_ends_in_a_password_fails_and_names_the_account(offered: str, says: str) -> None:
-    probes = (offers(offered=offered), offers(NOBODY))
-    (finding,) = ssh.nobody_is_offered_a_password(probes, target=TARGET)
-    assert finding.verdict.value == "FAIL" and says in finding.observed and NOBODY not in finding.observed
+    probes = (offers(offered=offered), offers(NO_ACCOUNT))
+    (finding,) = ssh.no_account_is_offered_a_password(probes, target=TARGET)
+    assert finding.verdict.value == "FAIL" and says in finding.observed and NO_ACCOUNT not in finding.observed
 
 
 def test_account_that_does_not_exist_counts_as_much_as_one_that_does() -> None:
-    probes = (offers(), offers("vagrant"), offers(NOBODY, "publickey password"))
-    assert verdict(ssh.nobody_is_offered_a_password(probes, target=TARGET)) == "FAIL"
+    probes = (offers(), offers("vagrant"), offers(NO_ACCOUNT, "publickey password"))
+    assert verdict(ssh.no_account_is_offered_a_password(probes, target=TARGET)) == "FAIL"
 
 
 def test_keys_alone_pass_and_a_family_where_nobody_listens_does_not_matter() -> None:
-    probes = (offers(), offers("vagrant"), offers(NOBODY), offers(offered="", address=IPV6, error="refused"))
-    (finding,) = ssh.nobody_is_offered_a_password(probes, target=TARGET)
+    probes = (
+        offers(),
+        offers("vagrant"),
+        offers(NO_ACCOUNT),
+        offers(offered="", address=IPV6, error="refused"),
+    )
+    (finding,) = ssh.no_account_is_offered_a_password(probes, target=TARGET)
     assert finding.verdict.value == "PASS" and "root, vagrant, no-such-account" in finding.observed
 
 
 @pytest.mark.parametrize("error", ["refused", "no answer", "another host", "closed before anything was said"])
 def test_sshd_that_does_not_answer_is_unknown(error: str) -> None:
-    (finding,) = ssh.nobody_is_offered_a_password((offers(offered="", error=error),), target=TARGET)
+    (finding,) = ssh.no_account_is_offered_a_password((offers(offered="", error=error),), target=TARGET)
     assert finding.verdict.value == "UNKNOWN" and error in finding.observed
-    assert verdict(ssh.nobody_is_offered_a_password((), target=TARGET)) == "UNKNOWN"
+    assert verdict(ssh.no_account_is_offered_a_password((), target=TARGET)) == "UNKNOWN"
 
 
 def test_an_sshd_that_stops_answering_leaves_the_rest_unknown() -> None:
-    probes = (offers(), offers("vagrant"), offers(NOBODY, "", error="no answer"))
-    (finding,) = ssh.nobody_is_offered_a_password(probes, target=TARGET)
+    probes = (offers(), offers("vagrant"), offers(NO_ACCOUNT, "", error="no answer"))
+    (finding,) = ssh.no_account_is_offered_a_password(probes, target=TARGET)
     assert finding.verdict.value == "UNKNOWN" and "before no-such-account was tried" in finding.observed
     worse = (offers(offered="publickey password"), *probes[1:])
-    assert verdict(ssh.nobody_is_offered_a_password(worse, target=TARGET)) == "FAIL"
+    assert verdict(ssh.no_account_is_offered_a_password(worse, target=TARGET)) == "FAIL"
 
 
 # ---- by its files ------------------------------------------------------------------------------
@@ -210,7 +215,7 @@ def test_sshd_that_offers_less_than_its_files_was_not_reloaded() -> None:
 
 def test_login_methods_are_compared_with_the_settings_for_that_account() -> None:
     daemons = running(asked("root"), asked("vagrant", "10.0.0.0", passwordauthentication="yes"))
-    same = (offers(), offers("vagrant", "publickey password"), offers(NOBODY, "publickey password"))
+    same = (offers(), offers("vagrant", "publickey password"), offers(NO_ACCOUNT, "publickey password"))
     assert not list(ssh.what_is_offered_is_what_is_written(daemons, SOCKETS, same))
     (finding,) = ssh.what_is_offered_is_what_is_written(
         daemons, SOCKETS, (offers("root", "publickey password"),)
@@ -222,7 +227,7 @@ def test_a_real_sshd_offers_what_it_says_that_it_offers(sshd: Sshd, shared: Conn
     observed = gather(shared, [sshds, listening_sockets])
     here = tuple(socket for socket in observed[listening_sockets] if socket.port == sshd.port)
     key = " ".join((sshd.folder / "host.pub").read_text().split()[:2])
-    seen = probe_logins(["127.0.0.1"], [sshd.port], ["root", MAY, NOBODY], [key])
+    seen = probe_logins(["127.0.0.1"], [sshd.port], ["root", MAY, NO_ACCOUNT], [key])
     probes = tuple(LoginProbe(i["address"], i["port"], i["account"], tuple(i["offered"]), "") for i in seen)
     assert not list(ssh.what_is_offered_is_what_is_written(observed[sshds], here, probes))
     (finding,) = ssh.no_file_lets_a_password_in(observed[sshds], here, KNOWN)

@@ -33,10 +33,10 @@ def counted(status: int | None = 401, error: str = "", forged: bool = False, **f
 
 
 def test_rate_limit_with_a_refusal_in_the_logs_passes_and_without_one_is_left_to_the_exercise() -> None:
-    (refused,) = limits.somebody_was_refused({"/api/chat": 3, "/other": 9}, target=TARGET)
+    (refused,) = limits.requests_were_refused({"/api/chat": 3, "/other": 9}, target=TARGET)
     assert refused.verdict.value == "PASS" and refused.detail == "3 in its logs"
     for none in ({}, {"/other": 9}):
-        (finding,) = limits.somebody_was_refused(none, target=TARGET)
+        (finding,) = limits.requests_were_refused(none, target=TARGET)
         assert finding.verdict.value == "UNKNOWN" and finding.until_exercised
 
 
@@ -111,7 +111,7 @@ def test_rate_limit_process_that_counts_for_itself_is_named(
 def test_rate_limit_store_that_is_not_there_fails() -> None:
     stores = [store(number, connected=False) for number in range(3)]
     findings = together(*stores, sockets=SOCKETS[:3])
-    assert verdict(findings) == "FAIL" and "nobody listens at 127.0.0.1:6379" in findings[0].observed
+    assert verdict(findings) == "FAIL" and "no program listens at 127.0.0.1:6379" in findings[0].observed
     remote = [replace(one, host="10.0.0.7") for one in stores]
     assert verdict(together(*remote, sockets=SOCKETS[:3])) == "UNKNOWN"
 
@@ -202,4 +202,4 @@ def test_rate_limit_finding_names_the_count_that_was_used_and_not_the_key() -> N
 def test_rate_limit_that_refuses_another_client_together_with_the_first_fails(
     answer: Counted, expected: str
 ) -> None:
-    assert limits.somebody_else(answer).verdict.value == expected
+    assert limits.another_client(answer).verdict.value == expected

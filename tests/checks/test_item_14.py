@@ -73,9 +73,9 @@ def test_application_that_does_not_run_fails() -> None:
         ({"status": 403}, "FAIL", "refuses the key"),
         ({"status": 404}, "FAIL", "does not know the project"),
         (
-            {"status": None, "error": "nobody listens there"},
+            {"status": None, "error": "no program listens there"},
             "FAIL",
-            "errors.lab.example: nobody listens there",
+            "errors.lab.example: no program listens there",
         ),
         ({"status": None, "error": "its certificate is not trusted"}, "FAIL", "not trusted"),
         ({"status": 502}, "UNKNOWN", "status 502"),

@@ -243,7 +243,7 @@ def silenced(*matchers: tuple[str, str, bool, bool]) -> Monitoring:
         (
             replace(WATCHED, alertmanagers=(replace(MANAGER, receivers={"pager": ()}),)),
             "FAIL",
-            "tells nobody",
+            "sends nowhere",
         ),
         (
             silenced(("alertname", "CostAboveBudget", False, True)),
@@ -261,7 +261,7 @@ def silenced(*matchers: tuple[str, str, bool, bool]) -> Monitoring:
     ],
 )
 def test_cost_alert_needs_a_way_to_a_receiver(seen: Monitoring, expected: str, says: str) -> None:
-    findings = list(item.it_would_reach_somebody(seen))
+    findings = list(item.it_would_reach_a_person(seen))
     assert verdict(findings) == expected and says in text_of(findings)
 
 

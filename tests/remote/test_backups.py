@@ -192,7 +192,7 @@ def test_a_dump_is_found_by_what_is_in_it_and_counts_if_everybody_may_read_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dumps, "PLACES", (str(tmp_path),))
-    monkeypatch.setattr(dumps, "everybody_enters", lambda place: True)
+    monkeypatch.setattr(dumps, "world_enterable", lambda place: True)
     text = b"--\n-- PostgreSQL database dump\n--\n\nSELECT 1;\n"
     contents = {
         "custom": b"PGDMP\x01\x0e\x00", "plain.txt": text, "packed.gz": gzip.compress(text),
@@ -215,10 +215,10 @@ def test_folder_that_is_closed_keeps_everybody_out(tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "password").touch(mode=0o644)
     tmp_path.chmod(0o700)
-    assert permissions.everybody_reads(Path("/etc/passwd")) and permissions.everybody_enters(Path("/usr/bin"))
-    assert not permissions.everybody_reads(tmp_path / "inside" / "password")
-    assert not permissions.everybody_enters(tmp_path / "inside")
-    assert not permissions.everybody_enters(Path("/usr/there-is-no-such-folder"))
+    assert permissions.world_readable(Path("/etc/passwd")) and permissions.world_enterable(Path("/usr/bin"))
+    assert not permissions.world_readable(tmp_path / "inside" / "password")
+    assert not permissions.world_enterable(tmp_path / "inside")
+    assert not permissions.world_enterable(Path("/usr/there-is-no-such-folder"))
 
 
 # ---- comparing ---------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 from labcheck.errors import Unreadable
 from labcheck.external import probing, questions
 from labcheck.external.arrivals import Watch
-from labcheck.external.model import HEALTH_PATHS, NOBODY, Answers, Part, Questions
+from labcheck.external.model import HEALTH_PATHS, NO_ACCOUNT, Answers, Part, Questions
 from labcheck.remote.external import marks, rate_limit, ssh
 from labcheck.remote.external.answers import Unseen
 from labcheck.result import Result
@@ -234,23 +234,23 @@ def host_key(sshd: Sshd) -> str:
 
 
 def test_login_methods_are_seen_for_each_kind_of_account(sshd: Sshd) -> None:
-    seen = ssh.probe_logins(["127.0.0.1"], [sshd.port], ["root", MAY, NOBODY], [host_key(sshd)])
+    seen = ssh.probe_logins(["127.0.0.1"], [sshd.port], ["root", MAY, NO_ACCOUNT], [host_key(sshd)])
     offered = ["publickey", "keyboard-interactive"]  # which is on where nobody turns it off
     assert [(item["account"], item["offered"], item["error"]) for item in seen] == [
-        (account, offered, "") for account in ("root", MAY, NOBODY)
+        (account, offered, "") for account in ("root", MAY, NO_ACCOUNT)
     ]
 
 
 def test_host_that_does_not_show_the_server_s_key_is_not_asked_for_login_methods(sshd: Sshd) -> None:
     other = " ".join((sshd.folder / "other.pub").read_text().split()[:2])
-    (seen,) = ssh.probe_logins(["127.0.0.1"], [sshd.port], ["root", NOBODY], [other])
+    (seen,) = ssh.probe_logins(["127.0.0.1"], [sshd.port], ["root", NO_ACCOUNT], [other])
     assert (seen["offered"], seen["error"]) == ([], "another host")
     with pytest.raises(Unseen, match="host keys are not known"):
         ssh.probe_logins(["127.0.0.1"], [sshd.port], ["root"], [])
 
 
 def test_login_methods_are_not_known_where_the_port_is_closed(sshd: Sshd) -> None:
-    (seen,) = ssh.probe_logins(["127.0.0.1"], [free_port()], ["root", NOBODY], [host_key(sshd)])
+    (seen,) = ssh.probe_logins(["127.0.0.1"], [free_port()], ["root", NO_ACCOUNT], [host_key(sshd)])
     assert seen["error"] == "refused"
 
 

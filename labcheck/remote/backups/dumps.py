@@ -9,7 +9,7 @@ import re
 import stat
 from pathlib import Path
 
-from labcheck.remote.permissions import everybody_enters
+from labcheck.remote.permissions import world_enterable
 
 ENTRIES = 20000  # files that are looked at for open dumps
 DUMP = re.compile(rb"PGDMP|-- *\r?\n-- PostgreSQL database|-- MySQL dump|-- MariaDB dump|/\*M?!999999")
@@ -23,7 +23,7 @@ def open_dumps() -> list[str]:
     """Dumps of databases that every account of this server may read."""
     paths: list[str] = []
     seen = 0
-    for place in filter(everybody_enters, map(Path, PLACES)):
+    for place in filter(world_enterable, map(Path, PLACES)):
         for folder, inside, names in os.walk(place):
             deepest = len(Path(folder).relative_to(place).parts) >= 3
             inside[:] = [] if deepest else [name for name in inside if mode(folder, name) & stat.S_IXOTH]

@@ -19,11 +19,11 @@ from labcheck.remote.backups import commands
 from labcheck.remote.backups.commands import ASK, Json, addresses, own_addresses, run, text_of
 from labcheck.remote.backups.jobs import code
 from labcheck.remote.output import last_line
-from labcheck.remote.permissions import everybody_reads
+from labcheck.remote.permissions import world_readable
 from labcheck.remote.secrets import hide, secret_parts
 
 LINES = 50000  # of a snapshot's list of files
-NOBODY = "0" * 64  # the name of a snapshot that there cannot be
+NO_SUCH_COPY = "0" * 64  # the name of a snapshot that there cannot be
 NAMED = re.compile(r"\.(dump|pgdump|sql|bak|backup)(\.(gz|xz|zst|bz2))?$")
 
 
@@ -153,7 +153,7 @@ def deleting(words: list[str], store: Store) -> str:
             listening.settimeout(10)
             curl = subprocess.Popen(
                 ["curl", "-s", "--max-time", "15", "--http2-prior-knowledge", "--unix-socket", path,
-                 "-X", "DELETE", "-o", os.devnull, "-w", "%{http_code}", f"http://localhost/snapshots/{NOBODY}"],
+                 "-X", "DELETE", "-o", os.devnull, "-w", "%{http_code}", f"http://localhost/snapshots/{NO_SUCH_COPY}"],
                 stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
             other, _ = listening.accept()
@@ -214,7 +214,7 @@ def described(job: Json, ask: bool) -> Json | None:
     }
     answer |= {"count": 0, "size": None, "dumps": [], "passwords": None}
     answer |= {"shell": None, "delete": "unknown", "asked": ask}
-    answer["open"] = sorted({path for path in secret_files(store) if everybody_reads(Path(path))})
+    answer["open"] = sorted({path for path in secret_files(store) if world_readable(Path(path))})
     if not ask:
         return answer
     # Each question opens the store anew, which a password makes slow on purpose: so they go side by side.

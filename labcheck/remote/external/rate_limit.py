@@ -7,7 +7,7 @@ import os
 import re
 
 from labcheck.remote.external.answers import BODY_LIMIT, Json, why
-from labcheck.remote.external.web import TRY_TIMEOUT, tls, trusting_nobody
+from labcheck.remote.external.web import TRY_TIMEOUT, tls, without_verification
 
 QUOTA = 10  # requests a minute, where an answer does not say how many there may be
 MOST = 30  # requests that are sent at most, to see the one too many refused
@@ -43,7 +43,7 @@ def post(connection: http.client.HTTPConnection, path: str, headers: dict[str, s
     return {"status": response.status, "fields": told, "error": ""}
 
 
-def of_somebody_else() -> dict[str, str]:
+def of_another_client() -> dict[str, str]:
     """What a client says who claims to be somebody else, each time another one."""
     address = f"203.0.113.{os.urandom(1)[0]}"
     names = ("X-Forwarded-For", "X-Real-IP", "True-Client-IP", "CF-Connecting-IP")
@@ -62,7 +62,7 @@ def count(address: str, domain: str, path: str, key: str, until_refused: bool) -
     def ask(forged: dict[str, str]) -> Json:
         try:
             if connection.sock is None:
-                connection.sock = tls(address, domain, trusting_nobody())
+                connection.sock = tls(address, domain, without_verification())
                 connection.sock.settimeout(TRY_TIMEOUT)
         except OSError as error:
             return {"status": None, "fields": {}, "error": why(error), "forged": bool(forged)}
@@ -74,7 +74,7 @@ def count(address: str, domain: str, path: str, key: str, until_refused: bool) -
         while len(answers) <= allowed and answers[-1]["status"] not in (None, 429):
             answers.append(ask({}))
         if answers[-1]["status"] == 429:
-            answers.append(ask(of_somebody_else()))
+            answers.append(ask(of_another_client()))
     connection.close()
     return answers
 

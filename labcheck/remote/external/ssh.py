@@ -67,7 +67,7 @@ def probe_logins(addresses: list[str], ports: list[int], accounts: list[str], ke
     Addresses are asked at the same time, accounts one after the other: sshd turns crowds away.
     """
     if not keys:
-        raise Unseen("the server's SSH host keys are not known, so nobody is asked what a login needs")
+        raise Unseen("the server's SSH host keys are not known, so no sshd is asked what a login needs")
 
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(8) as pool:
         known_hosts = Path(folder, "known_hosts")

@@ -41,7 +41,7 @@ def as_browsers_do() -> ssl.SSLContext:
     return context
 
 
-def trusting_nobody() -> ssl.SSLContext:
+def without_verification() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -68,7 +68,7 @@ def handshake(address: str, domain: str) -> Json:
     except OSError as error:
         return {**shake, "error": why(error)}
     try:
-        with tls(address, domain, trusting_nobody()) as sock:
+        with tls(address, domain, without_verification()) as sock:
             shown = sock.getpeercert(binary_form=True) or b""
         # Its own words about itself: trusted for this one handshake alone.
         context = ssl.create_default_context(cadata=ssl.DER_cert_to_PEM_cert(shown))
@@ -97,7 +97,7 @@ def described(sock: ssl.SSLSocket) -> Json:
 
 def old_client(version: str) -> ssl.SSLContext:
     """A client that offers this one old version and every cipher, so that a refusal is the server's."""
-    context = trusting_nobody()
+    context = without_verification()
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
     return context
@@ -188,7 +188,7 @@ def https_gets(address: str, domain: str, path: str, attempts: int, headers: dic
             time.sleep(BETWEEN_ATTEMPTS)
         try:
             if connection.sock is None:
-                connection.sock = tls(address, domain, trusting_nobody())
+                connection.sock = tls(address, domain, without_verification())
                 connection.sock.settimeout(TRY_TIMEOUT)
         except OSError as error:
             results.append({"error": why(error), "seconds": 0.0})

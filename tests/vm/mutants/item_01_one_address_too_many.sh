@@ -4,7 +4,7 @@
 # depth: look
 # looks right because: the server's own addresses are there, and every look-up agrees
 # but: a second A record leads to an address where nobody is
-# says: nobody at 198.51.100.200
+# says: no host at 198.51.100.200
 # also: 2
 # apart: 2 3
 set -euo pipefail

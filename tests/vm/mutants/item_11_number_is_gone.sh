@@ -3,7 +3,7 @@
 # depth: look
 # looks right because: the rules are loaded, and none fires
 # but: the run's number no longer arrives, and a rule without a number never fires
-# says: BackupTooOld compares a number that nobody reports
+# says: BackupTooOld compares a number that no target reports
 # also: 10
 set -euo pipefail
 rm /var/lib/prometheus/node-exporter/aiapp_backup.prom

@@ -3,7 +3,7 @@
 # depth: look
 # looks right because: every process has REDIS_URL, answers, and tells the limit
 # but: nobody answers there, so that each process counts for itself
-# says: nobody listens at .*:6379
+# says: no program listens at .*:6379
 # also: 3
 # apart: 3 14
 set -euo pipefail

@@ -104,7 +104,7 @@ def _run(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _one_login_each(config: Config) -> Iterator[Config]:
-    """The same, over one login at the server and one at the place to look from."""
+    """The same, over one login at the server and one at the vantage."""
     with ExitStack() as logins:
         server = logins.enter_context(ssh.one_login(config.server))
         vantage = config.vantage and logins.enter_context(ssh.one_login(config.vantage))

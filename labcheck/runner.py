@@ -84,7 +84,7 @@ def run(
     """Judge `items` on a target. With `exercise`, also make things happen where the look found no fault.
 
     Everything that is wanted of the server comes in one round trip, and everything from outside in another;
-    a third one is for facts about what the look from outside left behind. `progress` gets a line before each
+    a third one is for facts about what these requests left behind. `progress` gets a line before each
     step. Where nobody can log in, nothing else is asked. Raises nothing for what is wrong with the target.
     """
     started, clock = datetime.now(UTC), time.monotonic()

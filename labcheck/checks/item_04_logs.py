@@ -40,7 +40,7 @@ from labcheck.wait import GaveUp, wait_until
 
 Record = dict[str, Any]
 
-LATELY = 120.0  # s: longer than a look from outside takes
+LATELY = 120.0  # s: longer than all requests from outside take
 AHEAD = 5.0  # s that a record's time may be later than the clock, which is read first
 SETTLED = 2.0  # s after which a record is in every file that it belongs into
 

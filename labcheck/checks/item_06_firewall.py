@@ -217,7 +217,7 @@ def _answers(server: Connection) -> bool:
 
 
 def _judged(server: Connection, ctx: Context) -> list[Finding]:
-    """All criteria again, after the reboot; NotYet while the place to look from is not back."""
+    """All criteria again, after the reboot; NotYet while the vantage is not back."""
     needs = (*questions.NEEDS, packet_filter, firewall_files, units)
     observed = gather(server, needs)
     answers = probing.ask(planning.plan(observed, domain=ctx.domain, reference=ctx.reference), ctx.vantage)

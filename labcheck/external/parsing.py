@@ -23,7 +23,7 @@ from labcheck.remote_program import shaped
 T = TypeVar("T")
 
 ALL_ROUTES = {"value": {"4": True, "6": True}}
-_LOOK = "the look from outside"
+_WHAT = "the probe"
 
 
 # ---- as the probe prints it, where that is not what a question gives ----------------------------
@@ -53,7 +53,7 @@ class _NameServer:
 
 def part(answer: Mapping[str, Any], name: str, shape: type[T]) -> Part[T]:
     """A part of the answer, whose value has this shape. Raises Unreadable for another shape."""
-    return shaped(answer.get(name), Part[shape], f"{_LOOK} ({name})")  # type: ignore[valid-type]
+    return shaped(answer.get(name), Part[shape], f"{_WHAT} ({name})")  # type: ignore[valid-type]
 
 
 def _value(answer: Mapping[str, Any], name: str, shape: type[T]) -> T:
@@ -61,7 +61,7 @@ def _value(answer: Mapping[str, Any], name: str, shape: type[T]) -> T:
     if asked.unreadable is not None:
         raise Unreadable(asked.unreadable)
     if asked.value is None:
-        raise Unreadable(f"what {_LOOK} ({name}) says is not understood: it has no value")
+        raise Unreadable(f"what {_WHAT} ({name}) says is not understood: it has no value")
     return asked.value
 
 
@@ -92,7 +92,7 @@ def parse_authority(answer: dict[str, Any]) -> tuple[Records, ...]:
         raise Unreadable("; ".join(silent))
     records = [_records(each.server, each.A, each.AAAA) for each in servers if each.A and each.AAAA]
     if len(records) < len(servers):
-        raise Unreadable(f"what {_LOOK} (authority) says is not understood: a name server without records")
+        raise Unreadable(f"what {_WHAT} (authority) says is not understood: a name server without records")
     return tuple(records)
 
 
@@ -103,11 +103,9 @@ def _blind(answer: dict[str, Any]) -> dict[int, str]:
     reference = part(answer, "reference", tuple[Port, ...]).value
     for ipv in (4, 6):
         if not routes.get(str(ipv)):
-            reasons[ipv] = f"the place to look from has no IPv{ipv} network"
+            reasons[ipv] = f"the vantage has no IPv{ipv} network"
         elif reference is not None and not any(port.state == "open" for port in reference if port.ipv == ipv):
-            reasons[ipv] = (
-                f"the place to look from reaches no host over IPv{ipv}, not even the reference host"
-            )
+            reasons[ipv] = f"the vantage reaches no host over IPv{ipv}, not even the reference host"
     return reasons
 
 
@@ -143,9 +141,7 @@ def parse_port_scan(answer: dict[str, Any]) -> PortScan:
         return PortScan(ports, frozenset(), reference.unreadable)
     seen = _value(answer, "reference", tuple[Port, ...])
     proven = frozenset((port.ipv, port.protocol, port.number) for port in seen if port.state == "open")
-    return PortScan(
-        ports, proven, "the place to look from cannot open this port on the reference host either"
-    )
+    return PortScan(ports, proven, "the vantage cannot open this port on the reference host either")
 
 
 def parse_logins(answer: dict[str, Any]) -> tuple[LoginProbe, ...]:

@@ -1,6 +1,6 @@
-"""Sending the probe to the place to look from, and reading what it brings back.
+"""Sending the probe to the vantage, and reading what it brings back.
 
-The probe (remote/probe.py) travels to the place to look from ("vantage") on standard input, and answers all
+The probe (remote/probe.py) travels to the vantage on standard input, and answers all
 questions in one round trip. Without a vantage it runs on this computer.
 """
 
@@ -85,13 +85,13 @@ def ask(questions: Questions, vantage: Connection | None) -> Answers:
                 timeout=PROBE_TIMEOUT,
             )
         except subprocess.TimeoutExpired:
-            return Answers({}, f"the look from this computer took longer than {PROBE_TIMEOUT:.0f} s")
+            return Answers({}, f"the probe on this computer took longer than {PROBE_TIMEOUT:.0f} s")
         result = Result(done.stdout, done.stderr, done.returncode)
     else:
         try:
             result = vantage.run("python3 -", stdin=source, timeout=PROBE_TIMEOUT)
         except Unreachable as error:
-            return Answers({}, f"the place to look from cannot be reached: {error}")
+            return Answers({}, f"the vantage cannot be reached: {error}")
     return read(result)
 
 
@@ -105,6 +105,6 @@ def read(result: Result) -> Answers:
         if isinstance(raw, dict):
             return Answers(raw)
     if result.exit_status == 127:
-        return Answers({}, "python3 is not installed where the look goes out from")
+        return Answers({}, "python3 is not installed at the vantage")
     said = last_line(result.stderr)
-    return Answers({}, f"the look from outside ended with status {result.exit_status}: {said}")
+    return Answers({}, f"the probe ended with status {result.exit_status}: {said}")

@@ -19,8 +19,8 @@ class Fact(Generic[T]):
     `parse` gets the whole Result (standard output, standard error, exit status), and raises
     Unreadable for whatever it does not know: it never guesses. "Not installed" or "no such file"
     is a value, not Unreadable: what is absent can be judged.
-    `sudo` marks what only root can read. `timeout` is in seconds. `late` is asked after the look from
-    outside, for what that look leaves behind.
+    `sudo` marks what only root can read. `timeout` is in seconds. `late` is asked after the requests from
+    outside, for what they leave behind.
     """
 
     name: str

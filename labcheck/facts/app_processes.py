@@ -94,11 +94,11 @@ class _Spending:
 
 
 def parse_tracked(result: Result) -> tuple[Tracked, ...]:
-    return remote_program.answer(result, tuple[Tracked, ...], "the look at where errors go")
+    return remote_program.answer(result, tuple[Tracked, ...], "the check of where errors go")
 
 
 def parse_spent(result: Result) -> Spent:
-    what = "the look at what is spent"
+    what = "the check of what is spent"
     seen = remote_program.answer(result, _Spending, what)
     if seen.error:
         raise Unreadable(seen.error)
@@ -108,14 +108,14 @@ def parse_spent(result: Result) -> Spent:
 
 
 def parse_refusals(result: Result) -> dict[str, int]:
-    return remote_program.answer(result, dict[str, int], "the look at what was refused")
+    return remote_program.answer(result, dict[str, int], "the check of what was refused")
 
 
 def ask(server: Connection, shape: type[T], what: str, *given: Any) -> T:
     """What the program finds out as root, in this shape. What is given to it is in no command line. Raises
     Unreadable."""
     result = remote_program.run_as_root(server, "app_processes", what, *given)
-    return remote_program.answer(result, shape, "the look at the application's processes")
+    return remote_program.answer(result, shape, "the check of the application's processes")
 
 
 tracking = Fact(

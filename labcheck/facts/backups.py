@@ -93,7 +93,7 @@ class Backups:
 
 
 def parse_backups(result: Result) -> Backups:
-    return answer(result, Backups, "the look for backups")
+    return answer(result, Backups, "the search for backups")
 
 
 backups = Fact("backups", command("find_backups", "observe"), parse_backups, sudo=True, timeout=120)

@@ -193,30 +193,30 @@ class _Monitoring(msgspec.Struct, frozen=True):
 
 # ---- what it means -----------------------------------------------------------------------------
 
-_LOOK = "the look at the monitoring"
+_WHAT = "the check of the monitoring"
 
 
 def parse_monitoring(result: Result) -> Monitoring:
-    printed = answer(result, _Monitoring, _LOOK)
+    printed = answer(result, _Monitoring, _WHAT)
     try:
         return _monitoring(printed)
     except ValueError as error:  # no number, or no time
-        raise Unreadable(f"what {_LOOK} says is not understood: {error}") from None
+        raise Unreadable(f"what {_WHAT} says is not understood: {error}") from None
 
 
 def _monitoring(printed: _Monitoring) -> Monitoring:
     unanswered = {}
     for kind, monitors in (("Prometheus", printed.prometheus), ("Alertmanager", printed.alertmanagers)):
-        for silent in (shaped(each, _Unanswered, _LOOK) for each in monitors if "error" in each):
+        for silent in (shaped(each, _Unanswered, _WHAT) for each in monitors if "error" in each):
             unanswered[f"{kind} at {silent.address}"] = silent.error
     return Monitoring(
         tuple(
-            _prometheus(shaped(each, _Prometheus, _LOOK), printed.now)
+            _prometheus(shaped(each, _Prometheus, _WHAT), printed.now)
             for each in printed.prometheus
             if "error" not in each
         ),
         tuple(
-            _alertmanager(shaped(each, _Alertmanager, _LOOK), printed.now)
+            _alertmanager(shaped(each, _Alertmanager, _WHAT), printed.now)
             for each in printed.alertmanagers
             if "error" not in each
         ),
@@ -285,5 +285,5 @@ def _alertmanager(answered: _Alertmanager, now: float) -> Alertmanager:
     )
 
 
-# As root: whose socket is whose, which the look at the targets needs beside it, nobody else may see.
+# As root: whose socket is whose, which the check of the targets needs beside it, nobody else may see.
 monitoring = Fact("monitoring", command("monitoring"), parse_monitoring, sudo=True, timeout=45)

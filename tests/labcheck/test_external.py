@@ -87,7 +87,7 @@ def test_probe_answer_with_a_value_of_another_type_is_unreadable(part: str, plac
     for step in place[:-1]:
         inner = inner[step]
     inner[place[-1]] = {"of": ["another", "type"]}
-    with pytest.raises(Unreadable, match=rf"the look from outside \({part}\) says is not understood"):
+    with pytest.raises(Unreadable, match=rf"the probe \({part}\) says is not understood"):
         Answers(wrong)[PART[part]]
     for other in set(PART) - {part}:
         Answers(wrong)[PART[other]]

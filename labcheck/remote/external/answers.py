@@ -21,7 +21,7 @@ def answer(ask: Callable[[], Any]) -> Json:
     except Unseen as reason:
         return {"unreadable": str(reason)}
     except Exception as error:  # noqa: BLE001  one question that fails must not take the others along
-        return {"unreadable": f"the look from outside failed: {type(error).__name__}: {error}"}
+        return {"unreadable": f"the probe failed: {type(error).__name__}: {error}"}
 
 
 def family(address: str) -> int:

@@ -23,14 +23,14 @@ class Names:
             import dns.resolver
         except ImportError:
             raise Unseen(
-                "dnspython is not installed where the look goes out from (apt install python3-dnspython)"
+                "dnspython is not installed at the vantage (apt install python3-dnspython)"
             ) from None
         self.dns = dns
         self.domain = dns.name.from_text(domain)
         try:
             self.resolvers = [str(server) for server in dns.resolver.Resolver().nameservers]
         except Exception as error:  # noqa: BLE001  several kinds, by platform and version
-            raise Unseen(f"no resolver is configured where the look goes out from: {error}") from None
+            raise Unseen(f"no resolver is configured at the vantage: {error}") from None
 
     def ask(self, servers: list[str], name: Any, kind: str, *, recurse: bool) -> Any:
         dns = self.dns
@@ -102,7 +102,7 @@ class Names:
         try:
             return self.both(self.resolvers, recurse=True)
         except Unseen as reason:
-            raise Unseen(f"the resolver where the look goes out from gives nothing: {reason}") from None
+            raise Unseen(f"the resolver at the vantage gives nothing: {reason}") from None
 
     def by_authority(self) -> list[Json]:
         try:

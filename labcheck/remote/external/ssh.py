@@ -38,7 +38,7 @@ def probe_login(address: str, port: int, account: str, known_hosts: str) -> Json
             [*command, "--", address, "exit"], capture_output=True, text=True, timeout=LOGIN_TIMEOUT
         )
     except FileNotFoundError:
-        raise Unseen("ssh is not installed where the look goes out from") from None
+        raise Unseen("ssh is not installed at the vantage") from None
     except subprocess.TimeoutExpired:
         return {**probe, "error": "no answer"}
     if done.returncode == 0:

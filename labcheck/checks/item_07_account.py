@@ -51,8 +51,8 @@ def it_runs_under_its_own_account(
     running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
     """The application runs, and all of it under one account that is not root."""
-    processes_of_app = _running(running, sockets, known, target)
-    if not processes_of_app:
+    of_app = _running(running, sockets, known, target)
+    if not of_app:
         account = known.by_name(target.account)
         there = (
             f"the account {target.account} is there" if account else f"there is no account {target.account}"
@@ -66,8 +66,8 @@ def it_runs_under_its_own_account(
             next="" if account else f"sudo useradd --create-home --shell /bin/bash {target.account}",
         )
         return
-    accounts_seen = sorted({known.name(uid) for process in processes_of_app for uid in process.uids})
-    for process in processes_of_app:
+    accounts_seen = sorted({known.name(uid) for process in of_app for uid in process.uids})
+    for process in of_app:
         if 0 in process.uids:
             yield failed(
                 f"{called(process)} runs as root",
@@ -116,14 +116,14 @@ def it_is_in_no_group_that_is_root(
     running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
     """Neither the group list nor a running process has docker, lxd, disk or the like."""
-    processes_of_app = _running(running, sockets, known, target)
-    names = _accounts(processes_of_app, known, target)
+    of_app = _running(running, sockets, known, target)
+    names = _accounts(of_app, known, target)
     bad: dict[str, set[str]] = {}
     for name in names:
         account = known.by_name(name)
         if account and account.groups & _ROOT_GROUPS:
             bad.setdefault(name, set()).update(account.groups & _ROOT_GROUPS)
-    for process in processes_of_app:
+    for process in of_app:
         live = {known.group_ids.get(gid, str(gid)) for gid in process.groups} & _ROOT_GROUPS
         if live and 0 not in process.uids:
             bad.setdefault(known.name(min(process.uids)), set()).update(live)

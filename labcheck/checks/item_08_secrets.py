@@ -67,10 +67,11 @@ def application(
     observed: Secrets, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> _Application:
     its = processes_of_app(running, sockets, known, target)
-    holders = tuple(it for it in observed.holders if it.pid in {process.pid for process in its})
-    paths = {it.file for it in holders}
+    pids = {process.pid for process in its}
+    holders = tuple(holder for holder in observed.holders if holder.pid in pids)
+    paths = {holder.file for holder in holders}
     return _Application(
-        serving(its, sockets), holders, tuple(it for it in observed.files if it.path in paths)
+        serving(its, sockets), holders, tuple(file for file in observed.files if file.path in paths)
     )
 
 

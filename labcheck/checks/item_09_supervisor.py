@@ -296,7 +296,7 @@ def a_crash_loop_is_told(server: Connection) -> Iterator[Finding]:
         )
 
 
-def it_is_looked_after(server: Connection, ctx: Context) -> Iterator[Finding]:
+def it_is_supervised(server: Connection, ctx: Context) -> Iterator[Finding]:
     """What falls is started again, and what cannot be started is told."""
     yield from a_killed_worker_is_back(server, ctx)
     yield from a_crash_loop_is_told(server)
@@ -309,5 +309,5 @@ ITEM = Item(
     chapter="01_vm_setup",
     section="Supervisor, who watches over it",
     criteria=(its_programs_run, nothing_runs_beside_it, it_restarts_and_stops_whole, it_starts_at_boot),
-    exercise=it_is_looked_after,
+    exercise=it_is_supervised,
 )

@@ -402,10 +402,10 @@ def observe(numbers: Numbers, seconds: float, total: int, roots: Iterable[str], 
     for program in everything:
         search.keep("command line", program.name, search.numbers_in(program.arguments))
     for path in files:
-        it = path.stat()
-        search.files.add((it.st_dev, it.st_ino))  # where they come from is looked at by itself
-    folders = {str(it.folder) for it, _ in holders if len(it.folder.parts) > 2}
-    folders |= {pwd.getpwuid(it.uid).pw_dir for it, _ in holders if is_person(it.uid)}
+        status = path.stat()
+        search.files.add((status.st_dev, status.st_ino))  # where they come from is looked at by itself
+    folders = {str(holder.folder) for holder, _ in holders if len(holder.folder.parts) > 2}
+    folders |= {pwd.getpwuid(holder.uid).pw_dir for holder, _ in holders if is_person(holder.uid)}
     search.own_folders = tuple(f"{folder}/" for folder in folders)
     for written_to in sorted({path for it in everything if only in it.name for path in it.writes_to()}):
         with contextlib.suppress(*GONE):  # rotated a moment ago
@@ -417,9 +417,9 @@ def observe(numbers: Numbers, seconds: float, total: int, roots: Iterable[str], 
         unfinished += [folder] if search.is_over else []
     return {
         "holders": [
-            {"pid": it.pid, "account": account(it.uid), "program": it.name, "secrets": secrets,
-             "file": str(it.file) if it.file in files else ""}
-            for it, secrets in holders
+            {"pid": holder.pid, "account": account(holder.uid), "program": holder.name, "secrets": secrets,
+             "file": str(holder.file) if holder.file in files else ""}
+            for holder, secrets in holders
         ],
         "hidden": [program.pid for program in everything if program.hidden],
         "files": list(files.values()),

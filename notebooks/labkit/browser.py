@@ -232,8 +232,8 @@ class DevTools:
         while True:
             for event in self.events:
                 if event.get("method") == method and (not holds or event["params"].get(holds)):
-                    said: dict[str, Any] = event["params"]
-                    return said
+                    parameters: dict[str, Any] = event["params"]
+                    return parameters
             self.events.append(self.next(method))
 
     def next(self, waiting_for: str) -> dict[str, Any]:

@@ -142,10 +142,10 @@ ASSIGNED = re.compile(
 )
 
 
-def settings(texts: list[str], found: dict[str, str]) -> dict[str, str]:
+def settings(texts: list[str], texts_of: dict[str, str]) -> dict[str, str]:
     """What a job is told by its environment: its unit's, its scripts' and of the files that these read."""
-    texts = [*texts, *found.values()]
-    for script in found.values():
+    texts = [*texts, *texts_of.values()]
+    for script in texts_of.values():
         texts += [
             text_of(path) for path in re.findall(r"(?m)(?:^|[;&\s])(?:\.|source)\s+(/[\w./-]+)", code(script))
         ]

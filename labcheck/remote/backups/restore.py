@@ -72,7 +72,7 @@ def exercise() -> Json:
         answer |= {"ended_well": bool(done and done.returncode == 0), "tables": [], "dumps": 0}
         if not new:
             return answer
-        held = [copy["path"] for copy in files(store, new[-1]["id"]) if NAMED.search(copy["path"])]
+        held = [file["path"] for file in files(store, new[-1]["id"]) if NAMED.search(file["path"])]
         wanted = [part for path in held for part in ("--include", path)]
         if held:
             store.ask("restore", "--no-lock", new[-1]["id"], "--target", folder, *wanted, seconds=240)

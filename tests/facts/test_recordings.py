@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -558,3 +561,40 @@ def of_rule(limits: str) -> Any:
         for words in (limits, f"forced from command line {limits.partition('empty')[2]}")
     ]
     return FACTS["rotation"].parse(Result(f"{parts[0]}== normal 0\n{parts[1]}== forced 0\n", "", 0))
+
+
+# ---- the JSON of the remote programs -----------------------------------------------------------
+
+# What the programs print beside what is read here: for themselves, or of a target's other labels.
+NOT_READ = {"names_alertmanager", "starting", "__name__"}
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where a value stands that is no collection."""
+    if isinstance(value, dict):
+        return [leaf for name, each in value.items() for leaf in leaves(each, (*path, name))]
+    if isinstance(value, list):
+        return [leaf for number, each in enumerate(value) for leaf in leaves(each, (*path, number))]
+    return [path]
+
+
+@pytest.mark.parametrize("case", ["monitoring/debian12_finished", "secrets/debian12_after_06"])
+def test_json_with_one_value_of_another_type_is_unreadable_wherever_it_stands(case: str) -> None:
+    result = record.from_text((HERE / "recordings" / f"{case}.txt").read_text(encoding="utf-8"))
+    fact = FACTS[case.partition("/")[0]]
+    printed = json.loads(result.stdout)
+    paths = [path for path in leaves(printed) if not NOT_READ & set(path)]
+    assert len(paths) > 20
+    taken = []
+    for *above, last in paths:
+        wrong = copy.deepcopy(printed)
+        inner = wrong
+        for step in above:
+            inner = inner[step]
+        inner[last] = {"of": ["another", "type"]}
+        try:
+            fact.parse(replace(result, stdout=json.dumps(wrong)))
+        except Unreadable:
+            continue
+        taken.append((*above, last))
+    assert not taken

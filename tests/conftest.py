@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -18,9 +20,17 @@ from tests.sshd import MAY, MAY_NOT, SUDOERS, Sshd, free_port, shell
 
 
 def remove(account: str) -> None:
-    """Remove an account with all that it left running, if it is there."""
+    """Remove an account with all that it left running and may do, if it is there."""
     subprocess.run(["pkill", "-KILL", "-u", account], capture_output=True, check=False)
     subprocess.run(["userdel", "--force", "--remove", account], capture_output=True, check=False)
+    SUDOERS.with_name(account).unlink(missing_ok=True)
+
+
+def left_behind() -> list[str]:
+    """The accounts of runs that were killed: their names end with the number of a process that is gone."""
+    names = [each.pw_name for each in pwd.getpwall()]
+    ours = [name for name in names if re.fullmatch(r"labkit-may(not)?-\d+", name)]
+    return [name for name in ours if not Path("/proc", name.rpartition("-")[2]).exists()]
 
 
 @pytest.fixture(scope="session")
@@ -28,8 +38,9 @@ def accounts() -> Iterator[None]:
     """Two real accounts: one may use sudo without a password, the other may not use it at all."""
     needed.root("make the accounts that labcheck logs in to")
     needed.program("sudo", "sshd", "ssh", "pkill")
+    for name in left_behind():
+        remove(name)
     for name in (MAY, MAY_NOT):
-        remove(name)  # of a run that was killed
         # No password rather than a locked one: sshd without PAM refuses those. A number of their own, since
         # to the kernel an account of a server in a container is the host's of the same number.
         shell("useradd", "--create-home", "--shell", "/bin/bash", "--password", "*",
@@ -39,7 +50,6 @@ def accounts() -> Iterator[None]:
         SUDOERS.chmod(0o440)
         yield
     finally:
-        SUDOERS.unlink(missing_ok=True)
         for name in (MAY, MAY_NOT):
             remove(name)
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from labcheck.ssh import Connection
 
-MAY, MAY_NOT = "labkit-may", "labkit-maynot"
-SUDOERS = Path("/etc/sudoers.d/labkit-tests")
+# With the number of this process in their names: two runs at once, of two checkouts, do not meet.
+MAY, MAY_NOT = f"labkit-may-{os.getpid()}", f"labkit-maynot-{os.getpid()}"
+SUDOERS = Path(f"/etc/sudoers.d/{MAY}")
 
 
 def shell(*command: str) -> str:

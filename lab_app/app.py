@@ -7,11 +7,21 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from lab_app import __version__, chat, health, limits, llm, metrics, middleware, migrations, problems
+from lab_app import (
+    __version__,
+    chat,
+    health,
+    llm,
+    metrics,
+    middleware,
+    migrations,
+    problem_details,
+    rate_limit,
+)
 from lab_app.documents import Documents
 from lab_app.ledger import Ledger
+from lab_app.redis_store import RedisStore
 from lab_app.settings import Settings
-from lab_app.shared import Shared
 
 logger = logging.getLogger(__name__)
 
@@ -19,18 +29,18 @@ logger = logging.getLogger(__name__)
 def create_app(settings: Settings) -> FastAPI:
     client = llm.connect(settings)
     ledger = Ledger(settings)
-    shared = Shared(settings.redis_url)
+    store = RedisStore(settings.redis_url)
     documents = Documents(settings, client) if settings.chroma_url else None
     metrics.budget.set(settings.daily_budget_usd)
     metrics.cost.labels(settings.openai_model)  # from 0 on: what begins with its first call hides its cost
-    answering = chat.Chat(settings, client, shared, ledger, documents)
+    answering = chat.Chat(settings, client, store, ledger, documents)
 
     configured = settings.openai_api_key is not None
     models = client.models.list if configured else "OPENAI_API_KEY is not set"  # the list costs nothing
     probes = [
         health.Probe("database", ledger.look, critical=True),
         health.Probe("vector_db", documents.look if documents else "CHROMA_URL is not set", critical=True),
-        health.Probe("cache", shared.redis.ping if settings.redis_url else "REDIS_URL is not set"),
+        health.Probe("cache", store.redis.ping if settings.redis_url else "REDIS_URL is not set"),
         # It may run without one, but it is no use.
         health.Probe("openai_api", models, whole="healthy" if configured else "degraded"),
     ]
@@ -59,8 +69,8 @@ def create_app(settings: Settings) -> FastAPI:
         return {"application": app.title, "version": app.version, "chat": "/api/chat", "health": "/health"}
 
     app.include_router(health.router(probes))
-    app.include_router(chat.router(answering, limits.Limit(settings, shared)))
+    app.include_router(chat.router(answering, rate_limit.RateLimit(settings, store)))
     app.include_router(metrics.router)
-    problems.install(app)
+    problem_details.install(app)
     app.add_middleware(middleware.around_each_request)
     return app

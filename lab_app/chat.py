@@ -14,11 +14,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, StringConstraints
 
-from lab_app import limits, llm, metrics, problems, reasons, users
+from lab_app import auth, llm, metrics, rate_limit, reasons
 from lab_app.documents import Documents
 from lab_app.ledger import FAILURES, Entry, Ledger
+from lab_app.problem_details import Problem
+from lab_app.redis_store import RedisStore
 from lab_app.settings import Settings
-from lab_app.shared import Shared
 
 logger = logging.getLogger(__name__)
 
@@ -48,17 +49,17 @@ class Chat:
 
     settings: Settings
     client: openai.AsyncOpenAI
-    shared: Shared
+    store: RedisStore
     ledger: Ledger
     documents: Documents | None
 
     async def ask(self, message: str) -> AsyncGenerator[Event, None]:
         """The answer in pieces as it comes, and then all that is known of it. Raises Problem."""
         if self.settings.openai_api_key is None:
-            raise problems.Problem(503, "llm_not_configured", "No language model: OPENAI_API_KEY is not set.")
+            raise Problem(503, "llm_not_configured", "No language model: OPENAI_API_KEY is not set.")
         # Hashed: whoever can list Redis's keys shall not read there what people ask.
         key = f"answer:{sha256(f'{self.settings.openai_model}:{message}'.encode()).hexdigest()}"
-        if stored := await self.shared.ask(lambda redis: redis.get(key)):
+        if stored := await self.store.ask(lambda redis: redis.get(key)):
             answer = Answer.model_validate_json(stored)
             answer.cached, answer.cost_usd = True, 0.0
             await self.account(Entry(answer.model, "cached"))
@@ -90,7 +91,7 @@ class Chat:
         known = {"documents": named, "usage": call.usage(), "cost_usd": entry.cost_usd}
         answer = Answer.model_validate(known | {"answer": call.text, "model": call.model})
         if seconds := self.settings.cache_seconds:
-            await self.shared.ask(lambda redis: redis.set(key, answer.model_dump_json(), ex=seconds))
+            await self.store.ask(lambda redis: redis.set(key, answer.model_dump_json(), ex=seconds))
         yield "done", answer.model_dump()
 
     async def account(self, entry: Entry, error: str = "") -> None:
@@ -108,18 +109,18 @@ class Chat:
             logger.error("a row of the ledger is lost: it is in the log line before", extra=fields)
 
 
-def router(chat: Chat, limit: limits.Limit) -> APIRouter:
+def router(chat: Chat, limit: rate_limit.RateLimit) -> APIRouter:
     routes = APIRouter()
 
     async def admit(request: Request) -> None:
         """Find out who asks, and where that leaves the limit. Raises Problem."""
-        user = users.user_of(request, chat.settings)
+        user = auth.user_of(request, chat.settings)
         # Wrong keys count as well: so that they cannot be guessed at full speed.
-        request.state.headers = await limit.count(f"user {user}" if user else users.address_of(request))
+        request.state.headers = await limit.count(f"user {user}" if user else auth.address_of(request))
         if chat.settings.api_keys and not user:
             detail = "Send your key as a header: Authorization: Bearer KEY."
             headers = request.state.headers | {"WWW-Authenticate": "Bearer"}
-            raise problems.Problem(401, "not_authenticated", detail, headers)
+            raise Problem(401, "not_authenticated", detail, headers)
 
     # Before the body is looked at: who may not ask is told nothing about it.
     @routes.post("/api/chat", response_model=Answer, dependencies=[Depends(admit)])
@@ -147,5 +148,5 @@ async def sent(first: Event, rest: AsyncGenerator[Event, None]) -> AsyncIterator
         try:
             async for event in rest:
                 yield line(*event)
-        except problems.Problem as problem:
+        except Problem as problem:
             yield line("error", problem.body())

@@ -15,7 +15,8 @@ from typing import Any
 import httpx2
 import openai
 
-from lab_app import llm, problems, reasons
+from lab_app import llm, reasons
+from lab_app.problem_details import Problem
 from lab_app.settings import Settings, load_settings
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
@@ -48,7 +49,7 @@ class Documents:
             return answer.raise_for_status().json()
         except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
             words = f"The documents cannot be searched: {reasons.why(error)}."
-            raise problems.Problem(503, "no_documents", words) from error
+            raise Problem(503, "no_documents", words) from error
 
     async def near(self, question: str) -> list[Passage]:
         """The passages that are nearest to the question. Raises Problem."""
@@ -96,7 +97,7 @@ async def main(folder: Path) -> None:
         raise SystemExit(f"documents: OPENAI_API_KEY, CHROMA_URL, or texts in {folder} are missing")
     try:
         new = await Documents(settings, llm.connect(settings)).take_in(passages)
-    except problems.Problem as error:
+    except Problem as error:
         raise SystemExit(f"documents: {error.detail}") from None
     documents = len({passage.document for passage in passages})
     print(f"{documents} documents, {len(passages)} passages, {new} of them new")

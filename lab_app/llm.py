@@ -10,7 +10,8 @@ import genai_prices
 import openai
 from pydantic import BaseModel, NonNegativeInt
 
-from lab_app import ledger, problems, reasons
+from lab_app import ledger, reasons
+from lab_app.problem_details import Problem
 from lab_app.settings import Settings
 
 # The library does not validate: an address may send anything, and the last four are what comes of that.
@@ -19,7 +20,7 @@ FAILURES = (openai.OpenAIError, TimeoutError, ValueError, KeyError, TypeError, A
 IN_PIECES: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
-class Failure(problems.Problem):
+class Failure(Problem):
     """The model did not answer, or not in full."""
 
 

@@ -3,7 +3,8 @@
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
-from lab_app import ledger, problems
+from lab_app import ledger
+from lab_app.problem_details import Problem
 
 # Up to the minutes that an answer of a language model may take.
 SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -31,5 +32,5 @@ def count_call(entry: ledger.Entry) -> None:
 async def metrics(request: Request) -> Response:
     # A proxy says for whom it asks; Prometheus, on this server, asks without one.
     if {"x-forwarded-for", "forwarded", "via"} & set(request.headers):
-        raise problems.Problem(404, "not_found", "Not Found")
+        raise Problem(404, "not_found", "Not Found")
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -15,7 +15,8 @@ from secrets import token_hex
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lab_app import errors, json_logs, metrics, problems
+from lab_app import json_logs, metrics, sentry
+from lab_app.problem_details import Problem
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +50,10 @@ def around_each_request(app: ASGIApp) -> ASGIApp:
                 async with asyncio.timeout(None if watch else started + SLOWEST - time.perf_counter()):
                     message = await receive()
             except TimeoutError:
-                raise problems.Problem(408, "slow_body", "The body did not arrive in time.", CLOSE) from None
+                raise Problem(408, "slow_body", "The body did not arrive in time.", CLOSE) from None
             received += len(message.get("body", b""))
             if received > LARGEST:
-                raise problems.Problem(413, "too_large", f"At most {LARGEST} bytes are taken.", CLOSE)
+                raise Problem(413, "too_large", f"At most {LARGEST} bytes are taken.", CLOSE)
             if work and not status and message["type"] == "http.disconnect":
                 status = 499  # nginx's number for: nobody waited for the answer
                 work.cancel()
@@ -72,10 +73,10 @@ def around_each_request(app: ASGIApp) -> ASGIApp:
                 await app(scope, receive_bounded, send_with_id)
         except Exception as error:
             logger.exception("unhandled error", extra={"event_type": "error", "error": type(error).__name__})
-            errors.report(error, scope)
+            sentry.report(error, scope)
             if not status:  # else the server cuts the connection, which the client can see
                 words = "Something went wrong here; it has been logged."
-                wrong = problems.Problem(500, "internal_error", words)
+                wrong = Problem(500, "internal_error", words)
                 await wrong.response()(scope, receive, send_with_id)
         finally:
             if watch:

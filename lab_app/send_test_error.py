@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import sentry_sdk
 
-from lab_app import __version__, errors, json_logs, settings
+from lab_app import __version__, json_logs, sentry, settings
 
-errors.start(settings.load_settings())
+sentry.start(settings.load_settings())
 if not (transport := cast(Any, sentry_sdk.get_client().transport)):
     raise SystemExit("SENTRY_DSN is not set: errors go nowhere")
 lost: list[str] = []
@@ -17,7 +17,7 @@ json_logs.request_id.set(f"test-{token_hex(8)}")
 try:
     raise RuntimeError(f"private-{json_logs.request_id.get()}")  # must not be found there
 except RuntimeError as error:
-    event = errors.report(error, {})
+    event = sentry.report(error, {})
 started = time.monotonic()
 sentry_sdk.flush(20.0)
 if lost or time.monotonic() - started >= 20:

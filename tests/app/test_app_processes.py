@@ -20,8 +20,8 @@ from labcheck.remote import app_processes
 
 from .conftest import KEY, ROOT, wait_until
 from .services import free_port
-from .test_errors import PUBLIC, Collector, collector
 from .test_ledger import as_typed, migrations
+from .test_sentry import PUBLIC, Collector, collector
 
 __all__ = ["collector"]
 USERS_KEY = "key-of-the-first-user"

@@ -8,7 +8,7 @@
 # apart: 3 14
 set -euo pipefail
 file=/home/aiapp/app/lab_app/chat.py
-sed -i 's/limit\.count(f"user {user}" if user else users\.address_of(request))$/limit.count(f"user {user}") if user else {}/' "$file"
+sed -i 's/limit\.count(f"user {user}" if user else auth\.address_of(request))$/limit.count(f"user {user}") if user else {}/' "$file"
 grep -q 'limit\.count(f"user {user}") if user else {}$' "$file"
 supervisorctl restart 'aiapp:*'
 soon app_is_well

@@ -7,7 +7,7 @@
 # also: none
 # apart: 3 14
 set -euo pipefail
-file=/home/aiapp/app/lab_app/limits.py
+file=/home/aiapp/app/lab_app/rate_limit.py
 sed -i 's/^        if not allowed:$/        if allowed is None:/' "$file"
 grep -q 'if allowed is None:' "$file"
 supervisorctl restart 'aiapp:*'

@@ -6,7 +6,7 @@
 # says: what the exception says left this server
 # also: none
 set -euo pipefail
-file=/home/aiapp/app/lab_app/errors.py
+file=/home/aiapp/app/lab_app/sentry.py
 sed -i '/each\["value"\] = ""/d' "$file"
 if grep -q '"value"' "$file"; then exit 1; fi
 supervisorctl restart 'aiapp:*'

@@ -6,7 +6,7 @@
 # says: its local variables left this server
 # also: none
 set -euo pipefail
-file=/home/aiapp/app/lab_app/errors.py
+file=/home/aiapp/app/lab_app/sentry.py
 sed -i 's/"include_local_variables": False/"include_local_variables": True/' "$file"
 grep -q '"include_local_variables": True' "$file"
 supervisorctl restart 'aiapp:*'

@@ -20,7 +20,7 @@ import pytest
 import sentry_sdk
 from pydantic import Secret
 
-from lab_app import __version__, errors
+from lab_app import __version__, sentry
 from lab_app.app import create_app
 from lab_app.settings import Settings
 
@@ -70,9 +70,9 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(autouse=True)
 def tracking_ends(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(errors, "latest", [float("-inf")] * 20)
+    monkeypatch.setattr(sentry, "latest", [float("-inf")] * 20)
     yield
-    errors.start(settings())
+    sentry.start(settings())
 
 
 def tracked(dsn: str) -> Settings:
@@ -83,7 +83,7 @@ def tracked(dsn: str) -> Settings:
 
 async def ask(made: Settings, *paths: str) -> list[httpx2.Response]:
     """The answers of an application with two bugs in it."""
-    errors.start(made)
+    sentry.start(made)
     app = create_app(made)
 
     def find(question: str, secret: str) -> None:
@@ -122,7 +122,7 @@ async def test_what_was_in_it_stays_here(collector: Collector) -> None:
     for private in (PROMPT, PASSWORD, "key-of-user-1", "session=1234", "/broken/5", PUBLIC):
         assert private not in text
     for event in collector.events:
-        assert set(event) <= errors.SENT
+        assert set(event) <= sentry.SENT
         assert not [frame for each in event["exception"]["values"] for frame in each["stacktrace"]["frames"]
                     if "vars" in frame]  # fmt: skip
 
@@ -138,7 +138,7 @@ async def test_a_storm_is_told_of_in_few_events(collector: Collector) -> None:
     answers = await ask(tracked(collector.dsn), *["/divided"] * 50)
     sentry_sdk.flush(10)
     assert {answer.status_code for answer in answers} == {500}
-    assert len(collector.events) == len(errors.latest) == 20
+    assert len(collector.events) == len(sentry.latest) == 20
 
 
 @pytest.mark.parametrize("where", ["silent", "dropping", "nobody"])

@@ -38,7 +38,7 @@ class Memory:
             del self.held[next(iter(self.held))]
 
 
-class Shared:
+class RedisStore:
     """A connection to Redis whose failure is an answer, None, and not an error."""
 
     def __init__(self, url: Secret[str] | None) -> None:

@@ -14,8 +14,8 @@ from fastapi import Request
 from redis.asyncio import Redis
 
 from lab_app.app import create_app
+from lab_app.auth import address_of
 from lab_app.settings import Settings
-from lab_app.users import address_of
 
 from .conftest import client_of, settings
 from .services import Service

@@ -7,17 +7,17 @@ from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
-from lab_app.problems import Problem
+from lab_app.problem_details import Problem
+from lab_app.redis_store import LIMITS, RedisStore
 from lab_app.settings import Settings
-from lab_app.shared import LIMITS, Shared
 
 
-class Limit:
+class RateLimit:
     """So many requests a minute for each client; while Redis does not answer, for each process."""
 
-    def __init__(self, settings: Settings, shared: Shared) -> None:
+    def __init__(self, settings: Settings, store: RedisStore) -> None:
         self.item = RateLimitItemPerMinute(settings.chat_limit)
-        self.shared = shared
+        self.store = store
         self.alone = self.together = MovingWindowRateLimiter(MemoryStorage())
         if settings.redis_url is not None:
             url = f"async+{settings.redis_url.get_secret_value()}"
@@ -28,7 +28,7 @@ class Limit:
 
         Raises Problem, 429, where there were too many.
         """
-        counted = await self.shared.ask(lambda _: self.ask(self.together, client))
+        counted = await self.store.ask(lambda _: self.ask(self.together, client))
         allowed, left, reset = counted or await self.ask(self.alone, client)
         wait = max(math.ceil(reset - time.time()), 1)
         quota = self.item.amount

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,20 @@ def test_a_dripping_model_pauses_before_each_piece_until_the_day_is_over(
         assert len(waiting.result(timeout=5)) == len(pieces)
 
 
+def test_a_lasting_model_is_silent_first_and_spreads_the_rest_evenly(
+    client: openai.OpenAI, bad_day: Callable[..., None]
+) -> None:
+    bad_day("lasting", seconds=2, silent=1.2)
+    started = time.monotonic()
+    came = [time.monotonic() - started for _ in ask(client, ("user", "Hello"), stream=True)]
+    assert came[0] >= 1.2 and came[-1] >= 1.9
+    assert max(after - before for before, after in pairwise(came)) < 0.4
+    bad_day("lasting", seconds=4)
+    started = time.monotonic()
+    next(iter(ask(client, ("user", "Hello"), stream=True)))
+    assert time.monotonic() - started < 1
+
+
 def test_an_answer_is_charged_for_also_where_nobody_is_left_to_hear_it(
     client: openai.OpenAI, base_url: str, bad_day: Callable[..., None]
 ) -> None:
@@ -297,7 +312,14 @@ def test_the_world_cannot_ask_for_a_bad_day(base_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"kind": "odd"}, {"kind": "slow", "for": 601}, {"kind": "slow", "seconds": True}]
+    "body",
+    [
+        {},
+        {"kind": "odd"},
+        {"kind": "slow", "for": 601},
+        {"kind": "slow", "seconds": True},
+        {"kind": "lasting", "seconds": 2, "silent": 3},
+    ],
 )
 def test_a_bad_day_of_no_known_kind_is_refused(base_url: str, body: dict[str, Any]) -> None:
     assert_openai_error(httpx2.put(f"{base_url}/fault", json=body), 400)

@@ -20,8 +20,10 @@ has a key can make it worthless, for ever: `DELETE /v1/key` with it. Only its ha
 A bad day can be asked for, by whoever sits beside the endpoint and not in front of it:
 `curl -X PUT 127.0.0.1:9000/fault -d '{"kind": "slow", "seconds": 8, "for": 60}'`. It ends by itself after
 `for` seconds, or with `-X DELETE`. The kinds: `slow` (every answer comes `seconds` later), `dripping` (a
-streamed answer waits `seconds` before each of its events), `busy` (429), `failing` (500), `hanging` (no
-answer at all), `cut` (the connection ends in the middle of an answer).
+streamed answer waits `seconds` before each of its events), `lasting` (a streamed answer takes `seconds`; for
+the first `silent`, 0 unless given, nothing comes, as from a model that thinks, and its events are spread
+evenly over the rest), `busy` (429), `failing` (500), `hanging` (no answer at all), `cut` (the connection ends
+in the middle of an answer).
 
 `/bill` tells who has a key what was answered and will be charged for, whether or not anybody was left to hear
 it; `curl -X DELETE 127.0.0.1:9000/bill`, from beside the endpoint, begins a new one.
@@ -350,17 +352,21 @@ async def revoke(request: Request) -> Response:
 
 # ---- bad days ----
 
-KINDS = ("slow", "dripping", "busy", "failing", "hanging", "cut")
+KINDS = ("slow", "dripping", "lasting", "busy", "failing", "hanging", "cut")
 LONGEST = 600.0  # seconds that a bad day lasts at most
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong until a moment of time.monotonic(); what is late is so by `seconds`."""
+    """What goes wrong until a moment of time.monotonic(); what is late is so by `seconds`.
+
+    `silent`: the seconds of a `lasting` answer before its first event.
+    """
 
     kind: str
     seconds: float
     until: float
+    silent: float = 0.0
 
     def left(self) -> float:
         return max(self.until - time.monotonic(), 0)
@@ -404,8 +410,11 @@ async def fault(request: Request) -> Response:
         body = await read_object(request)
         if body.get("kind") not in KINDS:
             raise Refused(400, f"'kind' must be one of {', '.join(KINDS)}.", param="kind")
-        lasts = number(body, "for", 60)
-        today.set(Fault(body["kind"], number(body, "seconds", 5), time.monotonic() + lasts))
+        seconds, lasts = number(body, "seconds", 5), number(body, "for", 60)
+        silent = number(body, "silent", 0) if "silent" in body else 0.0
+        if silent > seconds:
+            raise Refused(400, "'silent' is a part of 'seconds'.", param="silent")
+        today.set(Fault(body["kind"], seconds, time.monotonic() + lasts, silent))
     elif request.method == "DELETE":
         today.set(None)
     now = today.now()
@@ -435,19 +444,23 @@ def on_bad_days(endpoint: Endpoint) -> Endpoint:
         if now and now.kind == "failing":
             raise Refused(500, "The server had an error while processing your request.", kind="server_error")
         response = await endpoint(request)
-        if now and now.kind == "dripping" and isinstance(response, StreamingResponse):
-            response.body_iterator = dripping(response.body_iterator, now)
+        if now and isinstance(response, StreamingResponse) and now.kind in ("dripping", "lasting"):
+            response.body_iterator = slowed(response.body_iterator, now)
         return cut_off(response) if now and now.kind == "cut" else response
 
     return answer
 
 
-async def dripping(events: AsyncIterable[Any], day: Fault) -> AsyncIterator[Any]:
+async def slowed(events: AsyncIterable[Any], day: Fault) -> AsyncIterator[Any]:
     """The events, each after a pause, as long as that day lasts."""
-    async for event in events:
+    known = [event async for event in events]
+    pauses = [day.seconds] * len(known)
+    if day.kind == "lasting":  # what is not silent is divided by the pauses between the events
+        pauses = [day.silent, *[(day.seconds - day.silent) / (len(known) - 1)] * (len(known) - 1)]
+    for pause, event in zip(pauses, known, strict=True):
         if day is today.now():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(today.changed.wait(), day.seconds)
+                await asyncio.wait_for(today.changed.wait(), pause)
         yield event
 
 

@@ -16,6 +16,7 @@ from lab_app.settings import Settings
 
 # The library does not validate: an address may send anything, and the last four are what comes of that.
 FAILURES = (openai.OpenAIError, TimeoutError, ValueError, KeyError, TypeError, AttributeError)
+CONNECT = 10.0  # seconds until there is a connection
 # With the model's own count at the end.
 IN_PIECES: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 
@@ -32,12 +33,13 @@ class Usage(BaseModel):
 def connect(settings: Settings) -> openai.AsyncOpenAI:
     """A client. Nothing is sent yet; without a key nothing may be.
 
-    The library's own limits are 10 minutes and two more attempts: far too long for someone who waits. A
-    question is asked once, since one that was cut off may have been paid for already. Certificates are
-    checked against the operating system's store, as the library does by default.
+    The library's own limits are 10 minutes without a word and two more attempts: far too long for someone who
+    waits. Here only a connection that does not come about is left to it; `Call.pieces` and `embed` have the
+    limits for what comes after. A question is asked once, since one that was cut off may have been paid for
+    already. Certificates are checked against the operating system's store, as the library does by default.
     """
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else "not-set"
-    url, limit = str(settings.openai_base_url), settings.openai_timeout
+    url, limit = str(settings.openai_base_url), openai.Timeout(settings.openai_timeout, connect=CONNECT)
     client = openai.AsyncOpenAI(api_key=key, base_url=url, timeout=limit, max_retries=0)
     # These import a few hundred modules when first used; not while a request waits.
     _ = client.chat.completions, client.models, client.embeddings
@@ -59,14 +61,20 @@ class Call:
     started: float = field(default_factory=time.perf_counter)
 
     async def pieces(self) -> AsyncGenerator[str, None]:
-        """The answer as it comes, within the time-out from name resolution to last byte; else Failure."""
+        """The answer as it comes; else Failure.
+
+        Three limits: for the whole, from name resolution to the last byte; until the first piece, since a
+        model may think; and for each silence after that. The last does not count while our reader is slow.
+        """
         self.model = self.settings.openai_model
         stream: Any = None
-        until = asyncio.get_running_loop().time() + self.settings.openai_timeout
+        now = asyncio.get_running_loop().time
+        end = now() + self.settings.openai_timeout
+        until = now() + self.settings.openai_first_piece_timeout
         try:
             while True:
                 # Only while something is waited for: what reads our pieces may be cancelled at any time.
-                async with asyncio.timeout_at(until):
+                async with asyncio.timeout_at(min(end, until)):
                     stream = stream or await self.client.chat.completions.create(
                         model=self.model,
                         messages=self.messages,
@@ -78,6 +86,8 @@ class Call:
                     break
                 if piece := self.take(chunk):
                     yield piece
+                if self.text:
+                    until = now() + self.settings.openai_silence_timeout
         except FAILURES as error:
             raise explain(error) from error
         if not self.text and not self.finished:
@@ -125,11 +135,12 @@ async def embed(client: openai.AsyncOpenAI, texts: list[str], settings: Settings
     """Where each text stands in the model's space of meanings. Raises Failure.
 
     Where the connection breaks off it is asked for once more, at once and within the same time-out: unlike an
-    answer it costs next to nothing, and is the same again.
+    answer it costs next to nothing, and is the same again. A provider that hangs is noticed here, long before
+    an answer would be given up.
     """
     asked: Any = {"model": settings.openai_embedding_model, "input": texts, "encoding_format": "float"}
     try:
-        async with asyncio.timeout(settings.openai_timeout):
+        async with asyncio.timeout(settings.openai_silence_timeout):
             try:
                 found = await client.embeddings.create(**asked)
             except openai.APIConnectionError as error:

@@ -9,6 +9,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 # What fits into a header: something that was pasted along with a key usually does not.
 ApiKey = Secret[Annotated[str, StringConstraints(pattern=r"^[!-~]+$")]]
 
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
 
 def split_keys(given: str) -> dict[str, str]:
     """The key of each user, as in "user_1:key,user_2:key"."""
@@ -36,7 +38,11 @@ class Settings(BaseSettings):
     openai_embedding_model: str = "text-embedding-3-small"
     # Whose price is counted, for an address that serves models under names of its own.
     openai_priced_as: str | None = None
-    openai_timeout: Annotated[float, Field(gt=0, le=600)] = 20  # seconds for a whole answer
+    # A model may think for minutes before its first piece; between two pieces it does not, nor over an
+    # embedding. A process that is stopped needs as long as a whole answer may take, and a minute more.
+    openai_timeout: Seconds = 300  # for a whole answer
+    openai_first_piece_timeout: Seconds = 240
+    openai_silence_timeout: Seconds = 20  # between two pieces, and for an embedding
     openai_max_tokens: Annotated[int, Field(gt=0)] = 1000  # of an answer: so that it has a highest price
     # Without these, on a laptop: SQLite in a file, the memory of this process, and no documents to look into.
     database_url: Secret[str] | None = None  # postgresql://account:password@host/name

@@ -66,9 +66,8 @@ class StageRunner:
         """Stages on one server, as far as they can be run."""
         took: list[Took] = []
         left = list(stages)
+        is_there = False
         try:
-            if stages:
-                server.make()
             for stage in stages:
                 made = self.made.get(stage.start)
                 while made is not None and not made.wait(0.5) and not stopped.is_set():
@@ -78,6 +77,9 @@ class StageRunner:
                 if made is not None and stage.start not in self.makers:
                     line(f"  --  {stage.title}: not run, since what it starts from was not made")
                     continue
+                if not is_there:
+                    server.make()
+                    is_there = True
                 started = time.monotonic()
                 line(f"{stage.title}{self.where(server)}:")
                 self.hand_over(server, stage.start)

@@ -62,7 +62,7 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = (), by_steps: bool
     title, program = "mutants, servers that look right and are wrong", (*tests, "tests/vm/test_4_mutants.py")
     extent = ("--all-mutants",) if every else ()
     # Not the server that is at chapters for longest.
-    on = (1, 2, 3) if every else (2, 3) if by_steps else (1, 3)
+    on = (1, 2, 3) if every else (2, 4) if by_steps else (1, 3)
     mutants = [
         Stage(f"mutants-{share}", f"{title}, {share} of {len(on)}",
               (*program, *extent, f"--share={share}/{len(on)}"), finished,
@@ -89,6 +89,8 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = (), by_steps: bool
               start=finished, patient=not every, server=3),
         Stage("after-again", "what they leave", (*tests, "tests/vm/test_2_finished.py", "-k", "both_depths"),
               start=finished, patient=not every, server=3),
+        Stage("long-answers", "answers that take three minutes, also over a release",
+              (*tests, "tests/vm/test_6_long_answers.py"), start=finished, server=4),
         # The last chapter does the same, from a notebook.
         Stage("rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished,
               spare=not every),

@@ -1,20 +1,19 @@
 """The ledger: a row for each question that was answered, or paid for without an answer."""
 
 import asyncio
-import sqlite3
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import column, select, table
+from sqlalchemy import BigInteger, DateTime, Float, Index, Integer, Numeric, String, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from lab_app.json_logs import request_id, user_id
 from lab_app.settings import Settings
 
 LAPTOP = "sqlite+aiosqlite:///lab_app.db"  # in the working directory
-sqlite3.register_adapter(Decimal, str)  # a column of numbers makes it one
-
 FAILURES = (SQLAlchemyError, OSError, TimeoutError)
 LIMIT = 2.0  # seconds for a row; PostgreSQL's client would wait for minutes
 
@@ -32,9 +31,27 @@ class Entry:
     duration_ms: float = 0.0
 
 
-# lab_app.migrations says what the columns are; here are their names.
-COLUMNS = ["id", "request_id", "user_id", *(field.name for field in fields(Entry))]
-usage = table("usage", *map(column, COLUMNS))
+class Base(DeclarativeBase):
+    """Of the tables that this application has."""
+
+
+class Usage(Base):
+    """A row. lab_app.migrations makes the table, and a test compares the two."""
+
+    __tablename__ = "usage"
+    __table_args__ = (Index("usage_by_user", "user_id", "asked_at"),)
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
+    asked_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    request_id: Mapped[str] = mapped_column(String(64))
+    user_id: Mapped[str] = mapped_column(String(200))
+    model: Mapped[str] = mapped_column(String(200))
+    outcome: Mapped[str] = mapped_column(String(20))
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    estimated: Mapped[bool]
+    cost_usd: Mapped[Decimal | None] = mapped_column(Numeric(16, 10))
+    duration_ms: Mapped[float] = mapped_column(Float)
 
 
 def address(settings: Settings) -> str:
@@ -55,9 +72,13 @@ class Ledger:
         """Write a row. Raises one of FAILURES."""
         context = {"request_id": request_id.get() or "", "user_id": user_id.get() or "anonymous"}
         async with asyncio.timeout(LIMIT), self.engine.begin() as connection:
-            await connection.execute(usage.insert().values(**context, **asdict(entry)))
+            await connection.execute(insert(Usage).values(**context, **asdict(entry)))
 
     async def look(self) -> None:
-        """See whether the ledger can be read. Raises what is wrong."""
+        """See whether the ledger can be read, with every column. Raises what is wrong."""
         async with self.engine.connect() as connection:
-            await connection.execute(select(usage.c.id).limit(1))
+            await connection.execute(select(Usage).limit(1))
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self.engine.dispose()

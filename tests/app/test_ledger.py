@@ -7,16 +7,19 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import aclosing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import text
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from lab_app.ledger import address
+from lab_app.ledger import Base, Ledger, address
 
 from .conftest import KEY, ROOT, StartEndpoint, StartServer, client_of, settings, wait_until
 from .services import Service
@@ -144,6 +147,22 @@ async def test_a_second_run_of_the_migrations_does_no_harm(postgres_url: str) ->
         done = migrations(as_typed(postgres_url))
         assert done.returncode == 0, done.stderr
     assert await rows(postgres_url) == []
+
+
+def differences(connection: Connection) -> list[Any]:
+    return list(compare_metadata(MigrationContext.configure(connection), Base.metadata))
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
+async def test_the_table_in_the_code_is_the_one_that_the_migrations_make(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/own.db"
+    if kind == "postgresql":
+        url = as_typed(request.getfixturevalue("postgres_url"))
+    assert migrations(url).returncode == 0
+    async with aclosing(Ledger(settings(database_url=url))) as ledger, ledger.engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
 
 
 @pytest.mark.parametrize(

@@ -3,22 +3,31 @@
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_network
 from secrets import compare_digest
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from lab_app.dependencies import SettingsDep
 from lab_app.json_logs import user_id
-from lab_app.settings import Settings
+
+# Its own error would come before the request is counted; chat.admit refuses after that.
+bearer = HTTPBearer(auto_error=False, description="A key of API_KEYS. Where none is set, none is needed.")
 
 
-def user_of(request: Request, settings: Settings) -> str | None:
+async def current_user(
+    settings: SettingsDep, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> str | None:
     """The user whose key the request carries; None where it carries no key that is known."""
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
     # Every key is compared, and in full: how long it takes must not tell which, or how much of one is right.
-    key = given.strip().encode()
+    key = given.credentials.encode() if given else b""
     keys = {user: secret.get_secret_value().encode() for user, secret in settings.api_keys.items()}
     found = [user for user, known in keys.items() if compare_digest(key, known)]
-    user_id.set(found[0] if found and scheme.lower() == "bearer" else None)
+    user_id.set(found[0] if found else None)
     return user_id.get()
+
+
+CurrentUser = Annotated[str | None, Depends(current_user)]
 
 
 def address_of(request: Request) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,10 @@ class Documents:
         """See whether Chroma answers. Raises what is wrong."""
         (await self.http.get("/api/v2/heartbeat")).raise_for_status()
 
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self.http.aclose()
+
 
 def passages_of(folder: Path) -> Iterator[Passage]:
     """Every text below the folder, in pieces that end with a paragraph."""
@@ -96,11 +101,12 @@ async def main(folder: Path) -> None:
     if settings.openai_api_key is None or settings.chroma_url is None or not passages:
         raise SystemExit(f"documents: OPENAI_API_KEY, CHROMA_URL, or texts in {folder} are missing")
     try:
-        new = await Documents(settings, llm.connect(settings)).take_in(passages)
+        async with llm.connect(settings) as client, aclosing(Documents(settings, client)) as documents:
+            new = await documents.take_in(passages)
     except Problem as error:
         raise SystemExit(f"documents: {error.detail}") from None
-    documents = len({passage.document for passage in passages})
-    print(f"{documents} documents, {len(passages)} passages, {new} of them new")
+    count = len({passage.document for passage in passages})
+    print(f"{count} documents, {len(passages)} passages, {new} of them new")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from lab_app import metrics, reasons
+from lab_app.clients import Clients
+from lab_app.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -82,25 +84,56 @@ class Probe:
             logger.log(BADNESS[self.whole], "%s is %s", self.name, after, extra=fields)
 
 
-def router(probes: list[Probe]) -> APIRouter:
-    routes = APIRouter(prefix="/health")
+async def stop(probes: list[Probe]) -> None:
+    """End the looks that are under way, before the clients that they use are closed."""
+    tasks = [probe.task for probe in probes if probe.task is not None]
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=DEADLINE)
 
-    async def answer(probes: list[Probe]) -> JSONResponse:
-        await asyncio.gather(*(probe.refresh() for probe in probes))
-        whole = max((probe.whole for probe in probes), key=BADNESS.__getitem__)
-        body = {"status": whole, "components": {probe.name: probe.component for probe in probes}}
-        return JSONResponse(body, 503 if whole == "unhealthy" else 200, {"Cache-Control": "no-store"})
 
-    @routes.get("/live")
-    async def live() -> dict[str, str]:
-        return {"status": "alive"}
+def probes_of(settings: Settings, clients: Clients) -> list[Probe]:
+    """A probe for each component, those that are not configured too."""
+    configured = settings.openai_api_key is not None
+    models = clients.openai.models.list if configured else "OPENAI_API_KEY is not set"  # it costs nothing
+    documents = clients.documents.look if clients.documents else "CHROMA_URL is not set"
+    return [
+        Probe("database", clients.ledger.look, critical=True),
+        Probe("vector_db", documents, critical=True),
+        Probe("cache", clients.store.redis.ping if settings.redis_url else "REDIS_URL is not set"),
+        # It may run without one, but it is no use.
+        Probe("openai_api", models, whole="healthy" if configured else "degraded"),
+    ]
 
-    @routes.get("/ready")
-    async def ready() -> JSONResponse:
-        return await answer([probe for probe in probes if probe.critical])
 
-    @routes.get("")
-    async def health() -> JSONResponse:
-        return await answer(probes)
+async def get_probes(request: Request) -> list[Probe]:
+    """Those that the lifespan has made."""
+    probes: list[Probe] = request.app.state.probes
+    return probes
 
-    return routes
+
+ProbesDep = Annotated[list[Probe], Depends(get_probes)]
+router = APIRouter(prefix="/health")
+
+
+async def answer(probes: list[Probe]) -> JSONResponse:
+    await asyncio.gather(*(probe.refresh() for probe in probes))
+    whole = max((probe.whole for probe in probes), key=BADNESS.__getitem__)
+    body = {"status": whole, "components": {probe.name: probe.component for probe in probes}}
+    return JSONResponse(body, 503 if whole == "unhealthy" else 200, {"Cache-Control": "no-store"})
+
+
+@router.get("/live")
+async def live() -> dict[str, str]:
+    return {"status": "alive"}
+
+
+@router.get("/ready")
+async def ready(probes: ProbesDep) -> JSONResponse:
+    return await answer([probe for probe in probes if probe.critical])
+
+
+@router.get("")
+async def health(probes: ProbesDep) -> JSONResponse:
+    return await answer(probes)

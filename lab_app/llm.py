@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import genai_prices
@@ -116,19 +117,22 @@ class Call:
         sent = sum(len(message["content"]) for message in self.messages)
         return Usage(prompt_tokens=-(-sent // 4), completion_tokens=-(-len(self.text) // 4))
 
-    def entry(self, outcome: str) -> ledger.Entry:
-        """What it came to."""
+    def cost(self) -> Decimal | None:
+        """Dollars; None where no price is known."""
         used = self.usage()
         count = genai_prices.Usage(input_tokens=used.prompt_tokens, output_tokens=used.completion_tokens)
         priced_as = self.settings.openai_priced_as or self.model
         try:
             price = genai_prices.calc_price(count, priced_as, provider_id="openai").total_price
-            cost = round(price, 10)  # the places that the ledger has, so that the log says the same
         except LookupError:
-            cost = None
-        told = used.model_dump() | {"estimated": self.counted is None, "cost_usd": cost}
+            return None
+        return round(price, 10)  # the places that the ledger has, so that the log says the same
+
+    def entry(self, outcome: str) -> ledger.Entry:
+        """What it came to."""
+        counted = self.usage().model_dump() | {"estimated": self.counted is None, "cost_usd": self.cost()}
         took = round((time.perf_counter() - self.started) * 1000, 1)
-        return ledger.Entry(self.model, outcome, **told, duration_ms=took)
+        return ledger.Entry(self.model, outcome, **counted, duration_ms=took)
 
 
 async def embed(client: openai.AsyncOpenAI, texts: list[str], settings: Settings) -> list[list[float]]:

@@ -8,7 +8,7 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from lab_app.problem_details import Problem
-from lab_app.redis_store import LIMITS, RedisStore
+from lab_app.redis_store import RedisStore
 from lab_app.settings import Settings
 
 
@@ -21,7 +21,10 @@ class RateLimit:
         self.alone = self.together = MovingWindowRateLimiter(MemoryStorage())
         if settings.redis_url is not None:
             url = f"async+{settings.redis_url.get_secret_value()}"
-            self.together = MovingWindowRateLimiter(RedisStorage(url, implementation="redispy", **LIMITS))
+            # With the connections of the store, and so its time-outs; the store closes them.
+            pool = store.redis.connection_pool
+            storage = RedisStorage(url, implementation="redispy", connection_pool=pool)
+            self.together = MovingWindowRateLimiter(storage)
 
     async def count(self, client: str) -> dict[str, str]:
         """Count a request; the RateLimit fields of draft-ietf-httpapi-ratelimit-headers-10, for the answer.

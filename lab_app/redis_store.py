@@ -37,6 +37,9 @@ class Memory:
         if len(self.held) > MOST:
             del self.held[next(iter(self.held))]
 
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
 
 class RedisStore:
     """A connection to Redis whose failure is an answer, None, and not an error."""
@@ -56,3 +59,7 @@ class RedisStore:
             fields = {"event_type": "cache_error", "error": why(error)}
             logger.warning("Redis does not answer: each process goes on by itself", extra=fields)
             return None
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self.redis.aclose()

@@ -7,7 +7,7 @@
 # also: none
 set -euo pipefail
 file=/home/aiapp/app/lab_app/llm.py
-sed -i 's/cost = round(price, 10)/cost = round(price * 0, 10)/' "$file"
+sed -i 's/return round(price, 10)/return round(price * 0, 10)/' "$file"
 grep -q 'round(price \* 0, 10)' "$file"
 supervisorctl restart 'aiapp:*'
 soon app_is_well

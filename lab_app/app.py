@@ -42,7 +42,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 def create_app(settings: Settings) -> FastAPI:
     """The application with these settings. It talks to nothing before its lifespan begins."""
     described = "/openapi.json" if settings.api_docs else None  # without it there is no /docs either
-    app = FastAPI(title="lab_app", version=__version__, lifespan=lifespan, openapi_url=described)
+    app = FastAPI(
+        title="lab_app",
+        version=__version__,
+        lifespan=lifespan,
+        openapi_url=described,
+        middleware=middleware.MIDDLEWARE,
+    )
     app.state.settings = settings
 
     @app.get("/")
@@ -53,5 +59,4 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(chat.router)
     app.include_router(metrics.router)
     problem_details.install(app)
-    app.add_middleware(middleware.around_each_request)
     return app

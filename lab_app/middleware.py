@@ -1,18 +1,21 @@
-"""Around every request: an id, a log line, a bound on its body, and an end when nobody waits any longer.
+"""Around every request: one class for each concern, the outermost first in MIDDLEWARE.
 
-What goes wrong unexpectedly is logged here, and is a 500 without a traceback for the outside.
-
-Pure ASGI: Starlette's BaseHTTPMiddleware costs several times as much.
+Pure ASGI: Starlette's BaseHTTPMiddleware costs several times as much, and runs the application in a task of
+its own. Each passes on every message, in order. Two of them the framework has as well, and they are not
+used: its handler for unexpected errors runs outside of all middleware, so that neither id nor log line would
+be there, and its `max_body_size` answers in plain text.
 """
 
 import asyncio
 import logging
 import re
 import time
-from contextlib import nullcontext
+from contextlib import suppress
 from secrets import token_hex
 
 import anyio
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lab_app import json_logs, metrics, sentry
@@ -28,62 +31,52 @@ SLOWEST = 10.0
 CLOSE = {"Connection": "close"}
 
 
-def around_each_request(app: ASGIApp) -> ASGIApp:
-    """The same application, with all of that."""
+class RequestId:
+    """An id for the request: the client's if it is a sane one. Log lines have it, and the answer's header."""
 
-    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
         this_id = given if SANE_ID.fullmatch(given) else token_hex(16)
         json_logs.request_id.set(this_id)
-        started = time.perf_counter()
-        status, received = 0, 0
-        # What may take long, and so ends when nobody waits for it any longer. The rest has no body either.
-        work = anyio.CancelScope() if scope["method"] == "POST" else None
-        watch: asyncio.Task[Message] | None = None  # once the body is there: whether the client stays
-
-        async def receive_bounded() -> Message:
-            nonlocal status, received, watch
-            try:
-                async with asyncio.timeout(None if watch else started + SLOWEST - time.perf_counter()):
-                    message = await receive()
-            except TimeoutError:
-                raise Problem(408, "slow_body", "The body did not arrive in time.", CLOSE) from None
-            received += len(message.get("body", b""))
-            if received > LARGEST:
-                raise Problem(413, "too_large", f"At most {LARGEST} bytes are taken.", CLOSE)
-            if work and not status and message["type"] == "http.disconnect":
-                status = 499  # nginx's number for: nobody waited for the answer
-                work.cancel()
-            elif not message.get("more_body") and not watch:
-                watch = asyncio.create_task(receive_bounded())
-            return message
 
         async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message.get("headers", ()), (b"x-request-id", this_id.encode())]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+class AccessLog:
+    """A log line and a measurement for each request, however it ended."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 499  # nginx's number for: nobody waited for the answer
+
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = status or message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", this_id.encode())]
+                status = message["status"]
             await send(message)
 
         try:
-            with work or nullcontext():
-                await app(scope, receive_bounded, send_with_id)
-        except Exception as error:
-            logger.exception("unhandled error", extra={"event_type": "error", "error": type(error).__name__})
-            sentry.report(error, scope)
-            if not status:  # else the server cuts the connection, which the client can see
-                words = "Something went wrong here; it has been logged."
-                wrong = Problem(500, "internal_error", words)
-                await wrong.response()(scope, receive, send_with_id)
+            await self.app(scope, receive, send_and_note)
         finally:
-            if watch:
-                watch.cancel()
-            log_request(scope, status or 499, time.perf_counter() - started)
-
-    return handle
+            log_request(scope, status, time.perf_counter() - started)
 
 
 def log_request(scope: Scope, status: int, seconds: float) -> None:
@@ -96,3 +89,138 @@ def log_request(scope: Scope, status: int, seconds: float) -> None:
     # The route's template, not the path: a number that grows with what people type would fill the memory.
     route = getattr(scope.get("route"), "path", "none")
     metrics.requests.labels(scope["method"] if route != "none" else "any", route, status).observe(seconds)
+
+
+class UnexpectedErrors:
+    """What nothing else has handled is logged and reported; the outside gets a 500 without a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        except Exception as error:
+            logger.exception("unhandled error", extra={"event_type": "error", "error": type(error).__name__})
+            sentry.report(error, scope)
+            if not started:  # else the server cuts the connection, which the client can see
+                words = "Something went wrong here; it has been logged."
+                await Problem(500, "internal_error", words).response()(scope, receive, send)
+
+
+class CancelOnDisconnect:
+    """Work on a POST, which may take long, ends when the client leaves before its answer has begun."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        watched = WatchedClient(receive, send)
+        try:
+            with watched.work, suppress(ClientDisconnect):  # the latter is what Starlette makes of it
+                await self.app(scope, watched.receive, watched.send)
+        finally:
+            watched.stop()
+
+
+class WatchedClient:
+    """The two ends of a request. Once its body is there, the message after it is awaited: it says that the
+    client has left. The application gets that one too, when it asks for it."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self.of_server, self.to_server = receive, send
+        self.work = anyio.CancelScope()
+        self.started = False
+        self.after_body: asyncio.Task[Message] | None = None
+
+    async def next_message(self) -> Message:
+        message = await self.of_server()
+        if message["type"] == "http.disconnect" and not self.started:
+            self.work.cancel()
+        return message
+
+    async def receive(self) -> Message:
+        if self.after_body is not None:
+            return await asyncio.shield(self.after_body)
+        message = await self.next_message()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            self.after_body = asyncio.create_task(self.next_message())
+        return message
+
+    async def send(self, message: Message) -> None:
+        if self.work.cancel_called:
+            await anyio.lowlevel.checkpoint()  # the work ends here: nobody is there to send it to
+        self.started = True
+        await self.to_server(message)
+
+    def stop(self) -> None:
+        if self.after_body is not None:
+            self.after_body.cancel()
+
+
+class BodyTimeLimit:
+    """All of a body arrives within SLOWEST; else a 408."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        until = asyncio.get_running_loop().time() + SLOWEST
+        complete = False
+
+        async def receive_in_time() -> Message:
+            nonlocal complete
+            try:
+                async with asyncio.timeout_at(None if complete else until):
+                    message = await receive()
+            except TimeoutError:
+                raise Problem(408, "slow_body", "The body did not arrive in time.", CLOSE) from None
+            complete = not message.get("more_body", False)
+            return message
+
+        await self.app(scope, receive_in_time, send)
+
+
+class BodySizeLimit:
+    """A body has at most LARGEST bytes; else a 413."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > LARGEST:
+                raise Problem(413, "too_large", f"At most {LARGEST} bytes are taken.", CLOSE)
+            return message
+
+        await self.app(scope, receive_bounded, send)
+
+
+MIDDLEWARE = [
+    Middleware(each)
+    for each in (RequestId, AccessLog, UnexpectedErrors, CancelOnDisconnect, BodyTimeLimit, BodySizeLimit)
+]

@@ -10,12 +10,18 @@ import httpx2
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lab_app import middleware
-from lab_app.middleware import around_each_request
 
 from .conftest import client_of, settings
+
+
+def around_each_request(app: ASGIApp) -> ASGIApp:
+    """The application within all of the middleware."""
+    for each in reversed(middleware.MIDDLEWARE):
+        app = each.cls(app, *each.args, **each.kwargs)
+    return app
 
 
 @pytest.mark.parametrize("given", ["abc", "0f-9_.A", "x" * 64])
@@ -130,3 +136,112 @@ async def test_an_error_after_the_response_began_does_not_begin_another() -> Non
 
     await around_each_request(broken_half_way)(SCOPE, receive, send)
     assert [message["type"] for message in sent] == ["http.response.start"]
+
+
+# ---- the contract of ASGI ----
+
+
+class Server:
+    """What a server gives an application: these messages, then a disconnect when the client leaves."""
+
+    def __init__(self, *messages: Message) -> None:
+        self.messages = [*messages]
+        self.leaves = asyncio.Event()
+        self.sent: list[Message] = []
+
+    async def receive(self) -> Message:
+        if self.messages:
+            return self.messages.pop(0)
+        await self.leaves.wait()
+        return DISCONNECT
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+
+def body(text: bytes, *, more: bool = False) -> Message:
+    return {"type": "http.request", "body": text, "more_body": more}
+
+
+DISCONNECT: Message = {"type": "http.disconnect"}
+START: Message = {"type": "http.response.start", "status": 200, "headers": []}
+
+
+async def test_messages_arrive_in_order_and_the_disconnect_after_them() -> None:
+    server = Server(body(b"one", more=True), body(b"two", more=True), body(b"three"))
+    received: list[Message] = []
+
+    async def reads_on(scope: Scope, receive: Receive, send: Send) -> None:
+        for _ in range(3):
+            received.append(await receive())
+        await send(START)  # begun: from here on the application itself decides what a disconnect means
+        server.leaves.set()
+        for _ in range(2):
+            received.append(await receive())
+        await send({"type": "http.response.body", "body": b"all"})
+
+    async with asyncio.timeout(5):
+        await around_each_request(reads_on)(SCOPE, server.receive, server.send)
+    assert [message.get("body") for message in received] == [b"one", b"two", b"three", None, None]
+    assert received[3:] == [DISCONNECT, DISCONNECT]
+    assert [message["type"] for message in server.sent] == ["http.response.start", "http.response.body"]
+
+
+async def test_two_that_wait_for_the_disconnect_both_get_it() -> None:
+    """As a streaming response does, beside what looks after the request."""
+    server = Server(body(b""))
+
+    async def waits_twice(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(START)
+        one, other = asyncio.create_task(receive()), asyncio.create_task(receive())
+        await asyncio.sleep(0)
+        server.leaves.set()
+        assert [await one, await other] == [DISCONNECT, DISCONNECT]
+        await send({"type": "http.response.body"})
+
+    async with asyncio.timeout(5):
+        await around_each_request(waits_twice)(SCOPE, server.receive, server.send)
+    assert len(server.sent) == 2
+
+
+async def test_work_after_the_answer_is_finished(caplog: pytest.LogCaptureFixture) -> None:
+    """After the last message a server tells of a disconnect: that ends nothing."""
+    server, done = Server(body(b"")), asyncio.Event()
+
+    async def goes_on(scope: Scope, receive: Receive, send: Send) -> None:
+        await Request(scope, receive).body()
+        await Response("all")(scope, receive, send)
+        server.leaves.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        done.set()
+
+    caplog.set_level("INFO", "lab_app")
+    await around_each_request(goes_on)(SCOPE, server.receive, server.send)
+    assert done.is_set() and statuses(caplog) == [200]
+
+
+async def test_the_id_reaches_a_response_that_has_no_headers() -> None:
+    server = Server(body(b""))
+
+    async def bare(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body"})
+
+    await around_each_request(bare)(SCOPE, server.receive, server.send)
+    ((name, value),) = server.sent[0]["headers"]
+    assert name == b"x-request-id" and len(value) == 32
+
+
+@pytest.mark.parametrize("kind", ["lifespan", "websocket"])
+async def test_what_is_no_request_is_passed_through_untouched(kind: str) -> None:
+    scope, server = {"type": kind}, Server()
+    seen: list[object] = []
+
+    async def notes(*given: object) -> None:
+        seen.extend(given)
+
+    receive, send = server.receive, server.send
+    await around_each_request(notes)(scope, receive, send)
+    assert seen == [scope, receive, send]

@@ -6,14 +6,14 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import anyio
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic import BaseModel, StringConstraints
 
-from lab_app import auth, llm, metrics, reasons
+from lab_app import auth, llm, metrics, problem_details, reasons
 from lab_app.auth import CurrentUser
 from lab_app.dependencies import DocumentsDep, LedgerDep, OpenAIDep, RateLimitDep, SettingsDep, StoreDep
 from lab_app.documents import Passage
@@ -130,14 +130,39 @@ async def admit(
     request.state.headers = counted  # for an answer that is an error
     if settings.api_keys and not user:
         detail = "Send your key as a header: Authorization: Bearer KEY."
-        raise Problem(401, "not_authenticated", detail, counted | {"WWW-Authenticate": "Bearer"})
+        raise Problem(401, "not_authenticated", detail, {"WWW-Authenticate": "Bearer"})
 
 
+EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {"event": {"enum": ["piece", "done", "error"]}, "data": {"type": "string"}},
+}
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer; with `stream` as events: `piece` for each piece, then `done` or `error`.",
+        "content": {"text/event-stream": {"itemSchema": EVENT}},
+    },
+    **problem_details.documented(
+        {
+            400: "The body cannot be parsed.",
+            401: "No key, or none that is known.",
+            408: "The body did not arrive in time.",
+            413: "The body is too large.",
+            422: "The body is no question.",
+            429: "Too many questions: `Retry-After` has the seconds until the next may be asked.",
+            500: "A fault of this application.",
+            502: "The language model answers wrongly, breaks off, refuses, or cannot be reached.",
+            503: "No language model is configured, it is busy, or the documents cannot be searched.",
+            504: "The language model did not answer in time.",
+        }
+    ),
+}
 router = APIRouter()
 
 
 # Before the body is looked at: who may not ask is told nothing about it.
-@router.post("/api/chat", response_model=Answer, dependencies=[Depends(admit)])
+@router.post("/api/chat", response_model=Answer, responses=ANSWERS, dependencies=[Depends(admit)])
 async def ask(question: Question, response: Response, chat: Annotated[Chat, Depends()]) -> Answer | Response:
     parts = chat.ask(question.message)
     if not question.stream:

@@ -10,10 +10,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from lab_app import metrics, reasons
 from lab_app.clients import Clients
@@ -114,6 +115,22 @@ async def get_probes(request: Request) -> list[Probe]:
 
 
 ProbesDep = Annotated[list[Probe], Depends(get_probes)]
+
+
+class Component(BaseModel):
+    status: Literal["healthy", "unhealthy", "not_configured"]
+    latency_ms: float | None
+    reason: str | None
+
+
+class Health(BaseModel):
+    status: Literal["healthy", "degraded", "unhealthy"]
+    components: dict[str, Component]
+
+
+UNHEALTHY: dict[int | str, dict[str, Any]] = {
+    503: {"model": Health, "description": "Something critical does not answer: send no traffic."}
+}
 router = APIRouter(prefix="/health")
 
 
@@ -124,16 +141,20 @@ async def answer(probes: list[Probe]) -> JSONResponse:
     return JSONResponse(body, 503 if whole == "unhealthy" else 200, {"Cache-Control": "no-store"})
 
 
+# Monitors and balancers ask with HEAD as well: the same status, without the body.
+@router.head("/live", include_in_schema=False)
 @router.get("/live")
 async def live() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/ready")
+@router.head("/ready", include_in_schema=False)
+@router.get("/ready", response_model=Health, responses=UNHEALTHY)
 async def ready(probes: ProbesDep) -> JSONResponse:
     return await answer([probe for probe in probes if probe.critical])
 
 
-@router.get("")
+@router.head("", include_in_schema=False)
+@router.get("", response_model=Health, responses=UNHEALTHY)
 async def health(probes: ProbesDep) -> JSONResponse:
     return await answer(probes)

@@ -7,16 +7,24 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from .conftest import KEY, StartServer
 
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 EXAMPLES = 100  # for each operation, and each of the two modes
 
 
 @pytest.mark.parametrize(
     "mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value
 )
-def test_no_request_is_a_server_error(mode: GenerationMode, model: str, start_server: StartServer) -> None:
+def test_answers_are_as_described_and_none_is_a_server_error(
+    mode: GenerationMode, model: str, start_server: StartServer
+) -> None:
     server = start_server(
         "lab_app.main:app", OPENAI_API_KEY=KEY, OPENAI_BASE_URL=model, OPENAI_MODEL="lab-small",
         API_DOCS="true", CHAT_LIMIT="1000000",
@@ -35,7 +43,7 @@ def test_no_request_is_a_server_error(mode: GenerationMode, model: str, start_se
         )
         @given(operation.as_strategy(generation_mode=mode))
         def ask(case: schemathesis.Case) -> None:
-            case.validate_response(case.call(timeout=10), checks=[not_a_server_error])
+            case.validate_response(case.call(timeout=10), checks=CHECKS)
 
         ask()
     # Every line of the log is JSON, and none of the application's own is about something unexpected.

@@ -150,6 +150,20 @@ async def test_a_hanging_look_is_shared_and_its_verdict_too(start_endpoint: Star
     assert endpoint.requests == ["GET /v1/models"]
 
 
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/health"])
+def test_head_is_answered_as_get_is_without_the_body(path: str, start_server: StartServer) -> None:
+    url = start_server("lab_app.main:app").url + path
+    head, got = httpx2.head(url, timeout=5), httpx2.get(url, timeout=5)
+    assert head.status_code == got.status_code == 200 and head.content == b""
+    assert head.headers["content-type"] == got.headers["content-type"] == "application/json"
+
+
+async def test_head_tells_of_a_critical_failure_too(nobody: str) -> None:
+    async with client_of(settings(chroma_url=nobody)) as client:
+        statuses = [(await client.head(path)).status_code for path in ("/health/ready", "/health")]
+    assert statuses == [503, 503]
+
+
 def get(url: str) -> tuple[dict[str, Any], float]:
     started = time.monotonic()
     response = httpx2.get(url, timeout=5)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from lab_app.settings import Settings, load_settings
+
+from .conftest import ROOT
 
 NAMES = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL", "OPENAI_TIMEOUT", "LOG_LEVEL", "API_DOCS")
 
@@ -66,3 +69,29 @@ def test_a_file_that_is_not_text_ends_the_start_with_a_sentence() -> None:
     Path(".env").write_bytes(b"OPENAI_API_KEY=\xff\xfe\n")
     with pytest.raises(SystemExit, match=r"cannot read \.env"):
         load_settings()
+
+
+# ---- the README ----
+
+ROW = re.compile(r"^\| `([A-Z][A-Z_]+)` \| (.+) \| (.+) \|$", re.M)
+SETTINGS = {
+    name: (what, without) for name, what, without in ROW.findall((ROOT / "lab_app" / "README.md").read_text())
+}
+
+
+def test_the_readme_lists_every_setting_and_no_other() -> None:
+    assert set(SETTINGS) == {name.upper() for name in Settings.model_fields}
+
+
+def test_the_readme_tells_the_default_of_every_setting_that_has_one() -> None:
+    for name, field in Settings.model_fields.items():
+        if field.default:
+            assert SETTINGS[name.upper()][1] == f"`{field.default}`"
+
+
+def test_the_readme_says_which_settings_are_secrets() -> None:
+    secret = {name for name, (what, _) in SETTINGS.items() if re.search(r"; (a secret|secrets)$", what)}
+    hidden = {
+        name.upper() for name, field in Settings.model_fields.items() if "Secret" in str(field.annotation)
+    }
+    assert secret == hidden

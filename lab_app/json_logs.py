@@ -51,16 +51,24 @@ class JsonFormatter(OrjsonFormatter):
         self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
     ) -> None:
         # Not by the library's own version, which takes longer: this is where the time of a line goes.
-        source = "server" if str(record.name).startswith("uvicorn") else "application"
+        extra = vars(record)
         # Always six digits and UTC, so that the order of the text is the order of time.
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
-        head = {"timestamp": moment.removesuffix("+00:00") + "Z", "level": record.levelname}
-        kind = getattr(record, "event_type", source)
-        log_data |= head | {"message": record.message, "event_type": kind, "logger": record.name}
+        log_data["timestamp"] = moment.removesuffix("+00:00") + "Z"
+        log_data["level"] = record.levelname
+        log_data["message"] = record.message
+        source = "server" if str(record.name).startswith("uvicorn") else "application"
+        log_data["event_type"] = extra.get("event_type", source)
+        log_data["logger"] = record.name
         log_data["request_id"] = request_id.get()
-        log_data |= {} if (user := user_id.get()) is None else {"user_id": user}
-        log_data |= {NAMES.get(key, key): value for key, value in message_dict.items() if key not in OWN}
-        log_data |= {key: value for key, value in vars(record).items() if key not in self.reserved_attrs}
+        if (user := user_id.get()) is not None:
+            log_data["user_id"] = user
+        for key, value in message_dict.items():
+            if key not in OWN:
+                log_data[NAMES.get(key, key)] = value
+        for key, value in extra.items():
+            if key not in self.reserved_attrs:
+                log_data[key] = value
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         try:

@@ -15,7 +15,15 @@ from pydantic import BaseModel, StringConstraints
 
 from lab_app import auth, llm, metrics, problem_details, reasons
 from lab_app.auth import CurrentUser
-from lab_app.dependencies import DocumentsDep, LedgerDep, OpenAIDep, RateLimitDep, SettingsDep, StoreDep
+from lab_app.dependencies import (
+    DocumentsDep,
+    LatestCallDep,
+    LedgerDep,
+    OpenAIDep,
+    RateLimitDep,
+    SettingsDep,
+    StoreDep,
+)
 from lab_app.documents import Passage
 from lab_app.ledger import FAILURES, Entry
 from lab_app.problem_details import Problem
@@ -51,6 +59,7 @@ class Chat:
 
     settings: SettingsDep
     client: OpenAIDep
+    latest_call: LatestCallDep
     store: StoreDep
     ledger: LedgerDep
     documents: DocumentsDep
@@ -108,6 +117,7 @@ class Chat:
     async def account(self, entry: Entry, error: str = "") -> None:
         """A line in the log, metrics, and a row in the ledger; one that is down does not undo an answer."""
         metrics.count_call(entry)
+        self.latest_call.note(entry.outcome, error)
         fields = {**asdict(entry), "event_type": "llm_error" if error else "llm_call", "operation": "chat"}
         fields |= {"error": error} if error else {}
         level = logging.ERROR if entry.outcome == "failed" else logging.WARNING if error else logging.INFO

@@ -19,6 +19,7 @@ class Clients:
     """One of each for a process; every request uses the same."""
 
     openai: openai.AsyncOpenAI
+    latest_call: llm.LatestCall
     store: RedisStore
     rate_limit: RateLimit
     ledger: Ledger
@@ -35,4 +36,4 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
         documents = None
         if settings.chroma_url:
             documents = await stack.enter_async_context(aclosing(Documents(settings, model)))
-        yield Clients(model, store, RateLimit(settings, store), ledger, documents)
+        yield Clients(model, llm.LatestCall(), store, RateLimit(settings, store), ledger, documents)

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from lab_app.clients import Clients
 from lab_app.documents import Documents
 from lab_app.ledger import Ledger
+from lab_app.llm import LatestCall
 from lab_app.rate_limit import RateLimit
 from lab_app.redis_store import RedisStore
 from lab_app.settings import Settings
@@ -35,6 +36,10 @@ async def get_openai(clients: ClientsDep) -> openai.AsyncOpenAI:
     return clients.openai
 
 
+async def get_latest_call(clients: ClientsDep) -> LatestCall:
+    return clients.latest_call
+
+
 async def get_store(clients: ClientsDep) -> RedisStore:
     return clients.store
 
@@ -52,6 +57,7 @@ async def get_documents(clients: ClientsDep) -> Documents | None:
 
 
 OpenAIDep = Annotated[openai.AsyncOpenAI, Depends(get_openai)]
+LatestCallDep = Annotated[LatestCall, Depends(get_latest_call)]
 StoreDep = Annotated[RedisStore, Depends(get_store)]
 RateLimitDep = Annotated[RateLimit, Depends(get_rate_limit)]
 LedgerDep = Annotated[Ledger, Depends(get_ledger)]

@@ -20,7 +20,8 @@ from lab_app import llm, reasons
 from lab_app.problem_details import Problem
 from lab_app.settings import Settings, load_settings
 
-COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
+DATABASE = "/api/v2/tenants/default_tenant/databases/default_database"
+COLLECTIONS = f"{DATABASE}/collections"
 NEAREST = 3  # passages that go with a question
 LONGEST = 1200  # characters of a passage
 
@@ -76,8 +77,11 @@ class Documents:
         return len(new)
 
     async def look(self) -> None:
-        """See whether Chroma answers. Raises what is wrong."""
-        (await self.http.get("/api/v2/heartbeat")).raise_for_status()
+        """See whether Chroma can look into its data. Raises what is wrong.
+
+        Its heartbeat does not: it goes on where the data cannot be read.
+        """
+        (await self.http.get(f"{DATABASE}/collections_count")).raise_for_status()
 
     async def aclose(self) -> None:
         """Close its connections."""

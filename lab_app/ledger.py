@@ -5,7 +5,19 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import BigInteger, DateTime, Float, Index, Integer, Numeric, String, func, insert, select
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Float,
+    Index,
+    Integer,
+    Numeric,
+    String,
+    false,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -75,9 +87,14 @@ class Ledger:
             await connection.execute(insert(Usage).values(**context, **asdict(entry)))
 
     async def look(self) -> None:
-        """See whether the ledger can be read, with every column. Raises what is wrong."""
+        """See whether the ledger can be read and written, with every column. Raises what is wrong.
+
+        An insert of no row fails where one of a row would: without the right to write, in a database that is
+        read-only. It leaves nothing behind, and uses up no id.
+        """
+        no_row = insert(Usage).from_select(Usage.__table__.columns.keys(), select(Usage).where(false()))
         async with self.engine.connect() as connection:
-            await connection.execute(select(Usage).limit(1))
+            await connection.execute(no_row)
 
     async def aclose(self) -> None:
         """Close its connections."""

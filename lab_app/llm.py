@@ -48,6 +48,19 @@ def connect(settings: Settings) -> openai.AsyncOpenAI:
 
 
 @dataclass
+class LatestCall:
+    """How the latest call that came to an end went, in this process; nothing is known before the first."""
+
+    known: bool = False
+    failed: str = ""  # why
+
+    def note(self, outcome: str, error: str) -> None:
+        """Of one that was cancelled, or came from the cache, nothing follows."""
+        if outcome in ("answered", "failed"):
+            self.known, self.failed = True, error
+
+
+@dataclass
 class Call:
     """One call of the model. It is always asked for its answer in pieces: so that one that breaks off, or
     that nobody waits for any longer, has a length, and can be counted."""

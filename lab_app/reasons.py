@@ -13,8 +13,16 @@ REASONS = {
     "no answer in time": ("Timeout",),
     BROKE_OFF: ("ReadError", "WriteError", "RemoteProtocolError"),  # inside openai's APIConnectionError
     "no connection": ("Connect", "Network"),
+    "its account lacks a right": ("InsufficientPrivilege", "NoPermission"),
+    "it is read-only": ("ReadOnly", "SQLITE_READONLY"),
+    "its memory is full": ("OutOfMemoryError",),
+    "it cannot write to its disk": ("MISCONF", "DiskFull", "SQLITE_FULL"),
     "what came back is not JSON of the expected shape": ("DecodeError", "ResponseValidation"),
 }
+
+
+class Reason(Exception):
+    """An error whose text is a reason already."""
 
 
 def status_of(error: BaseException) -> int | None:
@@ -24,6 +32,8 @@ def status_of(error: BaseException) -> int | None:
 
 def why(error: BaseException) -> str:
     """One reason for an error; its type's name where none is known."""
+    if isinstance(error, Reason):
+        return str(error)
     status = status_of(error)
     if status in (401, 403):
         return f"it refuses the key ({status})"
@@ -31,9 +41,17 @@ def why(error: BaseException) -> str:
         return "rate limited or out of quota (429)"
     if status is not None:
         return f"it answers with HTTP {status}"
-    names = " ".join(type(cause).__name__ for cause in causes(error))
+    names = " ".join(name for cause in causes(error) for name in names_of(cause))
     known = (words for words, parts in REASONS.items() if any(part in names for part in parts))
     return next(known, type(error).__name__)
+
+
+def names_of(error: BaseException) -> Iterator[str]:
+    """What an error is called: its type, and the code where one type stands for many errors."""
+    yield (name := type(error).__name__)
+    yield getattr(error, "sqlite_errorname", "")
+    if name == "ResponseError":  # of Redis, whose answer begins with the code
+        yield str(error).partition(" ")[0]
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

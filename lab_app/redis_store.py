@@ -18,6 +18,8 @@ T = TypeVar("T")
 FAILURES = (RedisError, OSError, TimeoutError)
 PAUSE = 3.0  # seconds for which one that failed is left alone
 MOST = 1000  # values in the memory of a process without Redis
+PROBE = ("health", "1")  # what a look writes; the key is the same each time, and goes by itself
+PROBE_SECONDS = 10
 # The library would wait without end, and try again three times.
 LIMITS: dict[str, Any] = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": None}
 
@@ -47,6 +49,13 @@ class RedisStore:
     def __init__(self, url: Secret[str] | None) -> None:
         self.redis: Any = Redis.from_url(url.get_secret_value(), **LIMITS) if url else Memory()
         self.again = float("-inf")
+
+    async def look(self) -> None:
+        """See whether Redis takes a value. Raises what is wrong.
+
+        One that is full, or may not write, answers a PING all the same.
+        """
+        await self.redis.set(*PROBE, ex=PROBE_SECONDS)
 
     async def ask(self, question: Callable[[Any], Awaitable[T]]) -> T | None:
         """What Redis answers; None where it does not, and for PAUSE seconds afterwards without asking."""

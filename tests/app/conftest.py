@@ -107,6 +107,7 @@ class FaultyEndpoint:
     """An HTTP server that answers everything alike, when `release` is set."""
 
     status: int = 200
+    status_of_get: int | None = None  # where it is another, as of a provider without a list of models
     body: bytes = b"{}"
     content_type: str = "application/json"
     keep_open: bool = False  # the answer has no end until `release` is set
@@ -137,7 +138,8 @@ def start_endpoint() -> Iterator[StartEndpoint]:
                 endpoint.requests.append(f"{self.command} {self.path}")
                 if not endpoint.keep_open:
                     endpoint.release.wait()
-                self.send_response(endpoint.status)
+                asked_for_a_list = self.command == "GET" and endpoint.status_of_get
+                self.send_response(endpoint.status_of_get if asked_for_a_list else endpoint.status)
                 self.send_header("Content-Type", endpoint.content_type)
                 length = (
                     ("Connection", "close")

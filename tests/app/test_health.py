@@ -119,7 +119,7 @@ async def test_with_everything_gone_at_once_the_answer_comes_within_a_second_and
     assert "secret" not in response.text and where not in response.text
 
 
-@pytest.mark.parametrize(("status", "says"), [(429, "rate limited"), (500, "500"), (404, "404")])
+@pytest.mark.parametrize(("status", "says"), [(429, "rate limited"), (500, "500"), (410, "410")])
 async def test_an_error_status_is_named(start_endpoint: StartEndpoint, status: int, says: str) -> None:
     assert says in (await openai_component(start_endpoint(status=status).url))["reason"]
 

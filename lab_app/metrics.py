@@ -1,9 +1,18 @@
-"""What Prometheus comes to fetch at /metrics: for this server itself, never for the outside."""
+"""What Prometheus comes to fetch at /metrics, with the token of METRICS_TOKEN_FILE.
 
-from fastapi import APIRouter, Request, Response
+Whether a request came through a proxy would decide nothing: a proxy may add no header that says so.
+"""
+
+from pathlib import Path
+from secrets import compare_digest
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
 from lab_app import ledger
+from lab_app.dependencies import SettingsDep
 from lab_app.problem_details import Problem
 
 # Up to the minutes that an answer of a language model may take.
@@ -18,6 +27,7 @@ budget = Gauge("app_daily_budget_usd", "What the calls of a day may cost, in dol
 health = Gauge("app_component_healthy", "1: it is well, 0: it is not", ["component"])
 
 router = APIRouter()
+bearer = HTTPBearer(auto_error=False)
 
 
 def count_call(entry: ledger.Entry) -> None:
@@ -28,9 +38,26 @@ def count_call(entry: ledger.Entry) -> None:
     cost.labels(entry.model).inc(float(entry.cost_usd or 0))
 
 
+# By plain functions, which FastAPI runs in threads: the file may be on a disk that hangs.
 @router.get("/metrics", include_in_schema=False)
-async def metrics(request: Request) -> Response:
-    # A proxy says for whom it asks; Prometheus, on this server, asks without one.
-    if {"x-forwarded-for", "forwarded", "via"} & set(request.headers):
+def metrics(
+    settings: SettingsDep, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> Response:
+    if settings.metrics_token_file is None:
         raise Problem(404, "not_found", "Not Found")
+    token = read_token(settings.metrics_token_file)
+    if given is None or not compare_digest(given.credentials.encode(), token.encode()):
+        detail = "Send the token as a header: Authorization: Bearer TOKEN."
+        raise Problem(401, "not_authenticated", detail, {"WWW-Authenticate": "Bearer"})
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def read_token(file: Path) -> str:
+    """The token as it is now, so that a new one counts at once. Raises Problem where there is none."""
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        token = ""
+    if not token:
+        raise Problem(503, "no_metrics_token", "METRICS_TOKEN_FILE names no file with a token to read.")
+    return token

@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     daily_budget_usd: Annotated[float, Field(gt=0)] = 100  # what is above it is told, and not refused
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_dir: Path | None = None  # for the log files; without it the log goes to standard output
+    # Of the token that /metrics wants; without one there is no such page.
+    metrics_token_file: Path | None = None
     # Off unless asked for: a setting that was forgotten on a server must not publish the whole interface.
     api_docs: bool = False
 

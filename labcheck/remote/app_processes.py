@@ -125,17 +125,22 @@ def reason(error: Exception) -> str:
     return type(error).__name__
 
 
+def account_of(process: procfs.Process) -> dict[str, Any]:
+    """What makes subprocess.run use the account of this process, and none of root's groups."""
+    uid, gid = int(process.status("Uid")[0]), int(process.status("Gid")[0])
+    return {"user": uid, "group": gid, "extra_groups": []}
+
+
 def send(pid: int, command: list[str]) -> dict[str, Any]:
     """Run a command as this process would: its account, folder and environment; its Python for `python`."""
     environment = dict(environments("SENTRY_DSN"))[pid]
     process = procfs.Process(pid)
-    uid, gid = int(process.status("Uid")[0]), int(process.status("Gid")[0])
     program = process.arguments()[0]
     if command[0] == "python":
         command = [program if "python" in program else sys.executable, *command[1:]]
     try:
         done = subprocess.run(
-            command, cwd=process.working_folder(), env=environment, user=uid, group=gid, extra_groups=[],
+            command, cwd=process.working_folder(), env=environment, **account_of(process),
             timeout=90, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -165,11 +170,27 @@ def places(pids: set[int]) -> dict[int, str]:
     return by_pid
 
 
-def counted(place: str) -> dict[str, float] | None:
+def metrics_token(pid: int, environment: dict[str, str]) -> str:
+    """The token that this process wants to see at /metrics, from the file that its environment names; else
+    nothing. Read with the account of the process: root would read any file for it, and hand it over."""
+    if not (file := environment.get("METRICS_TOKEN_FILE")):
+        return ""
+    try:
+        process = procfs.Process(pid)
+        done = subprocess.run(
+            ["head", "-c", "4096", "--", file], cwd=process.working_folder(), **account_of(process),
+            timeout=PATIENCE, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )  # fmt: skip
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def counted(place: str, token: str) -> dict[str, float] | None:
     """The numbers of /metrics that are about money; None where there are none."""
     try:
         with contextlib.closing(LocalServer(place)) as server:
-            text = server.text("/metrics")
+            text = server.text("/metrics", {"Authorization": f"Bearer {token}"} if token else None)
     except FAULTS:
         return None
     numbers: dict[str, float] = {}
@@ -256,7 +277,8 @@ def spent() -> dict[str, Any]:
     """What the processes count, before and after; in between what the ledger holds, and what the log says."""
     environment = dict(environments("DATABASE_URL"))
     listens = places(set(environment))
-    before = {pid: numbers for pid, place in listens.items() if (numbers := counted(place))}
+    tokens = {pid: metrics_token(pid, environment[pid]) for pid in listens}
+    before = {pid: numbers for pid, place in listens.items() if (numbers := counted(place, tokens[pid]))}
     result: dict[str, Any] = {"processes": [], "ledger": None, "log": {}, "costs": {}, "error": ""}
     if not before:
         return result | {"error": "no process that has a DATABASE_URL tells at /metrics what it spends"}
@@ -282,7 +304,7 @@ def spent() -> dict[str, Any]:
                 "pid": pid,
                 "port": split(listens[pid])[1],
                 "before": before[pid],
-                "after": counted(listens[pid]) or before[pid],
+                "after": counted(listens[pid], tokens[pid]) or before[pid],
             }
         )
     return result
@@ -292,14 +314,17 @@ def question(path: str, message: str, number: str) -> dict[str, Any]:
     """Ask the application one question, as one of its users, and see where its cost turns up."""
     environment = dict(environments("DATABASE_URL"))
     listens = places(set(environment))
-    pid, before = next((pid, numbers) for pid, place in listens.items() if (numbers := counted(place)))
+    tokens = {pid: metrics_token(pid, environment[pid]) for pid in listens}
+    pid, before = next(
+        (pid, numbers) for pid, place in listens.items() if (numbers := counted(place, tokens[pid]))
+    )
     key = environment[pid].get("API_KEYS", "").split(",")[0].rpartition(":")[2]
     headers = {"Content-Type": "application/json", "X-Request-ID": number}
     headers |= {"Authorization": f"Bearer {key}"} if key else {}
     with contextlib.closing(LocalServer(listens[pid], timeout=60)) as server:
         status, _ = server.ask("POST", path, json.dumps({"message": message}), headers)
     time.sleep(0.5)  # its line is written when the answer has left
-    after = counted(listens[pid]) or {}
+    after = counted(listens[pid], tokens[pid]) or {}
     seen = spent()
     name = "app_llm_cost_usd_total"
     return {

@@ -69,9 +69,9 @@ class LocalServer(http.client.HTTPConnection):
             raise ValueError(f"{path.partition('?')[0]} answers with more than {LONGEST // 2**20} MiB")
         return answer.status, content
 
-    def text(self, path: str) -> str:
+    def text(self, path: str, headers: Mapping[str, str] | None = None) -> str:
         """What is there; OSError for any status but 200."""
-        status, body = self.ask("GET", path)
+        status, body = self.ask("GET", path, headers=headers)
         if status != 200:
             raise OSError(f"{path.partition('?')[0]} answers with status {status}")
         return body.decode("utf-8", "replace")

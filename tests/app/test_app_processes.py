@@ -17,14 +17,16 @@ import httpx2
 import pytest
 
 from labcheck.remote import app_processes
+from tests import needed
 
 from .conftest import KEY, ROOT, wait_until
-from .services import free_port
+from .services import free_port, unprivileged
 from .test_ledger import as_typed, migrations
 from .test_sentry import PUBLIC, Collector, collector
 
 __all__ = ["collector"]
 USERS_KEY = "key-of-the-first-user"
+METRICS_TOKEN = "token-of-the-metrics"
 
 
 @dataclass
@@ -41,8 +43,11 @@ def running(
     """An application as on a server, and the only one that is looked at."""
     assert migrations(as_typed(postgres_url)).returncode == 0
     port = free_port()
+    token = tmp_path / "metrics.key"
+    token.write_text(f"{METRICS_TOKEN}\n")
     environment = {
         "PATH": os.environ["PATH"],
+        "METRICS_TOKEN_FILE": token.name,  # from where it works
         "PYTHONPATH": str(ROOT),
         "OPENAI_API_KEY": KEY,
         "OPENAI_BASE_URL": model,
@@ -140,6 +145,27 @@ def test_a_question_costs_the_same_in_ledger_log_and_metric(running: Running) ->
     later = app_processes.SUMS.format(first=time.time() + 60, last=time.time() + 60)
     ledger = json.loads(app_processes.ask(told["DATABASE_URL"], later))
     assert (ledger["calls"], ledger["unpriced"], ledger["since_first"]) == (1, 0, "0")
+
+
+def test_a_process_without_its_token_counts_nothing_that_can_be_seen(running: Running) -> None:
+    (running.log.parent / "metrics.key").unlink()
+    assert "/metrics" in app_processes.spent()["error"]
+
+
+def test_a_token_is_read_with_the_account_of_the_process_and_not_with_root_s(tmp_path: Path) -> None:
+    needed.root("start a process of another account")
+    tmp_path.chmod(0o755)
+    secret, token = tmp_path / "root.key", tmp_path / "metrics.key"
+    for file, mode in ((secret, 0o600), (token, 0o644)):
+        file.write_text("what is in it\n")
+        file.chmod(mode)
+    with subprocess.Popen(["sleep", "60"], cwd="/", **unprivileged()) as process:
+        found = [
+            app_processes.metrics_token(process.pid, {"METRICS_TOKEN_FILE": str(file)})
+            for file in (secret, token, tmp_path / "none")
+        ]
+        process.terminate()
+    assert found == ["", "what is in it", ""]
 
 
 def test_what_was_asked_just_before_a_restart_is_not_put_down_to_the_new_process(running: Running) -> None:

@@ -425,6 +425,8 @@ def start_app(tmp_path: Path, model: str) -> Iterator[Callable[[Path], str]]:
     def start(folder: Path) -> str:
         variables = {"LOG_DIR": str(folder), "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": model}
         variables["OPENAI_MODEL"] = "lab-small"
+        (tmp_path / "metrics.key").write_text("token-of-the-tests")
+        variables["METRICS_TOKEN_FILE"] = str(tmp_path / "metrics.key")
         with (tmp_path / "stdout").open("wb") as stdout, (tmp_path / "stderr").open("wb") as stderr:
             started.append(
                 subprocess.Popen(
@@ -476,7 +478,8 @@ def test_the_application_answers_while_the_disk_of_its_logs_is_full(
     httpx2.get(url + "/health/live", headers={"X-Request-ID": "again"}, timeout=5)
     access_log = small_disk / "logs" / "access.log"
     wait_until(lambda: '"request_id":"again"' in read(access_log), "a line again")
-    metrics = httpx2.get(url + "/metrics", timeout=5).text
+    token = {"Authorization": "Bearer token-of-the-tests"}
+    metrics = httpx2.get(url + "/metrics", headers=token, timeout=5).text
     found = re.search(r'^app_log_lines_dropped_total\{file="app.log"\} (\S+)', metrics, re.MULTILINE)
     assert found is not None and 0 < float(found[1]) < 40
     (complaint,) = read(tmp_path / "stderr").splitlines()

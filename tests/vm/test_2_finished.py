@@ -133,12 +133,12 @@ def test_three_processes_of_the_released_version_take_turns(server: Connection, 
     assert versions.split() == ["0.2.0"] * 3
 
 
-# Every secret of the file ends in a long row of hexadecimal digits. They are compared as patterns
+# Every secret of the two files ends in a long row of hexadecimal digits. They are compared as patterns
 # from standard input: in a command line they would be found.
 SECRETS = """\
-secrets=$(sudo grep -oE '[0-9a-f]{32,}' /home/aiapp/app/.env)
-test "$(wc -l <<< "$secrets")" = 5 || exit
-sudo grep -rlF -f - /var/log /etc <<< "$secrets" || test $? = 1 || exit
+secrets=$(sudo grep -ohE '[0-9a-f]{32,}' /home/aiapp/app/.env /etc/prometheus/metrics.key)
+test "$(wc -l <<< "$secrets")" = 6 || exit
+sudo grep -rlF -f - --exclude metrics.key /var/log /etc <<< "$secrets" || test $? = 1 || exit
 commands=$(ps axww -o args=)
 grep -F -f <(echo "$secrets") <<< "$commands" || test $? = 1
 """
@@ -271,7 +271,7 @@ set -euo pipefail
 cd /run/shipshape/new-server/root
 patterns=$(mktemp -p /run)
 { cut -d= -f2- /home/aiapp/app/.env | grep -oE '[A-Za-z0-9_-]{16,}'
-  cat /etc/aiapp-backup/password /etc/prometheus/pager.key
+  cat /etc/aiapp-backup/password /etc/prometheus/*.key
   # Whole lines, but for the first, which every key has; the last can be no more than comment and padding.
   grep -hE '^.{70}$' /etc/aiapp-backup/key /etc/ssh/ssh_host_*_key | grep -v '^b3BlbnNzaC1rZXktdjEA'
 } > $patterns

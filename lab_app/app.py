@@ -7,7 +7,17 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from lab_app import __version__, chat, health, metrics, middleware, migrations, problem_details
+from lab_app import (
+    __version__,
+    chat,
+    health,
+    metrics,
+    middleware,
+    migrations,
+    page,
+    problem_details,
+    stand_in,
+)
 from lab_app.clients import open_clients
 from lab_app.settings import Settings
 
@@ -28,6 +38,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         configured = settings.openai_api_key is not None
         fields = {"event_type": "startup", "version": __version__, "openai_configured": configured}
         logger.info("the application has started", extra=fields)
+        if settings.is_stand_in:
+            logger.warning(stand_in.SAYS_SO, extra={"event_type": "startup"})
         if not settings.api_keys:
             logger.warning("API_KEYS is not set: everyone may ask", extra={"event_type": "startup"})
         # So that the log says at once what is missing, and the first who asks need not wait.
@@ -51,10 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
 
-    @app.get("/")
-    async def index() -> dict[str, str]:
-        return {"application": app.title, "version": app.version, "chat": "/api/chat", "health": "/health"}
-
+    app.include_router(page.router)
     app.include_router(health.router)
     app.include_router(chat.router)
     app.include_router(metrics.router)

@@ -66,7 +66,7 @@ class Chat:
 
     async def ask(self, message: str) -> AsyncGenerator[Piece | Answer, None]:
         """The answer in pieces as it comes, and then all that is known of it. Raises Problem."""
-        if self.settings.openai_api_key is None:
+        if not self.settings.can_answer:
             raise Problem(503, "llm_not_configured", "No language model: OPENAI_API_KEY is not set.")
         # Hashed: whoever can list Redis's keys shall not read there what people ask.
         key = f"answer:{sha256(f'{self.settings.openai_model}:{message}'.encode()).hexdigest()}"

@@ -102,7 +102,7 @@ def passages_of(folder: Path) -> Iterator[Passage]:
 async def main(folder: Path) -> None:
     settings = load_settings()
     passages = list(dict.fromkeys(passages_of(folder)))
-    if settings.openai_api_key is None or settings.chroma_url is None or not passages:
+    if not settings.can_answer or settings.chroma_url is None or not passages:
         raise SystemExit(f"documents: OPENAI_API_KEY, CHROMA_URL, or texts in {folder} are missing")
     try:
         async with llm.connect(settings) as client, aclosing(Documents(settings, client)) as documents:

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from lab_app import metrics, reasons
+from lab_app import metrics, reasons, stand_in
 from lab_app.clients import Clients
 from lab_app.settings import Settings
 
@@ -127,7 +127,9 @@ async def look_at_model(clients: Clients) -> None:
 def probes_of(settings: Settings, clients: Clients) -> list[Probe]:
     """A probe for each component, those that are not configured too."""
     documents = clients.documents.look if clients.documents else "CHROMA_URL is not set"
-    if settings.openai_api_key is None:
+    if settings.is_stand_in:
+        model = Probe("openai_api", stand_in.SAYS_SO, whole="degraded", status="stand_in")
+    elif settings.openai_api_key is None:
         # The application may run without one, but it is no use.
         model = Probe("openai_api", "OPENAI_API_KEY is not set", whole="degraded")
     else:
@@ -150,8 +152,8 @@ ProbesDep = Annotated[list[Probe], Depends(get_probes)]
 
 
 class Component(BaseModel):
-    # unknown: nothing can be said before the first question.
-    status: Literal["healthy", "unhealthy", "unknown", "not_configured"]
+    # unknown: nothing can be said before the first question; stand_in: no language model answers.
+    status: Literal["healthy", "unhealthy", "unknown", "not_configured", "stand_in"]
     latency_ms: float | None
     reason: str | None
 

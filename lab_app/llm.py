@@ -8,12 +8,14 @@ from decimal import Decimal
 from typing import Any
 
 import genai_prices
+import httpx2
 import openai
 from pydantic import BaseModel, NonNegativeInt
 
 from lab_app import ledger, reasons
 from lab_app.problem_details import Problem
 from lab_app.settings import Settings
+from lab_app.stand_in import StandIn
 
 # The library does not validate: an address may send anything, and the last four are what comes of that.
 FAILURES = (openai.OpenAIError, TimeoutError, ValueError, KeyError, TypeError, AttributeError)
@@ -41,7 +43,8 @@ def connect(settings: Settings) -> openai.AsyncOpenAI:
     """
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else "not-set"
     url, limit = str(settings.openai_base_url), openai.Timeout(settings.openai_timeout, connect=CONNECT)
-    client = openai.AsyncOpenAI(api_key=key, base_url=url, timeout=limit, max_retries=0)
+    http = httpx2.AsyncClient(transport=StandIn()) if settings.is_stand_in else None
+    client = openai.AsyncOpenAI(api_key=key, base_url=url, timeout=limit, max_retries=0, http_client=http)
     # These import a few hundred modules when first used; not while a request waits.
     _ = client.chat.completions, client.models, client.embeddings
     return client
@@ -132,6 +135,8 @@ class Call:
 
     def cost(self) -> Decimal | None:
         """Dollars; None where no price is known."""
+        if self.settings.is_stand_in:
+            return Decimal()
         used = self.usage()
         count = genai_prices.Usage(input_tokens=used.prompt_tokens, output_tokens=used.completion_tokens)
         priced_as = self.settings.openai_priced_as or self.model

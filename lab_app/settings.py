@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 from pydantic import AnyHttpUrl, BeforeValidator, Field, Secret, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+STAND_IN = "stand-in"  # the OPENAI_MODEL for which lab_app.stand_in answers
+
 # What fits into a header: something that was pasted along with a key usually does not.
 ApiKey = Secret[Annotated[str, StringConstraints(pattern=r"^[!-~]+$")]]
 
@@ -61,6 +63,16 @@ class Settings(BaseSettings):
     metrics_token_file: Path | None = None
     # Off unless asked for: a setting that was forgotten on a server must not publish the whole interface.
     api_docs: bool = False
+
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether the built-in stand-in was asked for, by its name."""
+        return self.openai_model == STAND_IN
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether there is something that answers questions."""
+        return self.is_stand_in or self.openai_api_key is not None
 
 
 def load_settings() -> Settings:

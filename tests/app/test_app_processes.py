@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -152,17 +153,25 @@ def test_a_process_without_its_token_counts_nothing_that_can_be_seen(running: Ru
     assert "/metrics" in app_processes.spent()["error"]
 
 
-def test_a_token_is_read_with_the_account_of_the_process_and_not_with_root_s(tmp_path: Path) -> None:
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every account may enter: pytest's own are for root alone."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def test_a_token_is_read_with_the_account_of_the_process_and_not_with_root_s(open_folder: Path) -> None:
     needed.root("start a process of another account")
-    tmp_path.chmod(0o755)
-    secret, token = tmp_path / "root.key", tmp_path / "metrics.key"
+    secret, token = open_folder / "root.key", open_folder / "metrics.key"
     for file, mode in ((secret, 0o600), (token, 0o644)):
         file.write_text("what is in it\n")
         file.chmod(mode)
     with subprocess.Popen(["sleep", "60"], cwd="/", **unprivileged()) as process:
         found = [
             app_processes.metrics_token(process.pid, {"METRICS_TOKEN_FILE": str(file)})
-            for file in (secret, token, tmp_path / "none")
+            for file in (secret, token, open_folder / "none")
         ]
         process.terminate()
     assert found == ["", "what is in it", ""]

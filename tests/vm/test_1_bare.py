@@ -33,7 +33,7 @@ def test_on_a_bare_server_nothing_passes_and_nothing_is_guessed(bare: Said) -> N
 
 def test_labcheck_ends_with_1_on_a_bare_server(bare: Said) -> None:
     assert bare.exit_status == 1
-    assert bare.report["schema"] == 1
+    assert bare.report["schema"] == 2
 
 
 def test_on_a_bare_server_ssh_audit_finds_weak_algorithms(server: Connection) -> None:

@@ -31,9 +31,8 @@ def test_answers_are_as_described_and_none_is_a_server_error(
     )  # fmt: skip
     described = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
     operations = [found.ok() for found in described.get_all_operations()]
-    assert {"/", "/health", "/health/live", "/health/ready", "/api/chat"} == {
-        each.path for each in operations
-    }
+    paths = {each.path for each in operations}
+    assert paths == {"/health", "/health/live", "/health/ready", "/api/chat"}
     for operation in operations:
         if mode is GenerationMode.NEGATIVE and not operation.body:
             continue  # there is nothing to get wrong

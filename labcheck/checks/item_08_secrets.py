@@ -6,7 +6,7 @@ for each secret, so that two can be compared. The lab's chapter is 06_security, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from labcheck.checks.application import called, processes_of_app, serving
@@ -145,6 +145,11 @@ def their_file_is_the_account_s_alone(
             yield passed(f"{file.path} is the account's alone")
 
 
+def _named(names: Iterable[str]) -> str:
+    """In words: the program on the server says `everybody` where no account is left out."""
+    return ", ".join(sorted("every account" if name == "everybody" else name for name in names))
+
+
 def _open(file: SecretFile, allowed: frozenset[str]) -> Iterator[str]:
     mode = f"mode {file.mode:04o}"
     if file.owner not in allowed:
@@ -157,7 +162,7 @@ def _open(file: SecretFile, allowed: frozenset[str]) -> Iterator[str]:
         yield "has an access list, which lets others in beside its mode"
     for folder, who in file.writers.items():
         if others := set(who) - allowed:
-            yield f"can be replaced: {', '.join(sorted(others))} may change what is in {folder}"
+            yield f"can be replaced: {_named(others)} may change what is in {folder}"
 
 
 @criterion(observed=secrets, running=processes, sockets=listening_sockets, known=accounts)
@@ -194,7 +199,7 @@ def they_are_nowhere_else(
 
 
 def _place(place: Place) -> str:
-    who = ", ".join(sorted(place.readers))
+    who = _named(place.readers)
     words = {
         "command line": "the command line of",
         "repository": "the repository",

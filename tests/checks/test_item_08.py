@@ -108,7 +108,7 @@ def test_application_that_does_not_run_fails_and_one_that_is_hidden_is_unreadabl
         ({"mode": 0o640, "group": ("aiapp", "vagrant")}, "open to a group with vagrant in it (mode 0640)"),
         ({"owner": "vagrant"}, "belongs to vagrant"),
         ({"access_list": True}, "has an access list"),
-        ({"writers": {"/srv": ("everybody",)}}, "everybody may change what is in /srv"),
+        ({"writers": {"/srv": ("everybody",)}}, "every account may change what is in /srv"),
         ({"writers": {"/home/aiapp": ("aiapp", "vagrant")}}, "vagrant may change what is in /home/aiapp"),
     ],
 )

@@ -94,3 +94,14 @@ def test_what_starts_from_a_state_that_was_not_made_is_not_run(
 
     assert "uses" not in [name for _, name in ran] and not copied and len(took) == 2
     assert f"{USES.title}: not run, since what it starts from was not made" in capsys.readouterr().out
+
+
+def test_what_needs_its_own_server_s_snapshot_is_not_run_on_a_copy(
+    run: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Stage("own", "off, and on again", (), "after-09", server=2, own=True)
+
+    ran, copied, took = run([QUICK, own], lambda _: True)
+
+    assert (ran, copied, len(took)) == ([("test-3", "quick")], [], 1)
+    assert f"{own.title}: not run, since this server has not made" in capsys.readouterr().out

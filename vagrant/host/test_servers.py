@@ -77,6 +77,9 @@ class StageRunner:
                 if made is not None and stage.start not in self.makers:
                     line(f"  --  {stage.title}: not run, since what it starts from was not made")
                     continue
+                if stage.own and stage.start not in server.machine.provider.saved(server.machine):
+                    line(f"  --  {stage.title}: not run, since this server has not made what it starts from")
+                    continue
                 if not is_there:
                     server.make()
                     is_there = True

@@ -21,8 +21,9 @@ class Stage:
     The stage before leaves that state, unless it failed, or this one is to begin `afresh`. `makes`: the state
     that it leaves, and that later ones start from. `patient`: left out where the processor is emulated,
     unless it is asked for. `spare`: left out unless it is asked for, since another stage shows the same.
-    `server`: on which of the servers that work side by side, as far as there are so many. `limit`: seconds
-    after which it is stopped.
+    `server`: on which of the servers that work side by side, as far as there are so many. `own`: it needs the
+    snapshot that its server has made itself, not another one's copy. `limit`: seconds after which it is
+    stopped.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Stage:
     patient: bool = False
     spare: bool = False
     server: int = 1
+    own: bool = False
     limit: float = STAGE_LIMIT
 
     @property
@@ -95,9 +97,9 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = (), by_steps: bool
         Stage("rebooted", "after a reboot", (*tests, "tests/vm/test_3_rebooted.py"), start=finished,
               spare=not every),
         *mutants,
-        # On the server that made the snapshot: Vagrant logs in with the key that it made for that one alone.
+        # Vagrant logs in with the key that it has made for the server of its snapshot alone.
         Stage("off", "a server that is off, and on again", (*tests, "tests/vm/test_5_off.py"), start=finished,
-              afresh=True),
+              afresh=True, own=True),
     ]  # fmt: skip
 
 

@@ -64,7 +64,7 @@ async def test_redis_that_takes_values_is_healthy_and_keeps_one_small_key(redis_
 
 async def test_redis_that_is_full_is_degraded(own_redis: RedisServer) -> None:
     with own_redis.database() as url:
-        await set_up(url, maxmemory_policy="noeviction", maxmemory="1mb")
+        await set_up(url, maxmemory_policy="noeviction", maxmemory="1kb")
         async with Redis.from_url(url) as client:
             assert await client.ping()
         code, whole, cache = await component("cache", redis_url=url)

@@ -7,6 +7,6 @@
 # also: 13
 set -euo pipefail
 redis-cli config set maxmemory-policy noeviction
-redis-cli config set maxmemory 1mb
+redis-cli config set maxmemory 1kb
 [[ $(redis-cli ping) = PONG ]]
 redis-cli set lab-mutant 1 | grep -q '^OOM'

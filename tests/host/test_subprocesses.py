@@ -34,7 +34,7 @@ def test_works_side_by_side_give_their_results_in_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("way", ["run", "foreground"])
 def test_an_interrupt_while_a_program_starts_leaves_nothing_running(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, way: str
 ) -> None:
     started: list[int] = []
 
@@ -45,6 +45,9 @@ def test_an_interrupt_while_a_program_starts_leaves_nothing_running(
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    # A shell that starts the tests in the background lets them ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     if way == "run":
         with pytest.raises(KeyboardInterrupt):
             subprocesses.run(["sleep", "300"], log=tmp_path / "x.log")

@@ -115,6 +115,12 @@ def test_the_top_level_is_the_one_that_was_designed() -> None:
     assert not (extra := entries - ALLOWED), f"not in the design: {sorted(extra)}"
 
 
+def test_no_conflict_of_a_merge_is_left() -> None:
+    readable = [path for path in files() if b"\0" not in path.read_bytes()]
+    assert len(readable) > 300
+    report(matches(readable, r"^(<{7}|>{7}|\|{7}) "))
+
+
 def anchors(page: Path) -> set[str]:
     """What a link into a page can name: its headings, as GitHub spells them."""
     headings = re.findall(r"(?m)^#+ +(.+)$", text(page))

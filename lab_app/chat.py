@@ -171,7 +171,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 router = APIRouter()
 
 
-# Before the body is looked at: who may not ask is told nothing about it.
+# Before the body is read: a client that may not ask learns nothing about it.
 @router.post("/api/chat", response_model=Answer, responses=ANSWERS, dependencies=[Depends(admit)])
 async def ask(question: Question, response: Response, chat: Annotated[Chat, Depends()]) -> Answer | Response:
     parts = chat.ask(question.message)

@@ -65,7 +65,7 @@ class AccessLog:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = 499  # nginx's number for: nobody waited for the answer
+        status = 499  # nginx's number for: client closed request
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
@@ -162,7 +162,7 @@ class WatchedClient:
 
     async def send(self, message: Message) -> None:
         if self.work.cancel_called:
-            await anyio.lowlevel.checkpoint()  # the work ends here: nobody is there to send it to
+            await anyio.lowlevel.checkpoint()  # the work ends here: the client has left
         self.started = True
         await self.to_server(message)
 

@@ -39,10 +39,8 @@ class Questions:
     host_keys: tuple[str, ...] = ()  # "type base64", as the server holds them
     ssh_port: int = 22
     ssh_ports: tuple[int, ...] = (22,)  # where an sshd listens
-    accounts: tuple[str, ...] = (
-        "root",
-        NO_ACCOUNT,
-    )  # who is named when sshd is asked what a login needs
+    # The accounts that are named when sshd is asked what a login needs.
+    accounts: tuple[str, ...] = ("root", NO_ACCOUNT)
     tcp: tuple[int, ...] = (80, 443, *CONTROL_PORTS)
     udp: tuple[int, ...] = (443,)
     reference: str = ""  # a host where every port answers

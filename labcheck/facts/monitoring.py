@@ -285,5 +285,5 @@ def _alertmanager(answered: _Alertmanager, now: float) -> Alertmanager:
     )
 
 
-# As root: whose socket is whose, which the check of the targets needs beside it, nobody else may see.
+# As root: the check of the targets needs the owner of each socket as well, which root alone may see.
 monitoring = Fact("monitoring", command("monitoring"), parse_monitoring, sudo=True, timeout=45)

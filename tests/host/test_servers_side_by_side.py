@@ -37,7 +37,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Ran, Ran, list[T
         ran: Ran = []
         copied: Ran = []
 
-        def stage_runs(stage: Stage, _: Path, __: Path, context: dict[str, str], ___: Path) -> Took:
+        def stage_runs(stage: Stage, _: Path, __: list[str], context: dict[str, str], ___: Path) -> Took:
             passed = does(stage.name)
             ran.append((context["LAB_MACHINE"], stage.name))
             return Took(stage.title, 0.0, passed)

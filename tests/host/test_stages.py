@@ -24,7 +24,7 @@ FINISHED = f"after-{chapters.DEPLOYED}"
 def ran(logs: Path, *arguments: str | Path) -> Took:
     """A stage as `make test` runs it, on what is given instead of the course."""
     stage = Stage("9-try", "a try", tuple(map(str, arguments)), start="bare")
-    return test_run.run(stage, ROOT, Path(sys.executable), {"SAID": "to the children"}, logs)
+    return test_run.run(stage, ROOT, [sys.executable], {"SAID": "to the children"}, logs)
 
 
 def test_every_test_that_needs_the_machine_is_in_a_stage() -> None:
@@ -55,10 +55,9 @@ def test_the_steps_alone_make_the_finished_server_where_several_work_side_by_sid
     notebooks = [[part for part in stage.arguments if "ipynb" in part] for stage in (steps, compared)]
     assert notebooks[0] == notebooks[1] and steps.server != compared.server
     alone = [stage for stage in stages if stage.server == compared.server and not stage.spare]
-    assert [stage.name for stage in alone] == [
-        "chapters-1",
-        "off",
-    ]  # the longest of all: little comes after it
+    assert [stage.name for stage in alone] == ["chapters-1"]  # the longest of all: nothing comes after it
+    off = next(stage for stage in stages if stage.own)
+    assert off.server == steps.server  # whose snapshot it starts from
     names = [stage.name for stage in test_stages.chosen(stages, ["finished"], ["bare"])]
     assert names == ["steps", "finished"]
     assert [stage.name for stage in test_stages.chosen(stages, [])] == [

@@ -42,6 +42,11 @@ class Ended:
         return "\n".join(self.tail)
 
 
+def stepping_back(command: Sequence[str]) -> list[str]:
+    """The command, so that what runs beside it has the processors first, where that can be said."""
+    return [*(["nice", "-n", "5"] if shutil.which("nice") else []), *command]
+
+
 def _own_group() -> dict[str, Any]:
     """Options for a process group of its own, so that a child and its children are ended together."""
     if POSIX:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections import Counter
@@ -71,7 +70,6 @@ def run(
     python = str(environment.python)
     pytest = [python, "-m", "pytest", "-q", "-m", "not vm", "-p", "no:cacheprovider"]
     checker = [f"tests/{each}" for each in ("checks", "facts", "labcheck", "labkit", "remote")]
-    nice = ["nice", "-n", "5"] if shutil.which("nice") else []
     lanes = (
         [("tests of labcheck and labkit", [*pytest, *checker])],
         [("tests of lab_app", [*pytest, "tests/app"])],
@@ -101,7 +99,9 @@ def run(
                     report = log.with_suffix(".xml")
                     report.unlink(missing_ok=True)
                     command = [*command, f"--junitxml={report}"]
-                ended = subprocesses.run([*nice, *command], log=log, step=current, env=environ, cwd=checkout)
+                ended = subprocesses.run(
+                    subprocesses.stepping_back(command), log=log, step=current, env=environ, cwd=checkout
+                )
                 checked.append(Checked(title, time.monotonic() - began, ended, log, report))
             return checked
 

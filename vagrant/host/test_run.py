@@ -17,13 +17,13 @@ from .test_stages import Stage
 NOTE = "mutants: "  # with it begins the line in which pytest says how they were chosen, to be shown
 
 
-def run(stage: Stage, checkout: Path, python: Path, context: dict[str, str], logs: Path) -> Took:
-    """One stage: what it does, as it does it, then what failed."""
+def run(stage: Stage, checkout: Path, python: list[str], context: dict[str, str], logs: Path) -> Took:
+    """One stage: what it does, as it does it, then what failed. `python`: the command that runs it."""
     started = time.monotonic()
     log, report = logs / f"test-{stage.name}.log", logs / f"test-{stage.name}.xml"
     for old in (log, report):
         old.unlink(missing_ok=True)
-    command = [str(python), "-m", "pytest", "-v", "--color=no", "-p", "no:cacheprovider",
+    command = [*python, "-m", "pytest", "-v", "--color=no", "-p", "no:cacheprovider",
                f"--junitxml={report}", *stage.arguments]  # fmt: skip
     environ = {**context, "PYTHONUNBUFFERED": "1"}
     notebooks = [checkout / part for part in stage.arguments if part.endswith(".ipynb")]

@@ -89,9 +89,10 @@ class StageRunner:
                 if stage.afresh or server.state != stage.start:
                     snapshots.restore(server.machine, stage.start)
                 context = {**self.environ, **chapters.context(server.machine)}
-                ran = test_run.run(
-                    stage, server.machine.checkout, self.environment.python, context, self.logs
-                )
+                python = [str(self.environment.python)]
+                if server is not self.servers[0]:
+                    python = subprocesses.stepping_back(python)
+                ran = test_run.run(stage, server.machine.checkout, python, context, self.logs)
                 took.append(replace(ran, seconds=time.monotonic() - started))
                 server.state = (stage.makes or stage.start) if ran.passed else ""
                 left.remove(stage)

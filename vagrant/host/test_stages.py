@@ -85,7 +85,7 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = (), by_steps: bool
               (*cells, *notebooks[len(deploying) :]), start=finished, makes=last, server=2),
         Stage("finished", "the finished server, and what cannot be seen of it",
               (*tests, "tests/vm/test_2_finished.py", *(("--many-looks",) if every else ())), start=finished,
-              server=3 if by_steps else 1),
+              server=4 if by_steps else 1),
         Stage("again", "the chapters' steps again, on the finished server",
               (*cells, f"--lab-run={'again' if every else 'steps'}", *notebooks),
               start=finished, patient=not every, server=3),
@@ -99,7 +99,7 @@ def stages(checkout: Path, every: bool, kind: Sequence[str] = (), by_steps: bool
         *mutants,
         # Vagrant logs in with the key that it has made for the server of its snapshot alone.
         Stage("off", "a server that is off, and on again", (*tests, "tests/vm/test_5_off.py"), start=finished,
-              afresh=True, own=True),
+              afresh=True, own=True, server=3 if by_steps else 1),
     ]  # fmt: skip
 
 

@@ -38,6 +38,7 @@ KEEPER = (
     "--security-opt=label=disable", "--cap-drop=ALL", "--cap-add=SYS_ADMIN", "--cap-add=MKNOD",
     "--cap-add=DAC_OVERRIDE", "--device-cgroup-rule=b 7:* rwm", "--device-cgroup-rule=c 10:237 rwm",
 )  # fmt: skip
+FEWER_SHARES = 512  # of the processors, beside a container with the 1,024 that Docker gives
 DISK_IN_USE = 4  # exit status of vagrant/container/snapshots
 TOOLS_BASE = "debian:12"  # of the Dockerfile's second stage
 
@@ -226,6 +227,9 @@ class Docker(Provider):
                 raise failures.failure(f"copying the snapshot {name}", ended, target.log)
         target.known_hosts.write_text(source.known_hosts.read_text(encoding="utf-8"), encoding="utf-8")
         ssh_config.take_key(source.ssh_config, target.ssh_config)
+
+    def step_back(self, machine: Machine) -> None:
+        docker("update", f"--cpu-shares={FEWER_SHARES}", machine.full_name())
 
     def host_keys(self, machine: Machine) -> str:
         return docker("exec", machine.full_name(), "sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub").stdout

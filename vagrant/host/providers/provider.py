@@ -174,6 +174,10 @@ class Provider(ABC):
         """Give another machine a snapshot of this one: where `copies` says that it can."""
         raise Problem(f"{self.title('')} cannot copy a snapshot", "take it on the same machine")
 
+    def step_back(self, machine: Machine) -> None:
+        """Let the other machines of its kind have the processors first, where that can be said."""
+        return
+
     def host_keys(self, machine: Machine) -> str:
         """Its SSH server's public keys, read from its console; empty where there is none to read from."""
         return ""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from labcheck.checks.logs import it_writes_to_files, written
+from labcheck.checks.model import Criterion
 from labcheck.errors import Unreadable
 from labcheck.facts.logs import Held
 from labcheck.facts.processes import Processes
+from tests.checks import test_item_04, test_item_05
 from tests.checks.findings import only
-from tests.checks.written_logs import CRON, HELD, INIT, ONE, RUNNING, SOCKETS, files, seen
+from tests.checks.written_logs import CRON, HELD, INIT, NOW, ONE, RUNNING, SOCKETS, files, seen
 
 
 def test_logs_are_those_that_the_answering_processes_hold_open() -> None:
@@ -62,3 +65,14 @@ def test_an_application_in_a_container_keeps_its_log_elsewhere() -> None:
 def test_application_that_does_not_run_logs_nothing() -> None:
     finding = only(it_writes_to_files(**seen(running=Processes((INIT,)), sockets=())))
     assert finding.verdict.value == "FAIL" and "no process" in finding.observed
+
+
+@pytest.mark.parametrize(
+    ("criterion", "more"),
+    [*test_item_04.CRITERIA, *test_item_05.CRITERIA],
+    ids=lambda value: value.name if isinstance(value, Criterion) else "",
+)
+def test_log_findings_do_not_change_with_time(criterion: Criterion, more: dict[str, Any]) -> None:
+    """Notebooks print what was observed and expected, and compare it with the next run."""
+    now, later = (list(criterion(**seen(replace(files(), now=NOW + s)), **more)) for s in (0, 1))
+    assert [(one.observed, one.expected) for one in now] == [(one.observed, one.expected) for one in later]

@@ -57,12 +57,15 @@ def part(answer: Mapping[str, Any], name: str, shape: type[T]) -> Part[T]:
 
 
 def _value(answer: Mapping[str, Any], name: str, shape: type[T]) -> T:
-    asked = part(answer, name, shape)
-    if asked.unreadable is not None:
-        raise Unreadable(asked.unreadable)
-    if asked.value is None:
+    return _value_of(part(answer, name, shape), name)
+
+
+def _value_of(answered: Part[T], name: str) -> T:
+    if answered.unreadable is not None:
+        raise Unreadable(answered.unreadable)
+    if answered.value is None:
         raise Unreadable(f"what {_WHAT} ({name}) says is not understood: it has no value")
-    return asked.value
+    return answered.value
 
 
 # ---- what it means -----------------------------------------------------------------------------
@@ -139,8 +142,11 @@ def parse_port_scan(answer: dict[str, Any]) -> PortScan:
     reference = part(answer, "reference", tuple[Port, ...])
     if reference.unreadable is not None:
         return PortScan(ports, frozenset(), reference.unreadable)
-    seen = _value(answer, "reference", tuple[Port, ...])
-    proven = frozenset((port.ipv, port.protocol, port.number) for port in seen if port.state == "open")
+    proven = frozenset(
+        (port.ipv, port.protocol, port.number)
+        for port in _value_of(reference, "reference")
+        if port.state == "open"
+    )
     return PortScan(ports, proven, "the vantage cannot open this port on the reference host either")
 
 

@@ -55,35 +55,37 @@ def gather(connection: Connection, facts: Sequence[Fact[Any]], *, root: bool = F
     where none of these facts needs it, for an observation of which they are a part.
     """
     root = root or any(fact.sudo for fact in facts)
-    wanted = {fact.name: fact for fact in facts}
+    pending = {fact.name: fact for fact in facts}
     results: dict[str, Result] = {}
     reasons: dict[str, str] = {}
-    while wanted:
+    while pending:
         try:
-            seen = _ask(connection, list(wanted.values()), root)
+            answer = _ask(connection, list(pending.values()), root)
         except Unreachable as problem:
-            reasons |= dict.fromkeys(wanted, f"{connection.host}: {problem.reason} ({problem.next})")
+            reasons |= dict.fromkeys(pending, f"{connection.host}: {problem.reason} ({problem.next})")
             if not results:
                 return Observation({}, reasons, unreachable=str(problem))
             break
-        results |= seen.results
-        reasons |= seen.reasons
-        wanted = {name: fact for name, fact in wanted.items() if name not in results and name not in reasons}
-        if wanted and not seen.flooded:
-            reasons |= dict.fromkeys(wanted, seen.why_missing)
+        results |= answer.results
+        reasons |= answer.reasons
+        pending = {
+            name: fact for name, fact in pending.items() if name not in results and name not in reasons
+        }
+        if pending and not answer.flooded:
+            reasons |= dict.fromkeys(pending, answer.why_missing)
             break
     return Observation(results, reasons)
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Answer:
     results: dict[str, Result]
     reasons: dict[str, str]
     flooded: bool
     why_missing: str
 
 
-def _ask(connection: Connection, facts: Sequence[Fact[Any]], root: bool) -> _Seen:
+def _ask(connection: Connection, facts: Sequence[Fact[Any]], root: bool) -> _Answer:
     """One round trip."""
     nonce = secrets.token_hex(12)
     script = _script(facts, nonce)
@@ -138,7 +140,7 @@ def _script(facts: Sequence[Fact[Any]], nonce: str) -> str:
     return "\n".join([*lines, "exit 0", ""])
 
 
-def _unframe(answer: Result, facts: Sequence[Fact[Any]], nonce: str, why_missing: str, host: str) -> _Seen:
+def _unframe(answer: Result, facts: Sequence[Fact[Any]], nonce: str, why_missing: str, host: str) -> _Answer:
     """Cut the two streams at the marks, and give each fact what it printed."""
     results: dict[str, Result] = {}
     reasons: dict[str, str] = {}
@@ -147,15 +149,15 @@ def _unframe(answer: Result, facts: Sequence[Fact[Any]], nonce: str, why_missing
         reason = last_line(answer.stderr, f"exit status {answer.exit_status}")
         if answer.exit_status == TIMED_OUT:
             reason = "it took too long to begin"
-        return _Seen({}, {}, False, f"{host} could not run the commands: {reason}")
+        return _Answer({}, {}, False, f"{host} could not run the commands: {reason}")
     refused = "" if begin[1] == "0" else _why_no_root(answer.stderr.partition(nonce)[0], host)
     errors = _errors(answer.stderr, nonce)
     position = begin.end()
-    done = 0
+    answered = 0
     for end in re.finditer(rf"\n{nonce} end (\d+) (\d+)\n", answer.stdout):
         number, status = int(end[1]), int(end[2])
         fact, stdout = facts[number], answer.stdout[position : end.start()]
-        position, done = end.end(), number + 1
+        position, answered = end.end(), number + 1
         if fact.sudo and refused:
             reasons[fact.name] = refused
         elif len(stdout) > FACT_LIMIT:
@@ -164,13 +166,13 @@ def _unframe(answer: Result, facts: Sequence[Fact[Any]], nonce: str, why_missing
             reasons[fact.name] = f"{fact.name} took longer than {fact.timeout:g} s"
         else:
             results[fact.name] = Result(stdout, errors.get(number, ""), status)
-    flooded = answer.exit_status == CUT_SHORT and done < len(facts)
+    flooded = answer.exit_status == CUT_SHORT and answered < len(facts)
     if flooded:
         # Whoever was talking when the limit was reached; the ones after it are asked again without it.
-        reasons[facts[done].name] = _too_much(facts[done])
+        reasons[facts[answered].name] = _too_much(facts[answered])
     if answer.exit_status == TIMED_OUT:
         why_missing = f"{host} took too long to answer"
-    return _Seen(results, reasons, flooded, why_missing)
+    return _Answer(results, reasons, flooded, why_missing)
 
 
 def _errors(stderr: str, nonce: str) -> dict[int, str]:

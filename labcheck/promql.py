@@ -174,10 +174,10 @@ def loses(expression: Expr, label: str) -> bool:
     """Whether it adds up, or the like, what this label tells apart."""
     for part in parts(expression):
         if isinstance(part, AggregateExpr):
-            kept = part.modifier is not None and (
+            keeps = part.modifier is not None and (
                 (label in part.modifier.labels) == (part.modifier.type == AggModifierType.By)
             )
-            if not kept:
+            if not keeps:
                 return True
     return False
 

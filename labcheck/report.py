@@ -173,10 +173,10 @@ def _hanging(indent: str, label: str, text: str, console: Console) -> Text:
 
 
 def _last_line(report: Report, console: Console) -> Text:
-    words, took = summary(report), f"{report.duration:.1f} s"
+    words, duration = summary(report), f"{report.duration:.1f} s"
     colour = COLOURS[Verdict.FAIL if report.count(Verdict.FAIL) else Verdict.PASS]
-    gap = max(min(console.width, 100) - len(words) - len(took), 4)
-    return Text.assemble((words, colour), " " * gap, (took, "dim"))
+    gap = max(min(console.width, 100) - len(words) - len(duration), 4)
+    return Text.assemble((words, colour), " " * gap, (duration, "dim"))
 
 
 def _evidence(report: Report, put: object) -> None:

@@ -20,8 +20,8 @@ from labcheck.verdict import Depth, Finding, Verdict, overall, unknown
 
 
 def _was_exercised(findings: Iterable[Finding]) -> bool:
-    told = (Verdict.PASS, Verdict.FAIL)
-    return any(finding.depth is Depth.EXERCISE and finding.verdict in told for finding in findings)
+    proven = (Verdict.PASS, Verdict.FAIL)
+    return any(finding.depth is Depth.EXERCISE and finding.verdict in proven for finding in findings)
 
 
 @dataclass(frozen=True)
@@ -89,21 +89,21 @@ def run(
     """
     started, clock = datetime.now(UTC), time.monotonic()
     needs = [need for item in items for criterion in item.criteria for need in criterion.needs.values()]
-    asked = [need for need in needs if not isinstance(need, Fact)]
+    asked_outside = [need for need in needs if not isinstance(need, Fact)]
     facts = [need for need in needs if isinstance(need, Fact)]
-    facts += [fact for question in asked for fact in (*questions.NEEDS, *question.needs)]
+    facts += [fact for question in asked_outside for fact in (*questions.NEEDS, *question.needs)]
     observed, answers = Observation(), Answers({}, "nothing was asked from outside")
-    wanted = list({fact.name: fact for fact in [_system, *facts]}.values())
-    late = [fact for fact in wanted if fact.late and asked]
+    required = list({fact.name: fact for fact in [_system, *facts]}.values())
+    late = [fact for fact in required if fact.late and asked_outside]
     if needs:
         progress(f"looking at {context.target.host}")
-        early = [fact for fact in wanted if fact not in late]
+        early = [fact for fact in required if fact not in late]
         observed = gather(context.server, early, root=any(fact.sudo for fact in late))
-    if asked and observed.unreachable:
+    if asked_outside and observed.unreachable:
         answers = Answers({}, next(iter(observed.reasons.values())))
-    elif asked:
+    elif asked_outside:
         progress(f"looking from {context.target.vantage}")
-        answers = _ask_from_outside(observed, context, [question.part for question in asked])
+        answers = _ask_from_outside(observed, context, [question.part for question in asked_outside])
     if late and observed.results:
         progress(f"looking at what that left on {context.target.host}")
         observed |= gather(context.server, late)
@@ -119,7 +119,7 @@ def run(
         duration=time.monotonic() - clock,
         system=_or_empty(lambda: observed[_system]),
         address=_or_empty(lambda: ", ".join(answers[questions.resolver].ipv4)),
-        evidence=tuple((fact, _printed(observed, fact)) for fact in wanted) if needs else (),
+        evidence=tuple((fact, _printed(observed, fact)) for fact in required) if needs else (),
         unreachable=observed.unreachable,
     )
 
@@ -170,12 +170,12 @@ def _exercised(judged: Judged, context: Context, progress: Callable[[str], None]
 
 def _ask_from_outside(observed: Observation, context: Context, parts: Sequence[str]) -> Answers:
     target = context.target
-    wanted = tuple(dict.fromkeys(part for part in parts if part))
-    asked = planning.plan(
+    names = tuple(dict.fromkeys(part for part in parts if part))
+    plan = planning.plan(
         observed,
         domain=target.domain,
         reference=target.reference,
-        wanted=wanted,
+        wanted=names,
         chat_path=target.chat_path,
         chat_key=target.chat_key,
     )
@@ -183,7 +183,7 @@ def _ask_from_outside(observed: Observation, context: Context, parts: Sequence[s
         own = observed[interface_addresses]
     except Unreadable:
         own = ()
-    return probing.ask_and_watch(asked, context.vantage, context.server, own)
+    return probing.ask_and_watch(plan, context.vantage, context.server, own)
 
 
 def _printed(observed: Observation, fact: Fact[object]) -> Result | str:

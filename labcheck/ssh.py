@@ -156,9 +156,9 @@ def one_login(connection: Connection) -> Iterator[Connection]:
 
 def _is_shared(connection: Connection) -> bool:
     """Whether the configuration has connections shared already; nobody is connected to."""
-    told = dict(line.partition(" ")[::2] for line in _ask_ssh(connection, "-G").splitlines())
-    shares = told.get("controlmaster", "false") not in ("false", "no")
-    return shares and told.get("controlpath", "none") != "none"
+    settings = dict(line.partition(" ")[::2] for line in _ask_ssh(connection, "-G").splitlines())
+    shares = settings.get("controlmaster", "false") not in ("false", "no")
+    return shares and settings.get("controlpath", "none") != "none"
 
 
 def _ask_ssh(connection: Connection, *options: str) -> str:
@@ -166,10 +166,10 @@ def _ask_ssh(connection: Connection, *options: str) -> str:
     config = ["-F", str(connection.config)] if connection.config else []
     command = ["ssh", *config, *options, "--", connection.host]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=CONNECT, check=False)
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=CONNECT, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout if done.returncode == 0 else ""
+    return completed.stdout if completed.returncode == 0 else ""
 
 
 def stop_all() -> None:
@@ -251,11 +251,11 @@ class _Call:
         until = time.monotonic() + ANSWER
         answered = ended = False
         while self.open:
-            left = until - time.monotonic()
-            if left <= 0:
+            remaining = until - time.monotonic()
+            if remaining <= 0:
                 # After the end, what is still in the pipes; not for long: somebody else may hold them open.
                 return (self._status(), False) if ended else (TIMED_OUT, True)
-            self._take(min(left, 0.2))
+            self._take(min(remaining, 0.2))
             if not ended and self.process.poll() is not None:
                 ended = True
                 until = min(until, time.monotonic() + 1)

@@ -82,11 +82,11 @@ def the_zone_has_the_name(authority: tuple[Records, ...], target: Target) -> Ite
             next="ask your DNS provider why the zone is not the same everywhere",
         )
     elif not first.ipv4 and not first.ipv6:
-        what = (
+        phrase = (
             "does not exist (NXDOMAIN)" if first.status == "NXDOMAIN" else f"has no address ({_said(first)})"
         )
         yield failed(
-            f"{target.domain} {what}, says {first.server}",
+            f"{target.domain} {phrase}, says {first.server}",
             expected="an A record (and an AAAA record) with this server's address",
             why=_WHY,
             next=f"add the A and AAAA records of {target.domain} at your DNS provider",
@@ -128,10 +128,10 @@ def each_address_is_this_server(
 
     So address translation does not matter.
     """
-    everyone = (*authority, resolver)
-    given = list(dict.fromkeys(a for item in everyone for a in (*item.ipv4, *item.ipv6)))
-    network = next((name for item in everyone if (name := content_network(item, edge))), "")
-    for address in given:
+    servers = (*authority, resolver)
+    addresses = list(dict.fromkeys(a for item in servers for a in (*item.ipv4, *item.ipv6)))
+    network = next((name for item in servers if (name := content_network(item, edge))), "")
+    for address in addresses:
         sent = marks.sent.get(address, NOT_SENT)
         if sent.arrived & set(own_addresses):
             yield passed(f"{address} is this server: what is sent there arrives here")

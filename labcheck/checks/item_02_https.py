@@ -94,13 +94,13 @@ def http_leads_to_https(site: Website, target: Target) -> Iterator[Finding]:
     """Port 80 answers with a redirect to the same name over https, at every address."""
     bad = False
     for item in site.redirects:
-        got = item.answer
-        if got.status in (301, 302, 307, 308) and _is_https(got.location, target.domain):
+        answer = item.answer
+        if answer.status in (301, 302, 307, 308) and _is_https(answer.location, target.domain):
             continue
         bad = True
-        observed = f"{got.status} to {got.location}" if got.location else str(got.status)
+        observed = f"{answer.status} to {answer.location}" if answer.location else str(answer.status)
         yield failed(
-            f"http at {item.address}, 80/tcp: {got.error or observed}",
+            f"http at {item.address}, 80/tcp: {answer.error or observed}",
             expected=f"a redirect to https://{target.domain}/",
             why="people type the name without https, and old links have http",
             next="let 80/tcp in, and let Caddy serve the name without `http://` in front or `auto_https off`",

@@ -11,7 +11,7 @@ from typing import Any
 from labcheck.checks.model import Context, Item, criterion
 from labcheck.errors import Unreadable
 from labcheck.external import planning, probing, questions
-from labcheck.external.model import HEALTH_PATHS, Got, Website
+from labcheck.external.model import HEALTH_PATHS, Fetch, Website
 from labcheck.gather import gather
 from labcheck.remote.external.web import BETWEEN_ATTEMPTS
 from labcheck.remote.output import last_line
@@ -27,10 +27,10 @@ _ABSENT = {"not_configured", "not configured", "disabled"}
 _WHY = "the proxy, the monitoring and the person on call decide by this answer"
 
 
-def json_body(got: Got) -> dict[str, Any]:
+def json_body(fetch: Fetch) -> dict[str, Any]:
     """The body as JSON object, or {}."""
     try:
-        body = json.loads(got.best.body)
+        body = json.loads(fetch.best.body)
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
@@ -72,67 +72,69 @@ def the_endpoints_answer(site: Website) -> Iterator[Finding]:
             why=_WHY,
             next="first the application, then Caddy in front of it",
         )
-    for got in site.gets:
-        yield from _one(got)
+    for fetch in site.gets:
+        yield from _one(fetch)
 
 
-def _one(got: Got) -> Iterator[Finding]:
-    best, body = got.best, json_body(got)
-    asked = f"{got.path} at {got.address}"
+def _one(fetch: Fetch) -> Iterator[Finding]:
+    best, body = fetch.best, json_body(fetch)
+    place = f"{fetch.path} at {fetch.address}"
     expected = "200 within 1 s, and a JSON body whose status says the same"
     if best.status is None:
-        yield failed(f"{asked}: {best.error}", expected=expected, why=_WHY)
+        yield failed(f"{place}: {best.error}", expected=expected, why=_WHY)
     elif best.status not in (200, 503):
         yield failed(
-            f"{asked}: status {best.status}",
+            f"{place}: status {best.status}",
             expected=expected,
             why=_WHY,
             next="502: does the application run? 404: does Caddy hand the path on?",
         )
     elif not body:
         yield failed(
-            f"{asked}: the body is not a JSON object",
+            f"{place}: the body is not a JSON object",
             expected=expected,
             why="whatever answers there, it is not the application",
         )
     elif problem := contradiction(best.status, body):
         yield failed(
-            f"{asked}: {problem}",
+            f"{place}: {problem}",
             expected=expected,
             why="half of the clients go by one, half by the other",
         )
     elif best.status == 503 or str(body["status"]).lower() in _WEAK:
         bad = sorted(name for name, word in components(body).items() if word not in _GOOD | _ABSENT)
         yield failed(
-            f"{asked}: {body['status']} ({', '.join(bad) or 'no component named'})",
+            f"{place}: {body['status']} ({', '.join(bad) or 'no component named'})",
             expected="healthy",
             why=_WHY,
         )
     elif best.seconds > LIMIT:
         yield failed(
-            f"{asked}: slower than {LIMIT:.0f} s, three times",
+            f"{place}: slower than {LIMIT:.0f} s, three times",
             expected=expected,
             why="a monitor gives up, and takes the server out of service",
             detail=f"best of three: {best.seconds:.2f} s",
         )
-    elif got.path == "/health" and not components(body):
+    elif fetch.path == "/health" and not components(body):
         yield failed(
-            f"{asked}: no component is named", expected="each dependency by name, with its state", why=_WHY
+            f"{place}: no component is named", expected="each dependency by name, with its state", why=_WHY
         )
     else:
         names = (
             f": {', '.join(f'{n} {w}' for n, w in sorted(components(body).items()))}"
-            if got.path == "/health"
+            if fetch.path == "/health"
             else ""
         )
-        yield passed(f"{asked}: 200, {body['status']}{names}", detail=f"{best.seconds * 1000:.0f} ms")
+        yield passed(f"{place}: 200, {body['status']}{names}", detail=f"{best.seconds * 1000:.0f} ms")
 
 
 @criterion(site=questions.website)
 def the_application_itself_answers(site: Website) -> Iterator[Finding]:
     """Each path has its own answer: one fixed text for all of them comes from the proxy."""
-    for address in dict.fromkeys(got.address for got in site.gets):
-        bodies = [got.best.body for got in site.gets if got.address == address and got.best.status == 200]
+    for address in dict.fromkeys(fetch.address for fetch in site.gets):
+        bodies = [
+            fetch.best.body for fetch in site.gets if fetch.address == address and fetch.best.status == 200
+        ]
         if len(bodies) == len(HEALTH_PATHS) and len(set(bodies)) == 1:
             yield failed(
                 f"all health paths at {address} give the very same body",
@@ -186,20 +188,20 @@ echo "${undo}if systemctl --quiet is-active $unit.timer; then systemctl stop $un
 def _script(server: Connection, script: str, timeout: float = 60, **values: object) -> str:
     """What the script prints. Raises Unreadable with its last word where it fails."""
     head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())
-    done = server.run(AS_ROOT, stdin=head + script, timeout=timeout)
-    if done.exit_status != 0:
-        raise Unreadable(last_line(done.stderr, f"exit status {done.exit_status}"))
-    return done.stdout
+    result = server.run(AS_ROOT, stdin=head + script, timeout=timeout)
+    if result.exit_status != 0:
+        raise Unreadable(last_line(result.stderr, f"exit status {result.exit_status}"))
+    return result.stdout
 
 
-def _ill(got: Got) -> set[str]:
+def _ill(fetch: Fetch) -> set[str]:
     """The components that an answer calls ill."""
-    return {name for name, word in components(json_body(got)).items() if word not in _GOOD | _ABSENT}
+    return {name for name, word in components(json_body(fetch)).items() if word not in _GOOD | _ABSENT}
 
 
 def how_it_shows(
     name: str,
-    health: Callable[[], list[Got]],
+    health: Callable[[], list[Fetch]],
     *,
     timeout: float,
     every: float,
@@ -215,14 +217,14 @@ def how_it_shows(
 
     def shows() -> str:
         nonlocal late, in_time, ill
-        got = health()
-        if not got or any(item.best.status is None or item.best.seconds > LIMIT for item in got):
+        answers = health()
+        if not answers or any(item.best.status is None or item.best.seconds > LIMIT for item in answers):
             late += 1
             if late < ATTEMPTS:
                 raise NotYet(f"/health takes longer than {LIMIT:.0f} s")
             return "late"
         in_time += 1
-        whole = [item for item in got if item.path == "/health"]
+        whole = [item for item in answers if item.path == "/health"]
         word = str(json_body(whole[0]).get("status", whole[0].best.status))
         if not all(
             item.best.status == 503 or json_body(item).get("status") in _WEAK | {"unhealthy"}
@@ -235,7 +237,7 @@ def how_it_shows(
         if ill & before:
             raise NotYet(f"{', '.join(sorted(ill & before))} is not well again")
         if whole[0].best.status == 503 and any(
-            item.best.status == 200 for item in got if item.path != "/health"
+            item.best.status == 200 for item in answers if item.path != "/health"
         ):
             raise NotYet("/health says 503, and /health/ready still lets traffic come")
         return word
@@ -273,18 +275,18 @@ def how_it_shows(
 
 def a_paused_dependency_shows(server: Connection, ctx: Context) -> Iterator[Finding]:
     """What the app sends to one dependency is dropped, then to the next: /health says so, each within 1 s."""
-    seen = gather(server, questions.NEEDS)
-    asked = planning.plan(seen, domain=ctx.domain, reference=ctx.reference)
+    observed = gather(server, questions.NEEDS)
+    plan = planning.plan(observed, domain=ctx.domain, reference=ctx.reference)
     paths = ("/health", "/health/ready")
-    asked = replace(asked, wanted=("web",), paths=paths, attempts=1, tcp=(443,), udp=())
+    plan = replace(plan, wanted=("web",), paths=paths, attempts=1, tcp=(443,), udp=())
 
-    def health() -> list[Got]:
-        return list(probing.ask(asked, ctx.vantage)[questions.website].gets)
+    def health() -> list[Fetch]:
+        return list(probing.ask(plan, ctx.vantage)[questions.website].gets)
 
     def well() -> bool:
-        got = health()
-        return bool(got) and all(
-            item.best.status == 200 and json_body(item).get("status") in _GOOD for item in got
+        fetch = health()
+        return bool(fetch) and all(
+            item.best.status == 200 and json_body(item).get("status") in _GOOD for item in fetch
         )
 
     if not health():

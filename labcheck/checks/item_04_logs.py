@@ -18,17 +18,17 @@ from typing import Any
 from labcheck.checks.logs import (
     KINDS,
     NEEDS,
+    AppLogs,
     Log,
-    Written,
+    app_logs_in,
     it_writes_to_files,
     log_criterion,
     may_write,
-    seen_in,
 )
 from labcheck.checks.model import Context, Item
 from labcheck.errors import Unreadable
 from labcheck.external import planning, probing, questions
-from labcheck.external.model import HEALTH_PATHS, Got, Website
+from labcheck.external.model import HEALTH_PATHS, Fetch, Website
 from labcheck.facts.logs import TAIL
 from labcheck.facts.network import SshConnection, interface_addresses, ssh_connection
 from labcheck.gather import gather
@@ -59,9 +59,9 @@ _BELONGS: Mapping[str, Callable[[Record], bool]] = {
 }
 
 
-def records(written: Written, *kinds: str) -> list[Record]:
+def records(app_logs: AppLogs, *kinds: str) -> list[Record]:
     """What the ends of the logs of these kinds, or of all, hold as far as it is JSON."""
-    lines = [line for log in written.of(*kinds) for line in written.files.lines.get(log.path, ())]
+    lines = [line for log in app_logs.of(*kinds) for line in app_logs.files.lines.get(log.path, ())]
     return [one for line in lines if (one := record(line))]
 
 
@@ -82,30 +82,30 @@ def moments(some: Sequence[Record]) -> list[float]:
 
 def ids_of(site: Website) -> set[str]:
     """The ids that the requests of this very look got, as their answers say."""
-    return {one.request_id for got in site.gets for one in got.attempts if one.request_id}
+    return {one.request_id for fetch in site.gets for one in fetch.attempts if one.request_id}
 
 
-def own_requests(site: Website, written: Written, *kinds: str) -> list[Record]:
+def own_requests(site: Website, app_logs: AppLogs, *kinds: str) -> list[Record]:
     """The records that the requests of this look left in logs of these kinds, or in any."""
     ids = ids_of(site)
-    return [one for one in records(written, *kinds) if one.get("request_id") in ids]
+    return [one for one in records(app_logs, *kinds) if one.get("request_id") in ids]
 
 
-def is_busy(written: Written, kind: str) -> bool:
+def is_busy(app_logs: AppLogs, kind: str) -> bool:
     """Whether the ends of these logs reach back less far than this look does: then they are not at rest."""
-    long = any(file.size > TAIL for log in written.of(kind) if (file := written.files.files.get(log.path)))
-    return long and written.files.now - min(moments(records(written, kind)), default=0.0) < LATELY
+    long = any(file.size > TAIL for log in app_logs.of(kind) if (file := app_logs.files.files.get(log.path)))
+    return long and app_logs.files.now - min(moments(records(app_logs, kind)), default=0.0) < LATELY
 
 
 # ---- look --------------------------------------------------------------------------------------
 
 
 @log_criterion()
-def every_process_writes_them(written: Written) -> Iterator[Finding]:
+def every_process_writes_them(app_logs: AppLogs) -> Iterator[Finding]:
     """Whatever answers for the application holds a log of each kind open, in a folder that lasts."""
     good = True
-    for port, pids in written.behind.items():
-        held = {log.kind for log in written.logs if pids & {process.pid for process in log.writers}}
+    for port, pids in app_logs.behind.items():
+        held = {log.kind for log in app_logs.logs if pids & {process.pid for process in log.writers}}
         if absent := [kind for kind in KINDS if kind not in held]:
             good = False
             yield failed(
@@ -114,7 +114,7 @@ def every_process_writes_them(written: Written) -> Iterator[Finding]:
                 why="each answers a question of its own: what happened, was asked, failed, and cost",
                 next="give every process the same LOG_DIR, and restart the application",
             )
-    if emptied := sorted({log.folder for log in written.logs if log.path.startswith(_EMPTIED)}):
+    if emptied := sorted({log.folder for log in app_logs.logs if log.path.startswith(_EMPTIED)}):
         good = False
         yield failed(
             f"logs are written to {' and '.join(emptied)}, which does not last",
@@ -122,8 +122,8 @@ def every_process_writes_them(written: Written) -> Iterator[Finding]:
             why="the log is wanted most after an unplanned reboot",
             next="set LOG_DIR=/var/log/aiapp, and restart the application",
         )
-    for log in written.logs:
-        if any(held.path == log.path and held.deleted for held in written.held_by_writers(log)):
+    for log in app_logs.logs:
+        if any(held.path == log.path and held.deleted for held in app_logs.held_by_writers(log)):
             good = False
             yield failed(
                 f"{log.path} was deleted, and a process still has it open",
@@ -132,28 +132,28 @@ def every_process_writes_them(written: Written) -> Iterator[Finding]:
                 next="restart the application",
             )
     if good:
-        yield passed(f"{written.names()}, in every process")
+        yield passed(f"{app_logs.names()}, in every process")
 
 
 @log_criterion(site=questions.website)
-def what_is_asked_now_is_in_them(written: Written, site: Website) -> Iterator[Finding]:
+def what_is_asked_now_is_in_them(app_logs: AppLogs, site: Website) -> Iterator[Finding]:
     """The requests that this look has made from outside are in the access log."""
-    names = written.names("access")
-    if not names or any(log.path in written.files.texts for log in written.of("access")):
+    names = app_logs.names("access")
+    if not names or any(log.path in app_logs.files.texts for log in app_logs.of("access")):
         return
-    if not any(one.status for got in site.gets for one in got.attempts):
+    if not any(one.status for fetch in site.gets for one in fetch.attempts):
         raise Unreadable("no request of this look was answered, so none can be in the log")
-    there = records(written, "access")
+    there = records(app_logs, "access")
     health = [one for one in there if one.get("path") in HEALTH_PATHS]
     # Without ids, one of these is as good as another: somebody's was written down just now.
     latest = max(moments(health), default=0.0) if not ids_of(site) else 0.0
     if (
-        own_requests(site, written, "access")
-        or is_busy(written, "access")
-        or written.files.now - latest <= LATELY
+        own_requests(site, app_logs, "access")
+        or is_busy(app_logs, "access")
+        or app_logs.files.now - latest <= LATELY
     ):
         yield passed(f"{names} has what was asked just now")
-    elif not there or health or own_requests(site, written):
+    elif not there or health or own_requests(site, app_logs):
         yield failed(
             f"the application has answered this look's requests, and {names} has none of them",
             expected="a record of each request, at once",
@@ -180,13 +180,13 @@ def lacking(one: Record, kind: str) -> list[str]:
 
 
 @log_criterion()
-def every_line_can_be_searched(written: Written) -> Iterator[Finding]:
+def every_line_can_be_searched(app_logs: AppLogs) -> Iterator[Finding]:
     """Every line at the end of each log is a JSON object, with the fields of its kind."""
     good = True
-    for log in written.logs:
-        lines = [line for line in written.files.lines.get(log.path, ()) if line.strip()]
+    for log in app_logs.logs:
+        lines = [line for line in app_logs.files.lines.get(log.path, ()) if line.strip()]
         broken = [line for line in lines if record(line) is None]
-        if broken or log.path in written.files.texts:
+        if broken or log.path in app_logs.files.texts:
             good = False
             yield failed(
                 f"{log.name} has lines that are not JSON",
@@ -210,7 +210,7 @@ def every_line_can_be_searched(written: Written) -> Iterator[Finding]:
                 expected="level ERROR and above",
                 why="an error log that always has something new is not read",
             )
-    if good and records(written):
+    if good and records(app_logs):
         yield passed("every line is JSON, with the fields of its kind")
 
 
@@ -218,34 +218,34 @@ def _identity(one: Record) -> tuple[str, ...]:
     return tuple(str(one.get(name)) for name in ("timestamp", "message", "request_id"))
 
 
-def _whole_since(log: Log, written: Written) -> float | None:
+def _whole_since(log: Log, app_logs: AppLogs) -> float | None:
     """From when on all records of a log were read: its birth, or where the part that was read begins."""
-    file = written.files.files.get(log.path)
+    file = app_logs.files.files.get(log.path)
     if file is None or file.born is None:
         return None
-    first = [one for line in written.files.lines.get(log.path, ())[:1] if (one := record(line))]
+    first = [one for line in app_logs.files.lines.get(log.path, ())[:1] if (one := record(line))]
     return max([file.born + 1.0, *(moments(first) if file.size > TAIL else [])])
 
 
 @log_criterion()
-def each_copy_has_its_records(written: Written) -> Iterator[Finding]:
+def each_copy_has_its_records(app_logs: AppLogs) -> Iterator[Finding]:
     """A request, an error or a model's call that the log of everything has is in its own log as well."""
     for kind, belongs in _BELONGS.items():
-        since = [_whole_since(log, written) for log in written.of(kind)]
+        since = [_whole_since(log, app_logs) for log in app_logs.of(kind)]
         begin = max((when for when in since if when is not None), default=0.0)
         if not since or None in since:
             continue
-        there = {_identity(one) for one in records(written, kind)}
+        there = {_identity(one) for one in records(app_logs, kind)}
         lost = [
             one
-            for one in records(written, "application")
+            for one in records(app_logs, "application")
             if belongs(one)
             and _identity(one) not in there
-            and any(begin < when < written.files.now - SETTLED for when in moments([one]))
+            and any(begin < when < app_logs.files.now - SETTLED for when in moments([one]))
         ]
         if lost:
             yield failed(
-                f"{written.names(kind)} lacks records that {written.names('application')} has",
+                f"{app_logs.names(kind)} lacks records that {app_logs.names('application')} has",
                 expected="a copy of each record that concerns it",
                 why="a person who looks there first sees less than there is, and stops looking",
                 detail=f"the first: {str(lost[0].get('message'))[:80]}",
@@ -253,9 +253,9 @@ def each_copy_has_its_records(written: Written) -> Iterator[Finding]:
 
 
 @log_criterion(site=questions.website)
-def their_times_can_be_compared(written: Written, site: Website) -> Iterator[Finding]:
+def their_times_can_be_compared(app_logs: AppLogs, site: Website) -> Iterator[Finding]:
     """Timestamps have one form, in UTC, and agree with the server's clock."""
-    all_of_them = records(written)
+    all_of_them = records(app_logs)
     forms = sorted({re.sub(r"\d", "0", str(one["timestamp"])) for one in all_of_them if "timestamp" in one})
     if not forms:
         return
@@ -266,7 +266,7 @@ def their_times_can_be_compared(written: Written, site: Website) -> Iterator[Fin
             why="searches compare them as text: with other digits, or an offset, later is not greater",
         )
         return
-    now, own = written.files.now, moments(own_requests(site, written, "access"))
+    now, own = app_logs.files.now, moments(own_requests(site, app_logs, "access"))
     ahead = max(moments(all_of_them), default=now) - now
     behind = now - max(own, default=now)
     if ahead > AHEAD or behind > LATELY:
@@ -283,15 +283,15 @@ def their_times_can_be_compared(written: Written, site: Website) -> Iterator[Fin
 
 @log_criterion(site=questions.website, own=interface_addresses, ssh=ssh_connection)
 def clients_can_be_told_apart(
-    written: Written, site: Website, own: tuple[str, ...], ssh: SshConnection
+    app_logs: AppLogs, site: Website, own: tuple[str, ...], ssh: SshConnection
 ) -> Iterator[Finding]:
     """A request through the proxy is logged with its client's address, not with the proxy's."""
-    if any(one.status for got in site.gets for one in got.attempts) and not ids_of(site):
+    if any(one.status for fetch in site.gets for one in fetch.attempts) and not ids_of(site):
         raise Unreadable(
             "answers have no X-Request-ID: a visitor's request cannot be told from the server's own"
         )
-    ours = own_requests(site, written, "access")
-    others = records(written, "access") if is_busy(written, "access") else []
+    ours = own_requests(site, app_logs, "access")
+    others = records(app_logs, "access") if is_busy(app_logs, "access") else []
     addresses = {str(one["ip_address"]) for one in ours or others if one.get("ip_address")}
     # Who looks from the server itself is a client that has the server's own address.
     of_the_server = set() if ssh.client in own or _is_loopback(ssh.client) else set(own)
@@ -318,10 +318,10 @@ def _is_loopback(text: str) -> bool:
 
 
 @log_criterion()
-def they_are_not_for_everyone(written: Written) -> Iterator[Finding]:
+def they_are_not_for_everyone(app_logs: AppLogs) -> Iterator[Finding]:
     """No account without a right of its own can read them, and the application can open them again."""
-    files, good = written.files, True
-    names = [name for log in written.logs for name in (log.path, *files.beside(log.path))]
+    files, good = app_logs.files, True
+    names = [name for log in app_logs.logs for name in (log.path, *files.beside(log.path))]
     if public := [name for name in names if name in files.files and files.open_to_everyone(name)]:
         good = False
         yield failed(
@@ -330,15 +330,15 @@ def they_are_not_for_everyone(written: Written) -> Iterator[Finding]:
             why="they say which user asked for what, and from where",
             next=f"sudo chmod o-r {shlex.join(public[:4])}",
         )
-    for log in written.logs:
+    for log in app_logs.logs:
         file = files.files.get(log.path)
         if file and not all(may_write(process, file) for process in log.writers):
             good = False
             yield failed(
-                f"{log.path} belongs to {written.known.name(file.uid)}, and the application may not open it",
+                f"{log.path} belongs to {app_logs.known.name(file.uid)}, and the application may not open it",
                 expected="a file that the application's account may write to",
                 why="it is open from before: after the next restart nothing is logged",
-                next=f"sudo chown {written.target.account}: {log.path}",
+                next=f"sudo chown {app_logs.target.account}: {log.path}",
             )
     if good:
         yield passed("only their account and its group can read them")
@@ -354,9 +354,9 @@ APPEARS_WITHIN = 10.0  # s
 def a_marked_request_is_found(server: Connection, ctx: Context) -> Iterator[Finding]:
     """Requests from outside with an id of their own leave one record each, in the right files alone."""
     observed = gather(server, [*NEEDS.values(), *questions.NEEDS])
-    written = seen_in(observed, ctx.target)
+    app_logs = app_logs_in(observed, ctx.target)
     mark = f"labcheck-{secrets.token_hex(8)}"
-    asked = replace(
+    request = replace(
         planning.plan(observed, domain=ctx.domain, reference=ctx.reference),
         wanted=("web",),
         paths=("/health/live", NOWHERE),
@@ -365,82 +365,82 @@ def a_marked_request_is_found(server: Connection, ctx: Context) -> Iterator[Find
         udp=(),
         headers={"X-Request-ID": mark, "X-Forwarded-For": FORGED},
     )
-    answered = answered_by_the_application(probing.ask(asked, ctx.vantage)[questions.website].gets)
+    answered = answered_by_the_application(probing.ask(request, ctx.vantage)[questions.website].gets)
     if not answered:
         raise Unreadable("no marked request was answered from outside")
-    ids = sorted({got.best.request_id or mark for got in answered})
-    paths = [log.path for log in written.logs if log.path in written.files.files]
+    ids = sorted({fetch.best.request_id or mark for fetch in answered})
+    paths = [log.path for log in app_logs.logs if log.path in app_logs.files.files]
     there: dict[str, list[Record]] = {}
 
     def all_are_there() -> bool:
         there.update(lines_with(server, ids, paths))
-        return len(_of_kind(written, there, "access")) >= len(answered)
+        return len(_of_kind(app_logs, there, "access")) >= len(answered)
 
     with contextlib.suppress(GaveUp):  # then what is there by now is judged
         wait_until(all_are_there, what="the marked requests in the access log", timeout=APPEARS_WITHIN)
-    yield from where_they_are(written, answered, there)
+    yield from where_they_are(app_logs, answered, there)
 
 
-def answered_by_the_application(gets: Sequence[Got]) -> list[Got]:
+def answered_by_the_application(gets: Sequence[Fetch]) -> list[Fetch]:
     """Those whose answer has a request id; where none has one, all: a proxy may answer some by itself."""
-    answered = [got for got in gets if got.best.status is not None]
-    return [got for got in answered if got.best.request_id] or answered
+    answered = [fetch for fetch in gets if fetch.best.status is not None]
+    return [fetch for fetch in answered if fetch.best.request_id] or answered
 
 
 def lines_with(server: Connection, ids: Sequence[str], paths: Sequence[str]) -> dict[str, list[Record]]:
     """By log, the records with one of these ids."""
-    words = shlex.join(word for one in ids for word in ("-e", one))
-    done = server.run(AS_ROOT, stdin=f"LC_ALL=C grep -HF {words} -- {shlex.join(paths)}\n")
-    if done.exit_status not in (0, 1):
-        raise Unreadable(f"the logs could not be searched: {done.stderr.strip()}")
+    words = shlex.join(word for request_id in ids for word in ("-e", request_id))
+    result = server.run(AS_ROOT, stdin=f"LC_ALL=C grep -HF {words} -- {shlex.join(paths)}\n")
+    if result.exit_status not in (0, 1):
+        raise Unreadable(f"the logs could not be searched: {result.stderr.strip()}")
     there: dict[str, list[Record]] = {path: [] for path in paths}
-    for line in done.stdout.splitlines():
+    for line in result.stdout.splitlines():
         path = next((path for path in paths if line.startswith(f"{path}:")), "")
-        one = record(line[len(path) + 1 :])
-        if path and one and one.get("request_id") in ids:
-            there[path].append(one)
+        entry = record(line[len(path) + 1 :])
+        if path and entry and entry.get("request_id") in ids:
+            there[path].append(entry)
     return there
 
 
 def where_they_are(
-    written: Written, answered: Sequence[Got], there: Mapping[str, Sequence[Record]]
+    app_logs: AppLogs, answered: Sequence[Fetch], there: Mapping[str, Sequence[Record]]
 ) -> Iterator[Finding]:
     """What the requests that were answered have left. `there`: the records with their ids, by log."""
-    asked = Counter((got.path, str(got.best.status)) for got in answered)
+    requested = Counter((fetch.path, str(fetch.best.status)) for fetch in answered)
     good = True
     for kind in KINDS:
-        rows = [one for one in _of_kind(written, there, kind) if "status_code" in one]
-        logged = Counter((str(one.get("path")), str(one["status_code"])) for one in rows)
+        rows = [entry for entry in _of_kind(app_logs, there, kind) if "status_code" in entry]
+        logged = Counter((str(entry.get("path")), str(entry["status_code"])) for entry in rows)
         says = ""
         if kind in ("access", "application"):
-            if absent := asked - logged:
+            if absent := requested - logged:
                 says = f"lacks {_a_request(absent)}"
-            elif twice := logged - asked:
+            elif twice := logged - requested:
                 says = f"has {_a_request(twice)} once too often"
         elif strangers := Counter({key: count for key, count in logged.items() if key[1] < "500"}):
             says = f"has {_a_request(strangers)} as well"
         if says:
             good = False
             yield failed(
-                f"{written.names(kind)} {says}, looked for by its request id",
-                expected=f"one record each in {written.names('access', 'application')}, and none elsewhere",
+                f"{app_logs.names(kind)} {says}, looked for by its request id",
+                expected=f"one record each in {app_logs.names('access', 'application')}, and none elsewhere",
                 why="with its id alone, a user's complaint has to lead to what happened",
             )
-        if any(one.get("ip_address") == FORGED for one in rows):
+        if any(entry.get("ip_address") == FORGED for entry in rows):
             good = False
             yield failed(
-                f"{written.names(kind)} has the address that a client claims for itself in X-Forwarded-For",
+                f"{app_logs.names(kind)} has the address that a client claims for itself in X-Forwarded-For",
                 expected="the address that the proxy has seen",
                 why="then an attacker writes the server's log",
                 next="let the proxy replace that header, and the application trust no one but the proxy",
             )
     if good:
-        names = written.names("application", "access").replace(", ", " and ")
+        names = app_logs.names("application", "access").replace(", ", " and ")
         yield passed(f"marked requests are in {names} under their request id, and nowhere else")
 
 
-def _of_kind(written: Written, there: Mapping[str, Sequence[Record]], kind: str) -> list[Record]:
-    return [one for log in written.of(kind) for one in there.get(log.path, ())]
+def _of_kind(app_logs: AppLogs, there: Mapping[str, Sequence[Record]], kind: str) -> list[Record]:
+    return [one for log in app_logs.of(kind) for one in there.get(log.path, ())]
 
 
 def _a_request(some: Counter[tuple[str, str]]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from labcheck.checks.application import called
-from labcheck.checks.logs import NEEDS, Written, it_writes_to_files, log_criterion, may_write, seen_in
+from labcheck.checks.logs import NEEDS, AppLogs, app_logs_in, it_writes_to_files, log_criterion, may_write
 from labcheck.checks.model import Context, Item
 from labcheck.errors import Unreadable
 from labcheck.facts.logs import File
@@ -45,9 +45,9 @@ _LOST = "the lines of that moment are gone, and nothing says so"
 _FILE = "/etc/logrotate.d/aiapp"
 
 
-def rules_for(written: Written, loaded: Rotation) -> dict[str, Rule]:
+def rules_for(app_logs: AppLogs, loaded: Rotation) -> dict[str, Rule]:
     """By pattern, the rules that are for the application's logs."""
-    pairs = [loaded.find(log.path) for log in written.logs]
+    pairs = [loaded.find(log.path) for log in app_logs.logs]
     return {pair[0].pattern: pair[0] for pair in pairs if pair}
 
 
@@ -55,7 +55,7 @@ def rules_for(written: Written, loaded: Rotation) -> dict[str, Rule]:
 
 
 @log_criterion(loaded=rotation)
-def a_rule_is_loaded(written: Written, loaded: Rotation) -> Iterator[Finding]:
+def a_rule_is_loaded(app_logs: AppLogs, loaded: Rotation) -> Iterator[Finding]:
     """logrotate itself names each of the logs among those that it would rotate."""
     expected = "logrotate has a rule for each log of the application"
     why = "a log that only grows fills the disk, and then everything stops"
@@ -64,9 +64,9 @@ def a_rule_is_loaded(written: Written, loaded: Rotation) -> Iterator[Finding]:
             "logrotate is not installed", expected=expected, why=why, next="sudo apt-get install logrotate"
         )
         return
-    without = [log for log in written.logs if not loaded.find(log.path)]
+    without = [log for log in app_logs.logs if not loaded.find(log.path)]
     names = ", ".join(log.name for log in without)
-    if not loaded.problems and any(_rotated_by_another(log.path, written) for log in without):
+    if not loaded.problems and any(_rotated_by_another(log.path, app_logs) for log in without):
         raise Unreadable(
             f"something else than logrotate rotates {names}: predecessors are there, and no rule"
         )
@@ -78,7 +78,7 @@ def a_rule_is_loaded(written: Written, loaded: Rotation) -> Iterator[Finding]:
             next=f"write {_FILE} for {without[0].folder}/*.log, then: sudo logrotate --debug {CONFIGURATION}",
         )
     refused: dict[str, list[str]] = {}
-    for log in written.logs:
+    for log in app_logs.logs:
         pair = loaded.find(log.path)
         if pair and pair[1].refused:
             reason = pair[1].refused.replace(log.path, "it")
@@ -91,12 +91,12 @@ def a_rule_is_loaded(written: Written, loaded: Rotation) -> Iterator[Finding]:
             next=_help(reason),
         )
     if not without and not refused:
-        yield passed(f"logrotate has a rule for {written.names()}")
+        yield passed(f"logrotate has a rule for {app_logs.names()}")
 
 
-def _rotated_by_another(log: str, written: Written) -> bool:
+def _rotated_by_another(log: str, app_logs: AppLogs) -> bool:
     """Whether a log has a row of plain predecessors: one may be somebody's, a second one is a program's."""
-    return {f"{log}.1", f"{log}.2"} <= set(written.files.beside(log))
+    return {f"{log}.1", f"{log}.2"} <= set(app_logs.files.beside(log))
 
 
 def _help(reason: str) -> str:
@@ -106,9 +106,9 @@ def _help(reason: str) -> str:
 
 
 @log_criterion(loaded=rotation, ages=ages)
-def its_limits_are_set(written: Written, loaded: Rotation, ages: dict[str, int | None]) -> Iterator[Finding]:
+def its_limits_are_set(app_logs: AppLogs, loaded: Rotation, ages: dict[str, int | None]) -> Iterator[Finding]:
     """A log is put aside after a day or at 100 MB, is kept for thirty days, not longer, and is packed."""
-    for rule in rules_for(written, loaded).values():
+    for rule in rules_for(app_logs, loaded).values():
         if rule.pattern not in ages:
             raise Unreadable(f"the rule for {rule.pattern} is in none of logrotate's usual files")
         days = ages[rule.pattern]
@@ -149,10 +149,10 @@ def its_limits_are_set(written: Written, loaded: Rotation, ages: dict[str, int |
 
 
 @log_criterion(loaded=rotation)
-def its_way_loses_no_line(written: Written, loaded: Rotation) -> Iterator[Finding]:
+def its_way_loses_no_line(app_logs: AppLogs, loaded: Rotation) -> Iterator[Finding]:
     """The log is renamed, not copied and cut; and the application may write to what comes after it."""
     good = False
-    for log in written.logs:
+    for log in app_logs.logs:
         pair = loaded.find(log.path)
         if not pair or pair[1].refused:
             continue
@@ -169,18 +169,18 @@ def its_way_loses_no_line(written: Written, loaded: Rotation) -> Iterator[Findin
             continue
         good = True
         if handled.made:
-            new, what = File(stat.S_IFREG | handled.made[0], *handled.made[1:], 0, None), f"a new {log.name}"
+            new, place = File(stat.S_IFREG | handled.made[0], *handled.made[1:], 0, None), f"a new {log.name}"
         else:
             # A folder that is gone is not this criterion's subject.
-            new = written.files.files.get(log.folder, File(stat.S_IFDIR | 0o777, 0, 0, 0, None))
-            what = f"{log.folder}, where it has to make a new {log.name},"
+            new = app_logs.files.files.get(log.folder, File(stat.S_IFDIR | 0o777, 0, 0, 0, None))
+            place = f"{log.folder}, where it has to make a new {log.name},"
         if not all(may_write(process, new) for process in log.writers):
             yield failed(
-                f"{what} belongs to {written.known.name(new.uid)}, mode {stat.S_IMODE(new.mode):04o}, "
+                f"{place} belongs to {app_logs.known.name(new.uid)}, mode {stat.S_IMODE(new.mode):04o}, "
                 "and the application may not write to it",
-                expected=f"a file that {written.target.account} may write to",
+                expected=f"a file that {app_logs.target.account} may write to",
                 why="after the next rotation its lines go to the file that was put aside, or nowhere",
-                next=f"create 0640 {written.target.account} {written.target.account}",
+                next=f"create 0640 {app_logs.target.account} {app_logs.target.account}",
             )
             return
         if re.search(r"-\d{8}$", handled.moved) and rule.size:
@@ -198,9 +198,9 @@ def its_way_loses_no_line(written: Written, loaded: Rotation) -> Iterator[Findin
 _STARTED = "logrotate.timer active, enabled at boot, and hourly"
 
 
-def in_force(written: Written, runs: tuple[Starter, ...]) -> tuple[Starter, ...]:
+def in_force(app_logs: AppLogs, runs: tuple[Starter, ...]) -> tuple[Starter, ...]:
     """The same, with those entries of cron off that no cron is there to follow."""
-    if any(process.name in ("cron", "crond") for process in written.running.all):
+    if any(process.name in ("cron", "crond") for process in app_logs.running.all):
         return runs
     return tuple(replace(run, off=run.off or "no cron runs") if run.by_cron else run for run in runs)
 
@@ -213,24 +213,26 @@ def soonest(runs: tuple[Starter, ...]) -> Starter | None:
 
 @log_criterion(loaded=rotation, runs=starters)
 def it_is_started_often_enough(
-    written: Written, loaded: Rotation, runs: tuple[Starter, ...]
+    app_logs: AppLogs, loaded: Rotation, runs: tuple[Starter, ...]
 ) -> Iterator[Finding]:
     """A timer or cron starts logrotate about hourly: a size limit is worth as much as it is looked at."""
-    if not rules_for(written, loaded):
+    if not rules_for(app_logs, loaded):
         return
-    runs = in_force(written, runs)
+    runs = in_force(app_logs, runs)
     run = soonest(runs)
     gap = run.gap if run else None
     if run and gap and gap <= SELDOM:
         yield passed(f"{run.name} starts logrotate about hourly")
         return
-    for other in runs:
-        if not other.off and other.gap is None:
-            raise Unreadable(f"how often {other.name} starts logrotate is not understood")
-        if not other.off and not other.usual:
-            raise Unreadable(f"{other.name} starts logrotate in a way of its own, which was not looked at")
+    for starter in runs:
+        if not starter.off and starter.gap is None:
+            raise Unreadable(f"how often {starter.name} starts logrotate is not understood")
+        if not starter.off and not starter.usual:
+            raise Unreadable(f"{starter.name} starts logrotate in a way of its own, which was not looked at")
     # What looks as if it did, and often enough.
-    off = "; ".join(f"{other.name}: {other.off}" for other in runs if other.off and other.gap != 24 * HOUR)
+    off = "; ".join(
+        f"{starter.name}: {starter.off}" for starter in runs if starter.off and starter.gap != 24 * HOUR
+    )
     observed = f"{run.name} starts logrotate as seldom as every {gap / HOUR:.0f} h" if run and gap else ""
     yield failed(
         (observed or "nothing starts logrotate") + (f" ({off})" if off else ""),
@@ -242,11 +244,11 @@ def it_is_started_often_enough(
 
 @log_criterion(loaded=rotation, runs=starters)
 def it_goes_on_being_started(
-    written: Written, loaded: Rotation, runs: tuple[Starter, ...]
+    app_logs: AppLogs, loaded: Rotation, runs: tuple[Starter, ...]
 ) -> Iterator[Finding]:
     """What starts it is there after a reboot, has started it when it should, and it ended well."""
-    run = soonest(in_force(written, runs))
-    if run is None or not rules_for(written, loaded):
+    run = soonest(in_force(app_logs, runs))
+    if run is None or not rules_for(app_logs, loaded):
         return
     if not run.at_boot:
         yield failed(
@@ -273,9 +275,9 @@ def it_goes_on_being_started(
 
 
 @log_criterion(loaded=rotation)
-def it_has_seen_them(written: Written, loaded: Rotation) -> Iterator[Finding]:
+def it_has_seen_them(app_logs: AppLogs, loaded: Rotation) -> Iterator[Finding]:
     """logrotate's state has an entry for each log: a run has met them, and not only we, by asking."""
-    pairs = [(log, pair[1]) for log in written.logs if (pair := loaded.find(log.path))]
+    pairs = [(log, pair[1]) for log in app_logs.logs if (pair := loaded.find(log.path))]
     unseen = [log.name for log, handled in pairs if not handled.known and not handled.refused]
     if unseen:
         yield failed(
@@ -289,12 +291,12 @@ def it_has_seen_them(written: Written, loaded: Rotation) -> Iterator[Finding]:
 
 
 @log_criterion(loaded=rotation)
-def predecessors_are_packed(written: Written, loaded: Rotation) -> Iterator[Finding]:
+def predecessors_are_packed(app_logs: AppLogs, loaded: Rotation) -> Iterator[Finding]:
     """Of the logs that were put aside, all but the newest are compressed."""
-    seen, plain = False, []
-    for log in written.logs if rules_for(written, loaded) else ():
-        before = [name for name in written.files.beside(log.path) if _is_predecessor(name, log.path)]
-        seen = seen or bool(before)
+    any_before, plain = False, []
+    for log in app_logs.logs if rules_for(app_logs, loaded) else ():
+        before = [name for name in app_logs.files.beside(log.path) if _is_predecessor(name, log.path)]
+        any_before = any_before or bool(before)
         loose = [name for name in before if not name.endswith(_PACKED)]
         newest = {f"{log.path}.1", *sorted(name for name in loose if name.startswith(f"{log.path}-"))[-1:]}
         plain += [name.rpartition("/")[2] for name in loose if name not in newest]
@@ -305,7 +307,7 @@ def predecessors_are_packed(written: Written, loaded: Rotation) -> Iterator[Find
             why="a log shrinks to a tenth: so much longer it can be kept",
             next="compress in the rule; what was put aside before it, gzip by hand",
         )
-    elif seen:
+    elif any_before:
         yield passed("what was put aside is packed")
 
 
@@ -314,17 +316,17 @@ def _is_predecessor(name: str, log: str) -> bool:
 
 
 @log_criterion()
-def no_process_writes_to_a_rotated_log(written: Written) -> Iterator[Finding]:
+def no_process_writes_to_a_rotated_log(app_logs: AppLogs) -> Iterator[Finding]:
     """No process, of the application or not, goes on writing to a rotated log."""
-    paths = {log.path for log in written.logs}
+    paths = {log.path for log in app_logs.logs}
     stuck: dict[str, set[str]] = {}
-    for held in written.files.held:
-        new = written.files.files.get(held.log)
+    for held in app_logs.files.held:
+        new = app_logs.files.files.get(held.log)
         # What was written at the very moment of the rotation counts for neither side.
         late = held.written_last and held.written_at > (new.born or 0 if new else 0) + 1
         if held.log in paths and held.rotated and late:
             name = held.path.rpartition("/")[2] + (", which is deleted," if held.deleted else "")
-            process = written.running.by_pid(held.pid)
+            process = app_logs.running.by_pid(held.pid)
             stuck.setdefault(name, set()).add(called(process) if process else "a process that has ended")
     for name, programs in stuck.items():
         yield failed(
@@ -342,19 +344,19 @@ def no_process_writes_to_a_rotated_log(written: Written) -> Iterator[Finding]:
 
 def a_rotation_under_load_loses_nothing(server: Connection, ctx: Context) -> Iterator[Finding]:
     """While requests come, the application's logs are rotated by force: each request is logged once."""
-    written = seen_in(gather(server, list(NEEDS.values())), ctx.target)
+    app_logs = app_logs_in(gather(server, list(NEEDS.values())), ctx.target)
     mark = f"labcheck-{secrets.token_hex(8)}"
-    asked = {
+    request = {
         "mark": mark,
-        "ports": list(written.behind),
-        "logs": [log.path for log in written.logs],
+        "ports": list(app_logs.behind),
+        "logs": [log.path for log in app_logs.logs],
         "configuration": CONFIGURATION,
     }
-    done = run_as_root(server, "rotate_under_load", asked, timeout=rotate_under_load.TIME_LIMIT + 30)
-    yield from what_became_of_the_lines(written, answer(done, Outcome, "the rotation under load"))
+    result = run_as_root(server, "rotate_under_load", request, timeout=rotate_under_load.TIME_LIMIT + 30)
+    yield from what_became_of_the_lines(app_logs, answer(result, Outcome, "the rotation under load"))
 
 
-def what_became_of_the_lines(written: Written, outcome: Outcome) -> Iterator[Finding]:
+def what_became_of_the_lines(app_logs: AppLogs, outcome: Outcome) -> Iterator[Finding]:
     """Every request that was answered has its line in the old or the new file, and late ones in the new."""
     if outcome.refused:
         raise Unreadable(f"no rotation was made: {outcome.refused}")
@@ -369,7 +371,7 @@ def what_became_of_the_lines(written: Written, outcome: Outcome) -> Iterator[Fin
     kept: list[str] = []
     good = True
     for kind in ("application", "access"):
-        logs, names = written.of(kind), written.names(kind)
+        logs, names = app_logs.of(kind), app_logs.names(kind)
         anywhere = {one for log in logs for one in outcome.anywhere[log.path]}
         new = {one for log in logs for one in outcome.new[log.path]}
         if not before & anywhere:

@@ -175,15 +175,15 @@ def a_reboot_keeps_it(server: Connection, ctx: Context) -> Iterator[Finding]:
         yield unknown(f"the reboot was refused: {asked.stderr.strip()}")
         return
     new = Connection(server.host, config=server.config, fresh=True)
-    seen = before
+    latest = before
 
     def is_back() -> bool:
-        nonlocal seen
+        nonlocal latest
         try:
-            seen = gather(new, (boot,))[boot]
+            latest = gather(new, (boot,))[boot]
         except Unreadable as reason:
             raise NotYet(str(reason)) from None
-        if seen == before:
+        if latest == before:
             raise NotYet("it answers, and is still up since before")
         try:
             state = new.run(_IS_UP, timeout=120).stdout.strip()
@@ -197,7 +197,7 @@ def a_reboot_keeps_it(server: Connection, ctx: Context) -> Iterator[Finding]:
         wait_until(is_back, what="the server to be back", timeout=400, every=2)
         yield from wait_until(lambda: _judged(new, ctx), what="an answer from outside", timeout=120, every=3)
     except GaveUp as problem:
-        if seen == before and _answers(new):
+        if latest == before and _answers(new):
             yield unknown(
                 f"the server took the request to reboot, and did not reboot: {problem}",
                 next=f"reboot it by hand, then: labcheck {ctx.target.host} --item 6",
@@ -221,12 +221,12 @@ def _judged(server: Connection, ctx: Context) -> list[Finding]:
     needs = (*questions.NEEDS, packet_filter, firewall_files, units)
     observed = gather(server, needs)
     answers = probing.ask(planning.plan(observed, domain=ctx.domain, reference=ctx.reference), ctx.vantage)
-    seen, ssh, rules = observed[listening_sockets], observed[ssh_connection], observed[packet_filter]
+    sockets, ssh, rules = observed[listening_sockets], observed[ssh_connection], observed[packet_filter]
     if answers.unreadable:
         raise NotYet(answers.unreadable)
     scan = answers[questions.port_scan]
     findings = [
-        *only_the_three_answer(scan, seen, ssh, ctx.target),
+        *only_the_three_answer(scan, sockets, ssh, ctx.target),
         *nothing_else_is_let_through(rules, scan, ssh),
         *the_filter_is_loaded(rules),
         *it_comes_back_at_boot(rules, observed[firewall_files], observed[units]),

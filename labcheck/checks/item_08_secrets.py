@@ -51,8 +51,8 @@ class _Application:
     @property
     def names(self) -> dict[int, str]:
         """What each of its secrets is called."""
-        told = [it.secrets for it in self.files] + [it.secrets for it in self.holders]
-        return {number: name for each in told for name, number in each.items()}
+        by_name = [it.secrets for it in self.files] + [it.secrets for it in self.holders]
+        return {number: name for each in by_name for name, number in each.items()}
 
     @property
     def accounts(self) -> frozenset[str]:
@@ -109,11 +109,11 @@ def they_come_from_the_environment(
 def _problems(holder: Holder | None, files: tuple[SecretFile, ...]) -> Iterator[tuple[str, str]]:
     """(what is wrong, what to do) with what a process has in its environment."""
     file = next((it for it in files if holder and it.path == holder.file), None)
-    has, written = (holder.secrets if holder else {}), (file.secrets if file else {})
+    has, in_file = (holder.secrets if holder else {}), (file.secrets if file else {})
     load = "export the file's variables before the program starts: set -a; . ./.env; exec …"
-    if not has and not written:
+    if not has and not in_file:
         yield "has no secret in its environment", "give it its provider's key there: OPENAI_API_KEY"
-    for name, number in written.items():
+    for name, number in in_file.items():
         assert file
         if name not in has:
             yield f"has no {name} in its environment, and {file.path} has one", load
@@ -177,11 +177,11 @@ def they_are_nowhere_else(
     problems: dict[str, list[Finding]] = {}
     for place in (*observed.places, *_strangers(observed, app)):
         named = sorted({names[number] for number in place.secrets if number in names})
-        what = f"{', '.join(named)} {'is' if len(named) == 1 else 'are'}"
+        subject = f"{', '.join(named)} {'is' if len(named) == 1 else 'are'}"
         if named and not (place.kind == "copy" and place.readers <= app.accounts):
             problems.setdefault(place.kind, []).append(
                 failed(
-                    f"{what} in {_place(place)}",
+                    f"{subject} in {_place(place)}",
                     expected="nowhere but in the environment, and in the file that it comes from",
                     why=_WHY[place.kind],
                     next=_NEXT[place.kind],
@@ -199,15 +199,15 @@ def they_are_nowhere_else(
 
 
 def _place(place: Place) -> str:
-    who = _named(place.readers)
+    readers = _named(place.readers)
     words = {
         "command line": "the command line of",
         "repository": "the repository",
         "unit": "what starts programs:",
         "history": "a shell's history:",
         "log": "the log",
-        "copy": f"a copy that {who} may read:",
-        "program": f"the environment of a program of {who}:",
+        "copy": f"a copy that {readers} may read:",
+        "program": f"the environment of a program of {readers}:",
     }
     return f"{words[place.kind]} {place.where}"
 
@@ -227,10 +227,13 @@ def _not_searched(observed: Secrets, names: dict[int, str]) -> Iterator[str]:
     """What keeps the search from being whole."""
     if short := sorted(names[number] for number in observed.short if number in names):
         yield f"{', '.join(short)} has a part of less than 8 characters, which cannot be searched for"
-    for what, entries in (("the search did not come to", observed.unfinished), ("unread:", observed.unread)):
+    for heading, entries in (
+        ("the search did not come to", observed.unfinished),
+        ("unread:", observed.unread),
+    ):
         if entries:
             more = f" and {len(entries) - 3} more" if len(entries) > 3 else ""
-            yield f"{what} {', '.join(entries[:3])}{more}"
+            yield f"{heading} {', '.join(entries[:3])}{more}"
 
 
 def _how_far(observed: Secrets) -> str:

@@ -109,9 +109,9 @@ def it_restarts_and_stops_whole(
         return
     good = True
     for program in programs_of_app(loaded, target):
-        written = files.get(program.name)
+        settings = files.get(program.name)
         problems: list[tuple[str, str, str]] = []
-        if written is None:
+        if settings is None:
             problems.append(
                 (
                     f"{program.full_name} is in none of Supervisor's files",
@@ -120,11 +120,11 @@ def it_restarts_and_stops_whole(
                 )
             )
         else:
-            if written.autorestart not in ("true", "unexpected"):
+            if settings.autorestart not in ("true", "unexpected"):
                 problems.append(
-                    (f"{program.full_name} has autorestart={written.autorestart}", "autorestart=true", _WHY)
+                    (f"{program.full_name} has autorestart={settings.autorestart}", "autorestart=true", _WHY)
                 )
-            if not written.stop_as_group:
+            if not settings.stop_as_group:
                 problems.append(
                     (
                         f"{program.full_name} has no stopasgroup=true",

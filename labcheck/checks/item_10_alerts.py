@@ -54,24 +54,26 @@ def kind(expression: Expr, *, share: bool = False) -> str:
     return ""
 
 
-def about(alert: Alert, wanted: str) -> list[Condition | None]:
+def about(alert: Alert, kind_of_alert: str) -> list[Condition | None]:
     """What an alert compares of this kind; None where it is of this kind, and compares nothing."""
     compared = promql.conditions(alert.says)
     if not compared and not promql.asks_what_is_missing(alert.says):
-        return [None] if kind(alert.says) == wanted else []
-    return [one for one in compared if kind(one.left, share=promql.number(one.right) is None) == wanted]
+        return [None] if kind(alert.says) == kind_of_alert else []
+    return [
+        one for one in compared if kind(one.left, share=promql.number(one.right) is None) == kind_of_alert
+    ]
 
 
-@criterion(seen=monitoring)
-def the_alerts_are_in_effect(seen: Monitoring, target: Target) -> Iterator[Finding]:
+@criterion(state=monitoring)
+def the_alerts_are_in_effect(state: Monitoring, target: Target) -> Iterator[Finding]:
     """The module's alerts are loaded and evaluated, and would fire for what they are meant for."""
-    if not seen.prometheus:
+    if not state.prometheus:
         return
-    loaded = alerts(seen)
+    loaded = alerts(state)
     good = True
-    for wanted, words in WANTED.items():
-        mine = [(alert, condition) for alert in loaded.all for condition in about(alert, wanted)]
-        problems = [list(_wrong_with(wanted, *pair, target)) for pair in mine]
+    for kind_of_alert, words in WANTED.items():
+        mine = [(alert, condition) for alert in loaded.all for condition in about(alert, kind_of_alert)]
+        problems = [list(_wrong_with(kind_of_alert, *pair, target)) for pair in mine]
         if not mine and loaded.unread:
             good = False
             name, reason = next(iter(loaded.unread.items()))
@@ -88,7 +90,7 @@ def the_alerts_are_in_effect(seen: Monitoring, target: Target) -> Iterator[Findi
             good = False
             yield from problems[0]
     if good:
-        pace = max(prometheus.pace for prometheus in seen.prometheus)
+        pace = max(prometheus.pace for prometheus in state.prometheus)
         lab = f", at the lab's pace: {pace:g} times as fast" if target.lab and pace > 1 else ""
         yield passed(f"{len(WANTED)} kinds of alerts are loaded and evaluated{lab}")
 
@@ -97,7 +99,9 @@ Fault: TypeAlias = Callable[..., Finding]
 """What is wrong with one rule, as a finding that names it."""
 
 
-def _wrong_with(wanted: str, alert: Alert, condition: Condition | None, target: Target) -> Iterator[Finding]:
+def _wrong_with(
+    kind_of_alert: str, alert: Alert, condition: Condition | None, target: Target
+) -> Iterator[Finding]:
     rule, series = alert.rule, alert.prometheus.series
 
     def fault(observed: str, expected: str, why: str, next: str = _TAUGHT) -> Finding:
@@ -120,14 +124,14 @@ def _wrong_with(wanted: str, alert: Alert, condition: Condition | None, target: 
         )
         return
     if condition is None:
-        yield fault("compares with nothing", WANTED[wanted], "it cannot be said when it fires")
+        yield fault("compares with nothing", WANTED[kind_of_alert], "it cannot be said when it fires")
         return
-    yield from _CONDITIONS[wanted](condition, fault)
+    yield from _CONDITIONS[kind_of_alert](condition, fault)
     # Requests may not have come yet; a probe, a disk and a target are always there.
     is_there = promql.gives_something(condition.left, series, most=MOST_SERIES)
-    if wanted in ("health", "disk", "target") and not is_there:
-        yield fault("looks at nothing: its left side gives no series", WANTED[wanted], never)
-    if wanted == "health":
+    if kind_of_alert in ("health", "disk", "target") and not is_there:
+        yield fault("looks at nothing: its left side gives no series", WANTED[kind_of_alert], never)
+    if kind_of_alert == "health":
         yield from _health(alert, condition, target, fault)
 
 
@@ -139,14 +143,14 @@ def _number(condition: Condition) -> float:
     return value
 
 
-def _over(condition: Condition, most: float, fault: Fault, what: str) -> Iterator[Finding]:
+def _over(condition: Condition, most: float, fault: Fault, reason: str) -> Iterator[Finding]:
     """It fires above a limit, and the limit is no higher than the module's."""
     if promql.in_percent(condition.left):
         most *= 100
     if condition.operator not in (">", ">=") or not 0 < _number(condition) <= most:
         yield fault(
             f"fires for {condition.words}",
-            f"> {most:g}: {what}",
+            f"> {most:g}: {reason}",
             "what is worse than that goes by unnoticed",
         )
 
@@ -154,12 +158,14 @@ def _over(condition: Condition, most: float, fault: Fault, what: str) -> Iterato
 def _errors(condition: Condition, fault: Fault) -> Iterator[Finding]:
     yield from _over(condition, 0.05, fault, "the share of requests that fail")
     by_status = [
-        Selector(one.name, tuple(matcher for matcher in one.matchers if _STATUS.match(matcher.label)))
-        for one in promql.selectors(condition.left)
+        Selector(
+            selector.name, tuple(matcher for matcher in selector.matchers if _STATUS.match(matcher.label))
+        )
+        for selector in promql.selectors(condition.left)
     ]
-    choosing = [one for one in by_status if one.matchers]
+    choosing = [selector for selector in by_status if selector.matchers]
     codes = ("200", "404", "500", "502", "503")
-    counted = {code for code in codes if any(_counts(one, code) for one in choosing)}
+    counted = {code for code in codes if any(_counts(selector, code) for selector in choosing)}
     if missing := sorted({"500", "502", "503"} - counted):
         yield fault(
             f"does not count status {', '.join(missing)} as an error",
@@ -167,7 +173,7 @@ def _errors(condition: Condition, fault: Fault) -> Iterator[Finding]:
             "requests that fail go by unnoticed",
         )
     elif "200" in counted and not any(
-        matcher.operator in ("!=", "!~") for one in choosing for matcher in one.matchers
+        matcher.operator in ("!=", "!~") for selector in choosing for matcher in selector.matchers
     ):
         yield fault("counts status 200 as an error", 'failures alone: status=~"5.."', "it cries wolf")
 

@@ -32,13 +32,13 @@ from labcheck.wait import GaveUp, NotYet, wait_until
 MONTH = 31 * 86400.0
 
 
-def _watching(seen: Monitoring) -> Iterator[Finding]:
+def _watching(state: Monitoring) -> Iterator[Finding]:
     """What is to be said where there is no Prometheus to ask."""
-    if reasons := unanswered(seen, "Prometheus"):
+    if reasons := unanswered(state, "Prometheus"):
         yield unknown(f"it could not be asked: {reasons[0]}", next="systemctl status prometheus")
-    elif seen.agents:
+    elif state.agents:
         yield unknown(
-            f"{seen.agents[0]} runs here and no Prometheus: what it measures is judged elsewhere",
+            f"{state.agents[0]} runs here and no Prometheus: what it measures is judged elsewhere",
             next="see there which alerts are set up, and let one arrive",
         )
     else:
@@ -50,25 +50,27 @@ def _watching(seen: Monitoring) -> Iterator[Finding]:
         )
 
 
-@criterion(seen=monitoring, running=processes, sockets=listening_sockets, known=accounts)
+@criterion(state=monitoring, running=processes, sockets=listening_sockets, known=accounts)
 def the_targets_answer(
-    seen: Monitoring, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
+    state: Monitoring, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
     """Each target is up, and each process of the application is one."""
-    if not seen.prometheus:
-        yield from _watching(seen)
+    if not state.prometheus:
+        yield from _watching(state)
         return
-    watched = [one for prometheus in seen.prometheus for one in prometheus.targets]
-    down = [one for one in watched if not one.up]
-    for one in down:
+    watched = [scrape for prometheus in state.prometheus for scrape in prometheus.targets]
+    down = [scrape for scrape in watched if not scrape.up]
+    for scrape in down:
         yield failed(
-            f"{one.job} at {one.instance} gives Prometheus no numbers",
+            f"{scrape.job} at {scrape.instance} gives Prometheus no numbers",
             expected="each target is up",
             why="an alert on numbers that do not come never fires",
             next="see Status, Targets in Prometheus; is the program running?",
-            detail=one.error,
+            detail=scrape.error,
         )
-    asked = {int(port) for one in watched for port in re.findall(r"^https?://[^/]*:(\d+)/", one.address)}
+    asked = {
+        int(port) for scrape in watched for port in re.findall(r"^https?://[^/]*:(\d+)/", scrape.address)
+    }
     ports = sorted(servers(running, sockets, known, target))
     missed = [port for port in ports if port not in asked]
     for port in missed:
@@ -87,24 +89,24 @@ def the_targets_answer(
 # ---- who is told -------------------------------------------------------------------------------
 
 
-@criterion(seen=monitoring)
-def a_person_is_told(seen: Monitoring) -> Iterator[Finding]:
+@criterion(state=monitoring)
+def a_person_is_told(state: Monitoring) -> Iterator[Finding]:
     """Prometheus hands its alerts to an Alertmanager that has somebody to send a critical one to."""
-    if not seen.prometheus:
+    if not state.prometheus:
         return
-    if not any(prometheus.alertmanagers for prometheus in seen.prometheus):
+    if not any(prometheus.alertmanagers for prometheus in state.prometheus):
         yield failed(
             "Prometheus hands its alerts to no Alertmanager",
             expected="an Alertmanager in alerting: alertmanagers:",
             why="an alert that stays in Prometheus reaches no person",
         )
         return
-    if reasons := unanswered(seen, "Alertmanager"):
+    if reasons := unanswered(state, "Alertmanager"):
         yield unknown(f"it could not be asked: {reasons[0]}", next="systemctl status prometheus-alertmanager")
         return
-    if not seen.alertmanagers:
+    if not state.alertmanagers:
         reason = "Prometheus hands its alerts to an Alertmanager"
-        if alertmanager_is_elsewhere(seen):
+        if alertmanager_is_elsewhere(state):
             yield unknown(f"{reason} on another server, which cannot be asked from here")
         else:
             yield failed(
@@ -115,12 +117,12 @@ def a_person_is_told(seen: Monitoring) -> Iterator[Finding]:
             )
         return
     good = True
-    for manager in seen.alertmanagers:
-        for finding in _told_by(manager, seen.prometheus):
+    for manager in state.alertmanagers:
+        for finding in _told_by(manager, state.prometheus):
             good = False
             yield finding
     if good:
-        names = sorted({name for manager in seen.alertmanagers for name in manager.critical or ()})
+        names = sorted({name for manager in state.alertmanagers for name in manager.critical or ()})
         to = f" goes to {', '.join(names)}" if names else " has a receiver"
         yield passed(f"a critical alert{to}, and notifications are accepted")
 
@@ -156,12 +158,12 @@ def _told_by(manager: Alertmanager, monitors: Sequence[Prometheus]) -> Iterator[
         )
 
 
-@criterion(seen=monitoring)
-def the_watcher_is_watched(seen: Monitoring) -> Iterator[Finding]:
+@criterion(state=monitoring)
+def the_watcher_is_watched(state: Monitoring) -> Iterator[Finding]:
     """An alert that always fires goes out all the time: who does not get it knows that nobody watches."""
-    if not seen.prometheus or not seen.alertmanagers:
+    if not state.prometheus or not state.alertmanagers:
         return
-    beats = {alert.rule.name for alert in alerts(seen).all if alert.rule.firing and not alert.names}
+    beats = {alert.rule.name for alert in alerts(state).all if alert.rule.firing and not alert.names}
     expected = (
         "an alert that always fires (expr: vector(1)), with a receiver that notices when it does not come"
     )
@@ -169,7 +171,7 @@ def the_watcher_is_watched(seen: Monitoring) -> Iterator[Finding]:
     if not beats:
         yield failed("nothing tells when the monitoring itself stops", expected=expected, why=why)
         return
-    for manager in seen.alertmanagers:
+    for manager in state.alertmanagers:
         alive = [
             alert
             for alert in manager.alerts

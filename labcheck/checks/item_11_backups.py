@@ -251,14 +251,14 @@ def no_dump_lies_open(observed: Backups) -> Iterator[Finding]:
         )
 
 
-@backup_criterion(seen=monitoring)
-def a_person_is_told(observed: Backups, seen: Monitoring) -> Iterator[Finding]:
+@backup_criterion(state=monitoring)
+def a_person_is_told(observed: Backups, state: Monitoring) -> Iterator[Finding]:
     """Prometheus has a rule about the age of the last good one, and the number for it."""
-    if not seen.prometheus and (reasons := unanswered(seen, "Prometheus")):
+    if not state.prometheus and (reasons := unanswered(state, "Prometheus")):
         raise Unreadable(f"Prometheus did not say which rules it has loaded ({reasons[0]})")
-    if not seen.prometheus:
+    if not state.prometheus:
         raise Unreadable("no Prometheus runs here: whether a missing backup raises an alert cannot be seen")
-    loaded = alerts(seen)
+    loaded = alerts(state)
     ours = [it for it in loaded.all if _OURS.search(" ".join([it.rule.name, *it.names]))]
     timed = [alert for alert in ours if _is_timed(alert)]
     live = [alert for alert in timed if not set(alert.prometheus.numbers).isdisjoint(alert.names)]
@@ -312,8 +312,8 @@ def _of_backups(alert: Alert) -> bool:
     return len(others) == len(alert.names) or any(_OURS.search(name) for name in others)
 
 
-@backup_criterion(seen=monitoring)
-def one_was_brought_back(observed: Backups, seen: Monitoring) -> Iterator[Finding]:
+@backup_criterion(state=monitoring)
+def one_was_brought_back(observed: Backups, state: Monitoring) -> Iterator[Finding]:
     """A drill of restoring ran within a month, by itself, and ended well."""
     jobs = observed.of("drill")
     why = "a backup that was never restored is a hope"
@@ -345,7 +345,7 @@ def one_was_brought_back(observed: Backups, seen: Monitoring) -> Iterator[Findin
         return
     traces = [
         value
-        for prometheus in seen.prometheus
+        for prometheus in state.prometheus
         for name, value in prometheus.numbers.items()
         if _DRILL.search(name) and name.endswith("_timestamp_seconds")
     ]

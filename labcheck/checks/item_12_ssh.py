@@ -65,11 +65,13 @@ def whom(wrong: list[Asked], every: list[Asked], known: Accounts) -> str:
     return f" {'; '.join(daemons[:3])}{f'; and {len(daemons) - 3} more' if len(daemons) > 3 else ''}"
 
 
-def _case(one: Asked, known: Accounts) -> str:
-    people = [name for name in one.accounts if (it := known.by_name(name)) and (it.is_a_person or not it.uid)]
-    names = people or list(one.accounts)
+def _case(case: Asked, known: Accounts) -> str:
+    people = [
+        name for name in case.accounts if (it := known.by_name(name)) and (it.is_a_person or not it.uid)
+    ]
+    names = people or list(case.accounts)
     words = [f"for {', '.join(names[:3])}{' and others' if len(names) > 3 else ''}" if names else ""]
-    words += [f"from {one.address}" if one.address else "", f"at port {one.port}" if one.port else ""]
+    words += [f"from {case.address}" if case.address else "", f"at port {case.port}" if case.port else ""]
     return " ".join(word for word in words if word) or "at other ports"
 
 
@@ -108,28 +110,28 @@ def no_account_is_offered_a_password(probes: tuple[LoginProbe, ...], target: Tar
         if bad:
             offers.setdefault((item.port, bad), []).append(item.account)
     for (port, methods), names in sorted(offers.items()):
-        who = ", ".join(dict.fromkeys(names))
+        account_names = ", ".join(dict.fromkeys(names))
         yield failed(
-            f"port {port} lets {who} in without any proof"
+            f"port {port} lets {account_names} in without any proof"
             if "none" in methods
-            else f"port {port} offers {' and '.join(methods)} to {who}",
+            else f"port {port} offers {' and '.join(methods)} to {account_names}",
             expected="publickey alone, for every account",
             why=_WHY,
             next="PasswordAuthentication no and KbdInteractiveAuthentication no, in the file that is read "
             f"first (ls /etc/ssh/sshd_config.d), then: {_RELOAD}",
         )
     if not offers and not silent:
-        who = ", ".join(dict.fromkeys(item.account for item in answered))
-        yield passed(f"from outside, {who} are offered no password")
+        account_names = ", ".join(dict.fromkeys(item.account for item in answered))
+        yield passed(f"from outside, {account_names} are offered no password")
 
 
-def _takes(one: Asked) -> str:
+def _takes(case: Asked) -> str:
     words = []
-    if "password" in one.passwords:
+    if "password" in case.passwords:
         words.append("PasswordAuthentication yes")
-    if "keyboard-interactive" in one.passwords:
+    if "keyboard-interactive" in case.passwords:
         words.append("KbdInteractiveAuthentication yes")
-    if one.settings["permitemptypasswords"] == "yes":
+    if case.settings["permitemptypasswords"] == "yes":
         words.append("PermitEmptyPasswords yes")
     return ", ".join(words)
 
@@ -200,19 +202,19 @@ def what_is_offered_is_what_is_written(
     for item in probes:
         if item.offered and item.offered != ("none",):
             possible = {
-                one.passwords
+                case.passwords
                 for ports, sshd in sshd_by_port
                 if item.port in ports
-                for one in cases(sshd, ports)
-                if not one.accounts or item.account in one.accounts
+                for case in cases(sshd, ports)
+                if not case.accounts or item.account in case.accounts
             }
-            seen = PASSWORDS & set(item.offered)
-            if possible and seen not in possible:
-                what = " and ".join(sorted(seen)) or "no password"
-                different.setdefault((item.port, what), []).append(item.account)
-    for (port, what), names in sorted(different.items()):
+            offered = PASSWORDS & set(item.offered)
+            if possible and offered not in possible:
+                words = " and ".join(sorted(offered)) or "no password"
+                different.setdefault((item.port, words), []).append(item.account)
+    for (port, words), names in sorted(different.items()):
         yield failed(
-            f"sshd on port {port} was not reloaded: it offers {what} to {', '.join(dict.fromkeys(names))}, "
+            f"sshd on port {port} was not reloaded: it offers {words} to {', '.join(dict.fromkeys(names))}, "
             "and by its files it would not",
             expected="an sshd that runs with what its files say",
             why=_STALE,

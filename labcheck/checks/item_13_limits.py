@@ -41,10 +41,10 @@ def _as_whom(target: Target) -> str:
     return "with the key from labcheck.toml" if target.chat_key else "without a key"
 
 
-@criterion(told=refusals)
-def requests_were_refused(told: dict[str, int], target: Target) -> Iterator[Finding]:
+@criterion(refused=refusals)
+def requests_were_refused(refused: dict[str, int], target: Target) -> Iterator[Finding]:
     """The access logs have a request to the path that was one too many. Nobody is asked for it."""
-    if count := told.get(target.chat_path):
+    if count := refused.get(target.chat_path):
         yield passed(f"{target.chat_path} has refused requests with 429", detail=f"{count} in its logs")
     else:
         yield unknown(
@@ -208,7 +208,7 @@ def another_client(answer: Counted) -> Finding:
 def one_too_many_is_refused(server: Connection, ctx: Context) -> Iterator[Finding]:
     """One client asks until it is refused, then with a forged address; meanwhile another one asks once."""
     target = ctx.target
-    asked = planning.plan(
+    plan = planning.plan(
         gather(server, questions.NEEDS),
         domain=target.domain,
         reference=target.reference,
@@ -218,9 +218,9 @@ def one_too_many_is_refused(server: Connection, ctx: Context) -> Iterator[Findin
     )
 
     def of_the_application() -> tuple[Counted, ...]:
-        found = probing.ask(replace(asked, until_refused=True), ctx.vantage)[questions.limit]
-        tried.append(found)
-        return found if not found or (found[0].status or 0) < 500 else ()
+        attempts = probing.ask(replace(plan, until_refused=True), ctx.vantage)[questions.limit]
+        tried.append(attempts)
+        return attempts if not attempts or (attempts[0].status or 0) < 500 else ()
 
     # It may just be starting again: the exercise of item 9 has killed a process of it.
     tried: list[tuple[Counted, ...]] = []
@@ -231,7 +231,7 @@ def one_too_many_is_refused(server: Connection, ctx: Context) -> Iterator[Findin
         raise Unreadable(f"{target.domain} has no address to ask at")
     yield from how_far_it_goes(answers, target)
     if any(answer.status == 429 for answer in answers):
-        here = replace(asked, candidates=("127.0.0.1",), chat_key="", reference="")
+        here = replace(plan, candidates=("127.0.0.1",), chat_key="", reference="")
         yield another_client(probing.ask(here, server)[questions.limit][0])
 
 

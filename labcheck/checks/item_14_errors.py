@@ -94,8 +94,8 @@ def the_collector_takes_their_key(
 ) -> Iterator[Finding]:
     """An empty envelope, sent with the key and the certificates that the process itself goes by, is taken."""
     asked = [place for place in tracked if place.pid in serving_pids]
-    seen = {(place.collector, place.status, place.error) for place in asked}
-    for name, status, error in sorted(seen, key=str):
+    answers = {(place.collector, place.status, place.error) for place in asked}
+    for name, status, error in sorted(answers, key=str):
         if error:
             yield failed(
                 f"{name or 'the address in SENTRY_DSN'}: {error}",
@@ -121,13 +121,13 @@ def the_collector_takes_their_key(
 _SENT = re.compile(r"event ([0-9a-f-]{32,36}),? request_id ([\w.-]+),? release (\S+)")
 
 
-def was_sent(done: Sent) -> tuple[str, str, str] | Finding:
+def was_sent(sent: Sent) -> tuple[str, str, str] | Finding:
     """The event's id, its request's, and the release; or what was wrong with sending it."""
-    match = _SENT.search(done.output)
-    if done.status == 0 and match:
+    match = _SENT.search(sent.output)
+    if sent.status == 0 and match:
         return match[1].replace("-", ""), match[2], match[3]
-    reason = last_line(done.output)
-    if "No module named" in reason or done.status == -1:
+    reason = last_line(sent.output)
+    if "No module named" in reason or sent.status == -1:
         return unknown(
             f"a test error cannot be sent: {reason}",
             next='name a command for it in labcheck.toml: [errors] send = "python -m …"',

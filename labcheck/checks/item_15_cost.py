@@ -125,9 +125,9 @@ class Threshold:
         return self.factor * max(budgets) if budgets else None
 
 
-def of_cost(seen: Monitoring) -> tuple[Alert, ...]:
+def of_cost(state: Monitoring) -> tuple[Alert, ...]:
     """The alerts that are about cost, by their names and their metrics."""
-    return tuple(it for it in alerts(seen).all if _COST.search(" ".join([it.rule.name, *it.names])))
+    return tuple(it for it in alerts(state).all if _COST.search(" ".join([it.rule.name, *it.names])))
 
 
 def threshold(alert: Alert) -> Threshold | None:
@@ -160,20 +160,20 @@ def _times(expression: Expr) -> tuple[str, float] | None:
     return None
 
 
-@criterion(seen=monitoring)
-def an_alert_is_evaluated(seen: Monitoring, target: Target) -> Iterator[Finding]:
+@criterion(state=monitoring)
+def an_alert_is_evaluated(state: Monitoring, target: Target) -> Iterator[Finding]:
     """Prometheus is there, has alerts about cost, and can evaluate each."""
-    about_cost = of_cost(seen)
-    if not seen.prometheus and (reasons := unanswered(seen, "Prometheus")):
+    about_cost = of_cost(state)
+    if not state.prometheus and (reasons := unanswered(state, "Prometheus")):
         yield unknown(f"it could not be asked: {reasons[0]}", next="systemctl status prometheus")
-    elif not seen.prometheus:
+    elif not state.prometheus:
         yield failed(
             "no rules are evaluated here: Prometheus does not answer on 127.0.0.1:9090",
             expected="an alert on the cost of a day",
             why="a loop that asks a model all night is found on the bill",
             next="see 07_monitoring, and then this chapter",
         )
-    elif not about_cost and (unread := alerts(seen).unread):
+    elif not about_cost and (unread := alerts(state).unread):
         name, reason = next(iter(unread.items()))
         yield unknown(f"whether the alert {name} is about cost cannot be told: {reason}")
     elif not about_cost:
@@ -193,10 +193,10 @@ def an_alert_is_evaluated(seen: Monitoring, target: Target) -> Iterator[Finding]
             )
 
 
-@criterion(seen=monitoring, spent=spending)
-def a_rule_knows_the_budget(seen: Monitoring, spent: Spent, target: Target) -> Iterator[Finding]:
+@criterion(state=monitoring, spent=spending)
+def a_rule_knows_the_budget(state: Monitoring, spent: Spent, target: Target) -> Iterator[Finding]:
     """An alert fires when a day costs more than a budget that makes sense, and one before that."""
-    about_cost = of_cost(seen)
+    about_cost = of_cost(state)
     if not about_cost:
         return  # told above
     budgets = {process.after[_BUDGET] for process in spent.processes if _BUDGET in process.after}
@@ -234,33 +234,33 @@ def a_rule_knows_the_budget(seen: Monitoring, spent: Spent, target: Target) -> I
         yield passed(f"it is told when a day costs more than {sums}")
 
 
-@criterion(seen=monitoring)
-def it_would_reach_a_person(seen: Monitoring) -> Iterator[Finding]:
+@criterion(state=monitoring)
+def it_would_reach_a_person(state: Monitoring) -> Iterator[Finding]:
     """Prometheus knows an Alertmanager, and that one has somebody to tell and does not keep it to itself."""
-    about_cost = of_cost(seen)
+    about_cost = of_cost(state)
     if not about_cost:
         return  # told above
-    connected = any(prometheus.alertmanagers for prometheus in seen.prometheus)
-    if connected and not seen.alertmanagers and (reasons := unanswered(seen, "Alertmanager")):
+    connected = any(prometheus.alertmanagers for prometheus in state.prometheus)
+    if connected and not state.alertmanagers and (reasons := unanswered(state, "Alertmanager")):
         yield unknown(f"it could not be asked: {reasons[0]}", next="systemctl status prometheus-alertmanager")
-    elif connected and not seen.alertmanagers and alertmanager_is_elsewhere(seen):
+    elif connected and not state.alertmanagers and alertmanager_is_elsewhere(state):
         reason = "Prometheus hands its alerts to an Alertmanager"
         yield unknown(f"{reason} on another server, which cannot be asked from here")
-    elif not connected or not seen.alertmanagers:
+    elif not connected or not state.alertmanagers:
         yield failed(
             "Alertmanager does not answer" if connected else "Prometheus knows no Alertmanager",
             expected="a way from the rule to a person",
             why="it fires where no person looks",
             next="alertmanagers in /etc/prometheus/prometheus.yml; systemctl status prometheus-alertmanager",
         )
-    elif not any(kinds for manager in seen.alertmanagers for kinds in manager.receivers.values()):
+    elif not any(kinds for manager in state.alertmanagers for kinds in manager.receivers.values()):
         yield failed(
             "Alertmanager has a receiver that sends nowhere",
             expected="a receiver with a webhook, mail, or the like",
             why="it swallows every alert, and says that all is well",
             next="give the receiver in /etc/prometheus/alertmanager.yml an address",
         )
-    elif quiet := sorted({alert.rule.name for alert in about_cost if _is_silenced(alert, seen)}):
+    elif quiet := sorted({alert.rule.name for alert in about_cost if _is_silenced(alert, state)}):
         yield failed(
             f"a silence keeps back {', '.join(quiet)}",
             expected="no silence on it, once the maintenance is over",
@@ -271,22 +271,22 @@ def it_would_reach_a_person(seen: Monitoring) -> Iterator[Finding]:
         yield passed("its alert has a way to a receiver")
 
 
-def _is_silenced(alert: Alert, seen: Monitoring) -> bool:
+def _is_silenced(alert: Alert, state: Monitoring) -> bool:
     labels = {**alert.rule.labels, "alertname": alert.rule.name}
-    return any(covers(silence, labels) for manager in seen.alertmanagers for silence in manager.silences)
+    return any(covers(silence, labels) for manager in state.alertmanagers for silence in manager.silences)
 
 
 # ---- exercise ----------------------------------------------------------------------------------
 
 
-def one_question(seen: Followed) -> Iterator[Finding]:
+def one_question(counted: Followed) -> Iterator[Finding]:
     """What came of one question: its cost in the ledger, the log, and the metric."""
-    if seen.error:
-        raise Unreadable(seen.error)
-    if seen.status != 200:
-        yield unknown(f"a question was answered with status {seen.status}: there was nothing to count")
+    if counted.error:
+        raise Unreadable(counted.error)
+    if counted.status != 200:
+        yield unknown(f"a question was answered with status {counted.status}: there was nothing to count")
         return
-    ledger, log = seen.ledger, seen.log
+    ledger, log = counted.ledger, counted.log
     if not ledger:
         yield failed(
             "one question was asked and answered, and the ledger has "
@@ -295,12 +295,12 @@ def one_question(seen: Followed) -> Iterator[Finding]:
             why="the sum is 0 and looks fine",
             next="whose prices are counted? OPENAI_PRICED_AS names the model",
         )
-    elif log != ledger or abs(seen.metric - float(ledger)) > float(ledger) * 1e-6:
+    elif log != ledger or abs(counted.metric - float(ledger)) > float(ledger) * 1e-6:
         yield failed(
             "one question has not the same cost in ledger, log and metric",
             expected="the same in all three",
             why=_WHY,
-            detail=f"ledger {ledger}, log {log}, metric {seen.metric:.12g}",
+            detail=f"ledger {ledger}, log {log}, metric {counted.metric:.12g}",
         )
     else:
         yield passed("one question costs the same in ledger, log and metric", detail=f"${ledger}")

@@ -51,7 +51,7 @@ class Log:
 
 
 @dataclass(frozen=True)
-class Written:
+class AppLogs:
     """What a running application writes to. `behind` has, by port, the processes that answer there."""
 
     logs: tuple[Log, ...]
@@ -74,9 +74,9 @@ class Written:
         return tuple(held for held in self.files.held if held.log == log.path and held.pid in pids)
 
 
-def written(
+def app_logs_of(
     running: Processes, sockets: tuple[Socket, ...], known: Accounts, files: LogFiles, target: Target
-) -> Written:
+) -> AppLogs:
     """The logs that the processes which answer for the application hold open."""
     behind = servers(running, sockets, known, target)
     pids = frozenset().union(*behind.values())
@@ -87,12 +87,12 @@ def written(
             holders.setdefault(held.log, {})[held.pid] = process
     logs = [Log(path, tuple(those.values())) for path, those in holders.items()]
     in_order = sorted(logs, key=lambda log: (KINDS.index(log.kind), log.path))
-    return Written(tuple(in_order), behind, files, running, known, target)
+    return AppLogs(tuple(in_order), behind, files, running, known, target)
 
 
-def seen_in(observed: Observation, target: Target) -> Written:
+def app_logs_in(observed: Observation, target: Target) -> AppLogs:
     """The same of an observation that an exercise has made."""
-    return written(
+    return app_logs_of(
         observed[processes],
         observed[listening_sockets],
         observed[accounts],
@@ -102,7 +102,7 @@ def seen_in(observed: Observation, target: Target) -> Written:
 
 
 def log_criterion(**needs: Need) -> Callable[[Callable[..., Iterator[Finding]]], Criterion]:
-    """As `criterion`, for a function whose first parameter is what is `Written`: called where anything is."""
+    """As `criterion`, for a function whose first parameter is `AppLogs`: called where there are any."""
 
     def make(judge: Callable[..., Iterator[Finding]]) -> Criterion:
         def with_logs(
@@ -113,12 +113,12 @@ def log_criterion(**needs: Need) -> Callable[[Callable[..., Iterator[Finding]]],
             target: Target,
             **others: Any,
         ) -> Iterator[Finding]:
-            logs = written(running, sockets, known, files, target)
-            if logs.logs:
-                yield from judge(logs, **others)
+            app_logs = app_logs_of(running, sockets, known, files, target)
+            if app_logs.logs:
+                yield from judge(app_logs, **others)
 
         with_logs.__name__ = judge.__name__
-        # It asks for what `written` needs, and for what the judge says.
+        # It asks for what `app_logs_of` needs, and for what the judge says.
         own = list(inspect.signature(judge).parameters.values())[1:]
         *common, _ = inspect.signature(with_logs).parameters.values()
         whole = [*common, *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own)]
@@ -137,7 +137,7 @@ def it_writes_to_files(
         process = running.by_pid(pid)
         if process and (process.contained or process.name in _RUNTIMES):
             raise Unreadable("the application runs in a container, whose runtime keeps its log")
-    logs = written(running, sockets, known, files, target)
+    logs = app_logs_of(running, sockets, known, files, target)
     if logs.logs:
         return
     pids = frozenset().union(*logs.behind.values())

@@ -36,10 +36,10 @@ class Alerts:
     unread: Mapping[str, str]
 
 
-def alerts(seen: Monitoring) -> Alerts:
+def alerts(state: Monitoring) -> Alerts:
     """The alerts that are loaded, of each Prometheus."""
     read, unread = [], {}
-    for prometheus in seen.prometheus:
+    for prometheus in state.prometheus:
         for rule in prometheus.rules:
             try:
                 both = promql.parse(rule.query), promql.parse(rule.query, prometheus.records)
@@ -50,14 +50,14 @@ def alerts(seen: Monitoring) -> Alerts:
     return Alerts(tuple(read), unread)
 
 
-def unanswered(seen: Monitoring, kind: str) -> list[str]:
+def unanswered(state: Monitoring, kind: str) -> list[str]:
     """Why monitors of this kind that run here, Prometheus or Alertmanager, could not be asked."""
-    return [f"{name}: {reason}" for name, reason in seen.unanswered.items() if name.startswith(kind)]
+    return [f"{name}: {reason}" for name, reason in state.unanswered.items() if name.startswith(kind)]
 
 
-def alertmanager_is_elsewhere(seen: Monitoring) -> bool:
+def alertmanager_is_elsewhere(state: Monitoring) -> bool:
     """Whether the alerts are handed to another server, which cannot be asked from here."""
-    urls = [url for prometheus in seen.prometheus for url in prometheus.alertmanagers]
+    urls = [url for prometheus in state.prometheus for url in prometheus.alertmanagers]
     return not all("//127." in url or "//localhost" in url for url in urls)
 
 

@@ -183,7 +183,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Got:
+class Fetch:
     address: str
     path: str
     attempts: tuple[Attempt, ...]
@@ -219,4 +219,4 @@ class Counted:
 class Website:
     handshakes: tuple[Handshake, ...]
     redirects: tuple[Redirect, ...]
-    gets: tuple[Got, ...]
+    gets: tuple[Fetch, ...]

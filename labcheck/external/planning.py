@@ -75,14 +75,14 @@ def plan(
     ssh_port = ssh.port if ssh else 22
     sshds = {item.port for item in sockets if item.protocol == "tcp" and item.program == "sshd"}
     people: Accounts | None = _known(observed, accounts, None)
-    someone = next((item.name for item in people.all if item.is_a_person), None) if people else None
+    person = next((item.name for item in people.all if item.is_a_person), None) if people else None
     return Questions(
         domain=domain,
         candidates=tuple(candidates),
         host_keys=_known(observed, host_keys, ()),
         ssh_port=ssh_port,
         ssh_ports=tuple(sorted(sshds or {ssh_port})),
-        accounts=("root", *([someone] if someone else []), NO_ACCOUNT),
+        accounts=("root", *([person] if person else []), NO_ACCOUNT),
         # SSH's ports are not tried: that counts as an attempt to log in, and whoever logged in knows them.
         tcp=tuple(sorted({80, 443, *CONTROL_PORTS, *tcp} - {ssh_port, *sshds})),
         udp=tuple(sorted({443, *udp})),

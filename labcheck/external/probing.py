@@ -76,7 +76,7 @@ def ask(questions: Questions, vantage: Connection | None) -> Answers:
     source = program(questions)
     if vantage is None:
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 [sys.executable, "-"],
                 input=source,
                 capture_output=True,
@@ -86,7 +86,7 @@ def ask(questions: Questions, vantage: Connection | None) -> Answers:
             )
         except subprocess.TimeoutExpired:
             return Answers({}, f"the probe on this computer took longer than {PROBE_TIMEOUT:.0f} s")
-        result = Result(done.stdout, done.stderr, done.returncode)
+        result = Result(completed.stdout, completed.stderr, completed.returncode)
     else:
         try:
             result = vantage.run("python3 -", stdin=source, timeout=PROBE_TIMEOUT)

@@ -99,22 +99,22 @@ def parse_tracked(result: Result) -> tuple[Tracked, ...]:
 
 def parse_spent(result: Result) -> Spent:
     what = "the check of what is spent"
-    seen = remote_program.answer(result, _Spending, what)
-    if seen.error:
-        raise Unreadable(seen.error)
-    if seen.ledger is None:
+    spending = remote_program.answer(result, _Spending, what)
+    if spending.error:
+        raise Unreadable(spending.error)
+    if spending.ledger is None:
         raise Unreadable(f"what {what} says is not understood: it has no ledger")
-    return Spent(seen.processes, seen.ledger, seen.log, seen.costs)
+    return Spent(spending.processes, spending.ledger, spending.log, spending.costs)
 
 
 def parse_refusals(result: Result) -> dict[str, int]:
     return remote_program.answer(result, dict[str, int], "the check of what was refused")
 
 
-def ask(server: Connection, shape: type[T], what: str, *given: Any) -> T:
+def ask(server: Connection, shape: type[T], function: str, *arguments: Any) -> T:
     """What the program finds out as root, in this shape. What is given to it is in no command line. Raises
     Unreadable."""
-    result = remote_program.run_as_root(server, "app_processes", what, *given)
+    result = remote_program.run_as_root(server, "app_processes", function, *arguments)
     return remote_program.answer(result, shape, "the check of the application's processes")
 
 

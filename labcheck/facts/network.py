@@ -210,10 +210,10 @@ def _iptables_reject(lines: list[str]) -> bool:
     ufw always has such a chain, for `ufw limit`: only rules for the limited port lead to it.
     """
     rules = [line.split() for line in lines if line.startswith("-A ") and "--dport" not in line]
-    seen: set[str] = set()
+    visited: set[str] = set()
     chains = ["INPUT"]
     while chains:
-        seen.add(chain := chains.pop())
+        visited.add(chain := chains.pop())
         targets = {
             words[number + 1]
             for words in rules
@@ -223,7 +223,7 @@ def _iptables_reject(lines: list[str]) -> bool:
         }
         if "REJECT" in targets:
             return True
-        chains += targets - seen
+        chains += targets - visited
     return False
 
 

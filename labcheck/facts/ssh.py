@@ -82,7 +82,7 @@ def parse_sshds(result: Result) -> Sshds:
 
 def _sshd(block: str, stderr: str) -> Sshd:
     pid, *lines = block.splitlines()
-    asked: list[Asked] = []
+    cases: list[Asked] = []
     settings: dict[str, str] = {}
     times: dict[str, int] = {}
     known: dict[str, int] = {}
@@ -99,20 +99,20 @@ def _sshd(block: str, stderr: str) -> Sshd:
                 raise Unreadable(f"what sshd would do is not known: a Match block asks for the port {port}")
             settings = {}
             names = tuple(accounts.split(",")) if accounts else ()
-            asked.append(Asked(names, address, int(port) if port else None, settings))
+            cases.append(Asked(names, address, int(port) if port else None, settings))
         elif kind == "status" and text != "0":
-            said = last_line(stderr)
-            raise Unreadable(f"sshd -T ended with status {text}: {said}")
+            problem = last_line(stderr)
+            raise Unreadable(f"sshd -T ended with status {text}: {problem}")
         elif kind == "file":
             time, _, path = text.partition(" ")
             times[path] = int(time)
         elif kind in ("read", "started"):
             known[kind] = int(text)
-    if not (asked and times and known) or any(set(_NEEDED) - set(one.settings) for one in asked):
+    if not (cases and times and known) or any(set(_NEEDED) - set(one.settings) for one in cases):
         raise Unreadable("what sshd says of itself is not understood")
     since = known.get("read", known.get("started", 0))
     changed = tuple(sorted(path for path, time in times.items() if time > since))
-    return Sshd(int(pid), tuple(asked), changed, "read" not in known)
+    return Sshd(int(pid), tuple(cases), changed, "read" not in known)
 
 
 # sshd keeps its arguments in its title, and `/proc/PID/exe -T` with the same ones says what it would do if it

@@ -62,16 +62,16 @@ def parse_shared_stores(result: Result) -> tuple[Store, ...]:
 
 
 def _store(
-    told: re.Match[str], addresses: dict[str, set[str]], connections: set[tuple[int, str, int]]
+    match: re.Match[str], addresses: dict[str, set[str]], connections: set[tuple[int, str, int]]
 ) -> Store:
-    pid, variable, kind, place = int(told[1]), told[2], told[3], told[4]
+    pid, variable, kind, place = int(match[1]), match[2], match[3], match[4]
     if kind == "unix" or place == "-":
         return Store(pid, variable, "", 0, place, None)
     where, _, database = place.partition("/")
-    match = re.fullmatch(r"\[?([^\]]+?)\]?(?::(\d+))?", where)
-    if match is None:
+    host_and_port = re.fullmatch(r"\[?([^\]]+?)\]?(?::(\d+))?", where)
+    if host_and_port is None:
         raise Unreadable(f"the address of a store in {variable} is not understood")
-    host, port = match[1], int(match[2] or _PORTS[kind.removesuffix("s")])
+    host, port = host_and_port[1], int(host_and_port[2] or _PORTS[kind.removesuffix("s")])
     known = addresses.get(host, {host})
     connected = any((pid, address, port) in connections for address in known)
     return Store(pid, variable, host, port, database or "0", connected)

@@ -39,14 +39,14 @@ NUMBERS = re.compile(
 )
 
 
-def environments(wanted: str) -> Iterator[tuple[int, dict[str, str]]]:
+def environments(variable: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Each process that has this variable in its environment, and all of it."""
     for process in procfs.processes():
         try:
             environment = process.environment()
         except OSError:  # it has ended meanwhile, or is closed also to root
             continue
-        if environment.get(wanted):
+        if environment.get(variable):
             yield process.pid, environment
 
 
@@ -139,13 +139,13 @@ def send(pid: int, command: list[str]) -> dict[str, Any]:
     if command[0] == "python":
         command = [program if "python" in program else sys.executable, *command[1:]]
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             command, cwd=process.working_folder(), env=environment, **account_of(process),
             timeout=90, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         return {"status": -1, "output": type(error).__name__}
-    return {"status": done.returncode, "output": (done.stdout + done.stderr)[-2000:]}
+    return {"status": completed.returncode, "output": (completed.stdout + completed.stderr)[-2000:]}
 
 
 def leaked(pid: int, text: str) -> list[str]:
@@ -177,13 +177,13 @@ def metrics_token(pid: int, environment: dict[str, str]) -> str:
         return ""
     try:
         process = procfs.Process(pid)
-        done = subprocess.run(
+        completed = subprocess.run(
             ["head", "-c", "4096", "--", file], cwd=process.working_folder(), **account_of(process),
             timeout=PATIENCE, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         )  # fmt: skip
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return completed.stdout.strip() if completed.returncode == 0 else ""
 
 
 def counted(place: str, token: str) -> dict[str, float] | None:
@@ -213,13 +213,13 @@ def ask(database: str, query: str) -> str:
         "PGDATABASE": address.path.lstrip("/"),
         "PGCONNECT_TIMEOUT": "5",
     }
-    done = subprocess.run(
+    completed = subprocess.run(
         ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1"],
         input=query, env=settings, capture_output=True, text=True, timeout=15, check=False,
     )  # fmt: skip
-    if done.returncode:
-        raise OSError((done.stderr.strip().splitlines() or ["psql said nothing"])[0])
-    return done.stdout
+    if completed.returncode:
+        raise OSError((completed.stderr.strip().splitlines() or ["psql said nothing"])[0])
+    return completed.stdout
 
 
 SUMS = """WITH used AS (SELECT asked_at, cost_usd FROM usage WHERE prompt_tokens + completion_tokens > 0),
@@ -325,18 +325,18 @@ def question(path: str, message: str, number: str) -> dict[str, Any]:
         status, _ = server.ask("POST", path, json.dumps({"message": message}), headers)
     time.sleep(0.5)  # its line is written when the answer has left
     after = counted(listens[pid], tokens[pid]) or {}
-    seen = spent()
+    spending = spent()
     name = "app_llm_cost_usd_total"
     return {
         "status": status,
         "metric": after.get(name, 0.0) - before.get(name, 0.0),
-        "ledger": seen["costs"].get(number),
-        "log": seen["log"].get(number),
-        "error": seen["error"],
+        "ledger": spending["costs"].get(number),
+        "log": spending["log"].get(number),
+        "error": spending["error"],
     }
 
 
-def main(what: str, *given: Any) -> None:
+def main(function: str, *arguments: Any) -> None:
     """Print as JSON what this function finds out."""
     functions: dict[str, Callable[..., object]] = {
         "tracked": tracked,
@@ -347,4 +347,4 @@ def main(what: str, *given: Any) -> None:
         "spent": spent,
         "question": question,
     }
-    print(json.dumps(functions[what](*given)))
+    print(json.dumps(functions[function](*arguments)))

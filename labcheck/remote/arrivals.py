@@ -68,17 +68,17 @@ def main(mark: str, limit: float) -> None:
         print("not root", flush=True)
         return
     print("watching", flush=True)
-    wanted = re.compile(re.escape(mark).encode() + rb"-(\d+)\.")
-    seen: set[tuple[str, str]] = set()
+    pattern = re.compile(re.escape(mark).encode() + rb"-(\d+)\.")
+    arrived: set[tuple[str, str]] = set()
     end = time.monotonic() + limit
     while (left := end - time.monotonic()) > 0:
         ready, _, _ = select.select([line.fileno(), 0], [], [], min(left, 0.5))
         if line.fileno() in ready:
             packet, (_, _, kind, *_) = line.recvfrom(LONGEST)
-            found = wanted.search(packet) if kind != socket.PACKET_OUTGOING else None
-            if found and (one := (found[1].decode(), destination(packet))) not in seen:
-                seen.add(one)
-                print(*one, flush=True)
+            match = pattern.search(packet) if kind != socket.PACKET_OUTGOING else None
+            if match and (arrival := (match[1].decode(), destination(packet))) not in arrived:
+                arrived.add(arrival)
+                print(*arrival, flush=True)
         elif 0 in ready and not os.read(0, 4096):
             break
         _, lost = struct.unpack("II", line.getsockopt(OF_PACKETS, STATISTICS, 8))  # since it was asked last

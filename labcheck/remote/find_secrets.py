@@ -69,12 +69,12 @@ def account(uid: int) -> str:
 @functools.lru_cache(None)
 def members(gid: int) -> frozenset[int]:
     """Everybody in a group, by number."""
-    everybody = pwd.getpwall()
+    users = pwd.getpwall()
     try:
         names = set(grp.getgrgid(gid).gr_mem)
     except KeyError:
         names = set()
-    return frozenset(it.pw_uid for it in everybody if it.pw_gid == gid or it.pw_name in names)
+    return frozenset(it.pw_uid for it in users if it.pw_gid == gid or it.pw_name in names)
 
 
 def is_person(uid: int) -> bool:
@@ -391,10 +391,10 @@ def observe(numbers: Numbers, seconds: float, total: int, roots: Iterable[str], 
         secrets = numbers.secrets(program.variables)
         has_file = program.file in files or program.file.is_file()
         if has_file and program.file not in files:
-            written = dotenv(program.file.read_text(encoding="utf-8", errors="surrogateescape"))
-            in_file = numbers.secrets(written)
+            variables = dotenv(program.file.read_text(encoding="utf-8", errors="surrogateescape"))
+            in_file = numbers.secrets(variables)
             # What a shell makes of such a value is not known here, so it is not compared.
-            odd = [name for name in in_file if re.search(r"[$`\\]", written[name])]
+            odd = [name for name in in_file if re.search(r"[$`\\]", variables[name])]
             files[program.file] = {**described(program.file), "secrets": in_file, "odd": odd}
         if secrets or has_file:
             holders.append((program, secrets))

@@ -212,7 +212,7 @@ def is_late(observed: dict[str, Any]) -> bool:
     """Whether it may be different in a moment: the monitor has been away or has just read its settings, a
     target is starting, or an Alertmanager that has just started has not yet heard of what always fires."""
     now = time.time()
-    heard = {
+    names = {
         alert["labels"].get("alertname")
         for manager in observed["alertmanagers"]
         for alert in manager.get("alerts", ())
@@ -229,7 +229,7 @@ def is_late(observed: dict[str, Any]) -> bool:
         unheard = prometheus["names_alertmanager"] and not prometheus["alertmanagers"]
         if old or unheard or down - without_alertmanager(observed):
             return True
-        if observed["alertmanagers"] and heartbeats(prometheus) - heard:
+        if observed["alertmanagers"] and heartbeats(prometheus) - names:
             return True
     return any("error" in each for each in observed["alertmanagers"])
 
@@ -296,10 +296,10 @@ def send(address: str, mark: str, seconds: float) -> None:
         sys.exit(f"status {status}")
 
 
-def main(what: str = "observe", *given: Any) -> None:
+def main(function: str = "observe", *arguments: Any) -> None:
     """Print what there is to see; or with `send` hand over a test alert."""
-    if what == "send":
-        send(*given)
+    if function == "send":
+        send(*arguments)
         return
     end = time.monotonic() + PATIENCE
     while is_late(found := observe()) and time.monotonic() < end:

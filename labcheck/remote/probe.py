@@ -41,7 +41,7 @@ def asked_addresses(resolver: Json | None, authority: list[Json] | None) -> tupl
 
 def ask(questions: Json) -> Json:
     domain: str = questions["domain"]
-    wanted: set[str] = set(questions["wanted"])
+    parts: set[str] = set(questions["wanted"])
     candidates: list[str] = questions["candidates"]
     tcp: list[int] = questions["tcp"]
     udp: list[int] = questions["udp"]
@@ -60,24 +60,24 @@ def ask(questions: Json) -> Json:
         visitors, everything = asked_addresses(value(resolver), value(authority))
         addresses = list(dict.fromkeys([*everything, *candidates]))
         site = None
-        if "web" in wanted:
+        if "web" in parts:
             asked = (domain, questions["paths"], questions["attempts"], questions["headers"])
             site = pool.submit(answer, lambda: website(visitors or candidates, *asked))
         limit = None
-        if "limit" in wanted:
+        if "limit" in parts:
             how = questions["chat_path"], questions["chat_key"], questions["until_refused"]
             limit = pool.submit(answer, lambda: counted(visitors or candidates, domain, *how))
         sent: Json = {"unreadable": "not asked"}
-        if "sent" in wanted:
+        if "sent" in parts:
             sent = answer(lambda: send_marks(addresses, domain, questions["mark"]))
         scanned: Json = {"unreadable": "not asked"}
         logins = None
-        if "logins" in wanted:
+        if "logins" in parts:
             ports, accounts = questions["ssh_ports"], questions["accounts"]
             logins = pool.submit(
                 answer, lambda: probe_logins(addresses, ports, accounts, questions["host_keys"])
             )
-        if "ports" in wanted:
+        if "ports" in parts:
             # Only this server is scanned, never a stranger to whom a wrong record points.
             own = [address for address in addresses if address in questions["own"] or address in candidates]
             scanned = answer(lambda: scan(own, tcp, udp))

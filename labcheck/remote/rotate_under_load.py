@@ -109,10 +109,10 @@ def too_silent(asking: list[Visitor], since: float) -> str:
     """Wait until each port has given enough answers since that moment; which one did not, or ""."""
 
     def have_enough() -> bool:
-        return all(one.since(since) >= ENOUGH for one in asking)
+        return all(client.since(since) >= ENOUGH for client in asking)
 
-    until(lambda: have_enough() or not all(one.is_alive() for one in asking), TIME_LIMIT / 3)
-    slow = [one for one in asking if one.since(since) < ENOUGH]
+    until(lambda: have_enough() or not all(client.is_alive() for client in asking), TIME_LIMIT / 3)
+    slow = [client for client in asking if client.since(since) < ENOUGH]
     if not slow:
         return ""
     return slow[0].fault or f"{slow[0].port}/tcp: only {slow[0].since(since)} answers"
@@ -187,22 +187,22 @@ def predecessors(log: str, since: float, dry_run: str) -> list[Path]:
     """Files that the log's content may have come into since then: beside it, or where logrotate moves it."""
     moved = re.findall(rf"^(?:renaming|copying) {re.escape(log)} to (.+)$", dry_run, re.M)
     names = {
-        other
+        path
         for name in (Path(log), *map(Path, moved))
-        for other in name.parent.iterdir()
-        if other.name.startswith((f"{name.name}.", f"{name.name}-")) or other in map(Path, moved)
+        for path in name.parent.iterdir()
+        if path.name.startswith((f"{name.name}.", f"{name.name}-")) or path in map(Path, moved)
     }
     return [name for name in sorted(names) if name.stat().st_ctime >= since]
 
 
 def read(outcome: Outcome, logs: list[str], since: float, dry_run: str) -> bool:
     """Look where the ids are; whether all of them are somewhere in each log that has any."""
-    asked = {*outcome.before, *outcome.after}
+    sent = {*outcome.before, *outcome.after}
     for log in logs:
-        new = ids_in(Path(log)) & asked if Path(log).exists() else set()
-        old = [ids_in(name) & asked for name in predecessors(log, since, dry_run)]
+        new = ids_in(Path(log)) & sent if Path(log).exists() else set()
+        old = [ids_in(name) & sent for name in predecessors(log, since, dry_run)]
         outcome.new[log], outcome.anywhere[log] = sorted(new), sorted(new.union(*old))
-    return all(len(ids) in (0, len(asked)) for ids in outcome.anywhere.values())
+    return all(len(ids) in (0, len(sent)) for ids in outcome.anywhere.values())
 
 
 # ---- all of it ---------------------------------------------------------------------------------

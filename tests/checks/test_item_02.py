@@ -32,8 +32,8 @@ def test_a_certificate_that_waits_for_the_time_that_its_authority_names_passes(d
     ideal = 1 / 3 if days >= 10 else 1 / 2
     part_left, half_a_day = ideal - 0.01, 0.5
     now = days * (1 - part_left) + half_a_day  # the client's next look after the window's end
-    found = https.the_certificate_is_trusted(site(replace(SHAKE, not_after=days, now=now)), target=TARGET)
-    assert verdict(found) == "PASS"
+    findings = https.the_certificate_is_trusted(site(replace(SHAKE, not_after=days, now=now)), target=TARGET)
+    assert verdict(findings) == "PASS"
 
 
 def test_certificate_findings_do_not_change_with_time() -> None:

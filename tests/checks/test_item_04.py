@@ -13,7 +13,7 @@ import pytest
 from labcheck.checks import item_04_logs as logs
 from labcheck.checks.model import Criterion
 from labcheck.errors import Unreadable
-from labcheck.external.model import Attempt, Got, Website
+from labcheck.external.model import Attempt, Fetch, Website
 from labcheck.facts.logs import TAIL, File, Held
 from labcheck.facts.network import SshConnection
 from labcheck.ssh import Connection
@@ -26,20 +26,20 @@ from tests.checks.written_logs import (
     LOG,
     NAMES,
     SAID,
+    app_logs,
     failure,
     files,
     line,
     path,
     request,
-    seen,
-    wrote,
+    values,
 )
 
 WELL = Attempt(200, 0.1, "{}", "", "", {}, "", well=True, request_id="own-1")
 
 
 def site(*attempts: Attempt) -> Website:
-    return Website((), (), (Got("198.51.100.10", "/health/live", attempts or (WELL,)),))
+    return Website((), (), (Fetch("198.51.100.10", "/health/live", attempts or (WELL,)),))
 
 
 SSH = SshConnection("198.51.100.7", "198.51.100.10", 22)
@@ -55,26 +55,26 @@ CRITERIA: list[tuple[Criterion, dict[str, Any]]] = [
 
 def test_server_that_writes_its_logs_passes_every_criterion() -> None:
     for criterion, more in CRITERIA:
-        findings = list(criterion(**seen(), **more))
+        findings = list(criterion(**values(), **more))
         assert verdict(findings) == "PASS", (criterion.name, findings)
-    assert not list(logs.each_copy_has_its_records(**seen()))
+    assert not list(logs.each_copy_has_its_records(**values()))
 
 
 @pytest.mark.parametrize("output", ["pipe:[7]", "/dev/null", "socket:[7]", ""])
 def test_an_application_without_a_log_file_is_judged_by_no_other_criterion(output: str) -> None:
-    here = seen(files(held=(Held(800, 1, output), Held(800, 2, output))))
+    here = values(files(held=(Held(800, 1, output), Held(800, 2, output))))
     assert all(not list(criterion(**here, **more)) for criterion, more in CRITERIA)
 
 
 def test_a_process_that_writes_nothing_beside_one_that_does_is_found() -> None:
     held = tuple(one for one in HELD if one.pid == 800 or one.path == path("app"))
-    finding = only(logs.every_process_writes_them(**seen(files(held=held))))
+    finding = only(logs.every_process_writes_them(**values(files(held=held))))
     assert finding.observed == "what answers on port 8001 has no access and no error and no metrics log open"
 
 
 def test_log_file_under_four_names_is_one_log() -> None:
     held = tuple(Held(pid, fd, path("app"), written_last=True) for pid in (800, 801) for fd in range(3, 7))
-    assert verdict(logs.every_process_writes_them(**seen(files(held=held)))) == "FAIL"
+    assert verdict(logs.every_process_writes_them(**values(files(held=held)))) == "FAIL"
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,13 @@ def test_log_file_under_four_names_is_one_log() -> None:
 def test_a_log_that_will_be_gone_fails(place: str, deleted: bool, says: str) -> None:
     others = tuple(one for one in HELD if one.path != path("error"))
     held = (*others, *(Held(pid, 9, place, deleted, written_last=True) for pid in (800, 801)))
-    assert says in only(logs.every_process_writes_them(**seen(files(held=held)))).observed
+    assert says in only(logs.every_process_writes_them(**values(files(held=held)))).observed
 
 
 def test_a_log_that_was_rotated_under_an_idle_process_is_still_its_log() -> None:
     others = tuple(one for one in HELD if one.path != path("error"))
     idle = tuple(Held(pid, 9, f"{path('error')}.1", deleted=True) for pid in (800, 801))
-    assert verdict(logs.every_process_writes_them(**seen(files(held=(*others, *idle))))) == "PASS"
+    assert verdict(logs.every_process_writes_them(**values(files(held=(*others, *idle))))) == "PASS"
 
 
 OLD = request("old", seconds_ago=9000.0)
@@ -115,30 +115,30 @@ SILENT = Attempt(None, 0.0, "", "", "", {}, "refused", well=False)
 def test_request_of_just_now_has_to_be_in_the_access_log(
     access: list[dict[str, Any]], attempts: tuple[Attempt, ...], expected: str
 ) -> None:
-    here = seen(files({"access": access, "app": [line()]}))
+    here = values(files({"access": access, "app": [line()]}))
     assert verdict(logs.what_is_asked_now_is_in_them(**here, site=site(*attempts))) == expected
 
 
 def test_request_in_another_log_and_not_in_the_access_log_fails() -> None:
-    here = seen(files({"access": [OTHER]}))
+    here = values(files({"access": [OTHER]}))
     assert verdict(logs.what_is_asked_now_is_in_them(**here, site=site())) == "FAIL"
 
 
 def test_request_without_an_answer_is_not_expected_in_the_log() -> None:
     with pytest.raises(Unreadable, match="no request of this look was answered"):
-        list(logs.what_is_asked_now_is_in_them(**seen(files({"access": []})), site=site(SILENT)))
+        list(logs.what_is_asked_now_is_in_them(**values(files({"access": []})), site=site(SILENT)))
 
 
 def test_log_that_is_too_busy_to_reach_back_to_the_request_is_written_to() -> None:
     many = [request(f"other-{n}", "/api/chat", seconds_ago=3.0) for n in range(9)]
     long = {path("access"): replace(LOG, size=TAIL * 3)}
-    here = seen(files({"access": many}, also=long))
+    here = values(files({"access": many}, also=long))
     assert verdict(logs.what_is_asked_now_is_in_them(**here, site=site())) == "PASS"
-    look = {"site": site(), "own": (), "ssh": SSH}
-    assert verdict(logs.clients_can_be_told_apart(**here, **look)) == "PASS"
+    arguments = {"site": site(), "own": (), "ssh": SSH}
+    assert verdict(logs.clients_can_be_told_apart(**here, **arguments)) == "PASS"
     same = [one | {"ip_address": "127.0.0.1"} for one in many]
-    here = seen(files({"access": same}, also=long))
-    assert verdict(logs.clients_can_be_told_apart(**here, **look)) == "FAIL"
+    here = values(files({"access": same}, also=long))
+    assert verdict(logs.clients_can_be_told_apart(**here, **arguments)) == "FAIL"
 
 
 @pytest.mark.parametrize(
@@ -155,37 +155,37 @@ def test_log_that_is_too_busy_to_reach_back_to_the_request_is_written_to() -> No
 def test_a_record_without_its_fields_or_in_the_wrong_log_fails(
     name: str, record: dict[str, Any], says: str
 ) -> None:
-    finding = only(logs.every_line_can_be_searched(**seen(files({name: [*SAID[name], record]}))))
+    finding = only(logs.every_line_can_be_searched(**values(files({name: [*SAID[name], record]}))))
     assert finding.verdict.value == "FAIL" and says in finding.observed
 
 
 def test_model_call_that_failed_may_lack_its_tokens() -> None:
     lost = line(event_type="llm_error", level="ERROR", error="no answer", model="small", duration_ms=9.5)
-    assert verdict(logs.every_line_can_be_searched(**seen(files({"metrics": [lost]})))) == "PASS"
+    assert verdict(logs.every_line_can_be_searched(**values(files({"metrics": [lost]})))) == "PASS"
 
 
 @pytest.mark.parametrize("broken", ["INFO: started", '"text"', "[1]", '{"timestamp": "2026', "\0\0{}"])
 def test_a_line_that_is_no_json_object_fails_and_is_shown_where_it_may_differ(broken: str) -> None:
-    found = files()
-    found.lines[path("app")] += (broken,)
-    finding = only(logs.every_line_can_be_searched(**seen(found)))
+    log_files = files()
+    log_files.lines[path("app")] += (broken,)
+    finding = only(logs.every_line_can_be_searched(**values(log_files)))
     assert finding.observed == "app.log has lines that are not JSON" and broken[:9] in finding.detail
 
 
 def test_blank_line_as_a_full_disk_leaves_it_passes() -> None:
-    found = files()
-    found.lines[path("app")] += ("    ",)
-    assert verdict(logs.every_line_can_be_searched(**seen(found))) == "PASS"
+    log_files = files()
+    log_files.lines[path("app")] += ("    ",)
+    assert verdict(logs.every_line_can_be_searched(**values(log_files))) == "PASS"
 
 
 def test_a_log_that_begins_as_text_fails() -> None:
-    found = files({"app": []}, texts=[path("app")])
-    assert "app.log" in only(logs.every_line_can_be_searched(**seen(found))).observed
+    log_files = files({"app": []}, texts=[path("app")])
+    assert "app.log" in only(logs.every_line_can_be_searched(**values(log_files))).observed
 
 
 @pytest.mark.parametrize("kind", ["access", "error", "metrics"])
 def test_log_copy_that_lacks_a_record_of_the_application_log_fails(kind: str) -> None:
-    finding = only(logs.each_copy_has_its_records(**seen(files({kind: []}))))
+    finding = only(logs.each_copy_has_its_records(**values(files({kind: []}))))
     assert finding.observed == f"{kind}.log lacks records that app.log has"
 
 
@@ -200,7 +200,7 @@ def test_log_copy_that_lacks_a_record_of_the_application_log_fails(kind: str) ->
 )
 def test_log_copy_may_lack_records_that_it_cannot_have(app: list[dict[str, Any]], also: File) -> None:
     later = failure(seconds_ago=60.0, request_id="later")
-    here = seen(files({"app": app, "error": [later]}, also={path("error"): also}))
+    here = values(files({"app": app, "error": [later]}, also={path("error"): also}))
     assert not list(logs.each_copy_has_its_records(**here))
 
 
@@ -213,20 +213,20 @@ def test_log_copy_may_lack_records_that_it_cannot_have(app: list[dict[str, Any]]
     ],
 )
 def test_timestamps_of_another_form_fail(stamp: str, says: str) -> None:
-    here = seen(files({"app": [line(), line() | {"timestamp": stamp}]}))
+    here = values(files({"app": [line(), line() | {"timestamp": stamp}]}))
     finding = only(logs.their_times_can_be_compared(**here, site=site()))
     assert finding.verdict.value == "FAIL" and says in finding.observed
 
 
 def test_timestamps_of_one_form_that_is_not_utc_fail() -> None:
     local = {name: [one | {"timestamp": "2026-11-26T05:31:25"} for one in SAID[name]] for name in NAMES}
-    assert verdict(logs.their_times_can_be_compared(**seen(files(local)), site=site())) == "FAIL"
+    assert verdict(logs.their_times_can_be_compared(**values(files(local)), site=site())) == "FAIL"
 
 
 @pytest.mark.parametrize(("hours", "says"), [(-2, "ahead of"), (5, "behind")])
 def test_timestamp_of_local_time_with_a_z_fails(hours: int, says: str) -> None:
     local = {"access": [request(seconds_ago=hours * 3600.0)], "app": [], "error": [], "metrics": []}
-    finding = only(logs.their_times_can_be_compared(**seen(files(local)), site=site()))
+    finding = only(logs.their_times_can_be_compared(**values(files(local)), site=site()))
     assert finding.verdict.value == "FAIL" and says in finding.observed
 
 
@@ -245,13 +245,13 @@ def test_timestamp_of_local_time_with_a_z_fails(hours: int, says: str) -> None:
 def test_a_request_has_its_client_s_address_and_not_the_proxy_s(
     address: str, client: str, expected: str
 ) -> None:
-    here = seen(files({"access": [request(), request(ip_address=address)]}))
+    here = values(files({"access": [request(), request(ip_address=address)]}))
     look = {"site": site(), "own": ("198.51.100.10",), "ssh": replace(SSH, client=client)}
     assert verdict(logs.clients_can_be_told_apart(**here, **look)) == expected
 
 
 def test_visitor_without_request_ids_cannot_be_told_from_the_server_s_own_health_check() -> None:
-    here = seen(files({"access": [request(ip_address="127.0.0.1")]}), own=(), ssh=SSH)
+    here = values(files({"access": [request(ip_address="127.0.0.1")]}), own=(), ssh=SSH)
     with pytest.raises(Unreadable, match="no X-Request-ID"):
         list(logs.clients_can_be_told_apart(**here, site=site(replace(WELL, request_id=""))))
     assert not list(logs.clients_can_be_told_apart(**here, site=site(SILENT)))
@@ -274,20 +274,20 @@ def test_visitor_without_request_ids_cannot_be_told_from_the_server_s_own_health
     ],
 )
 def test_log_permissions_follow_from_file_and_folders(also: dict[str, File], expected: str) -> None:
-    assert verdict(logs.they_are_not_for_everyone(**seen(files(also=also)))) == expected
+    assert verdict(logs.they_are_not_for_everyone(**values(files(also=also)))) == expected
 
 
-GOT = [
-    Got("198.51.100.10", "/health/live", (WELL,)),
-    Got("198.51.100.10", "/no", (replace(WELL, status=404),)),
+ANSWERED = [
+    Fetch("198.51.100.10", "/health/live", (WELL,)),
+    Fetch("198.51.100.10", "/no", (replace(WELL, status=404),)),
 ]
 
 
 def test_answer_of_the_proxy_itself_is_not_looked_for_in_the_log() -> None:
-    by_itself = Got("198.51.100.10", "/no", (replace(WELL, request_id=""),))
-    nobody = Got("198.51.100.10", "/no", (SILENT,))
-    assert logs.answered_by_the_application([*GOT, by_itself, nobody]) == GOT
-    assert logs.answered_by_the_application([by_itself, nobody]) == [by_itself]
+    by_itself = Fetch("198.51.100.10", "/no", (replace(WELL, request_id=""),))
+    silent = Fetch("198.51.100.10", "/no", (SILENT,))
+    assert logs.answered_by_the_application([*ANSWERED, by_itself, silent]) == ANSWERED
+    assert logs.answered_by_the_application([by_itself, silent]) == [by_itself]
 
 
 MARKED = [request("m"), request("m", "/no", status_code=404)]
@@ -315,21 +315,21 @@ def test_a_marked_request_is_in_the_right_logs_once_and_nowhere_else(
     there: dict[str, list[dict[str, Any]]], says: str
 ) -> None:
     full = {path(name): there.get(name, []) for name in NAMES}
-    finding = only(logs.where_they_are(wrote(), GOT, full))
+    finding = only(logs.where_they_are(app_logs(), ANSWERED, full))
     assert finding.verdict.value == ("FAIL" if says else "PASS") and says in finding.observed
 
 
 def test_logs_that_each_process_writes_for_itself_add_up() -> None:
     held = (*HELD, Held(801, 9, f"{FOLDER}/access-8001.log"))
     there = {path("app"): MARKED, path("access"): MARKED[:1], f"{FOLDER}/access-8001.log": MARKED[1:]}
-    assert verdict(logs.where_they_are(wrote(files(held=held)), GOT, there)) == "PASS"
+    assert verdict(logs.where_they_are(app_logs(files(held=held)), ANSWERED, there)) == "PASS"
 
 
 def test_a_request_that_failed_belongs_into_the_error_log_as_well() -> None:
-    answered = [Got("198.51.100.10", "/no", (replace(WELL, status=503),))]
+    answered = [Fetch("198.51.100.10", "/no", (replace(WELL, status=503),))]
     rows = [request("m", "/no", status_code=503)]
     there = {path(name): rows for name in NAMES if name != "metrics"} | {path("metrics"): []}
-    assert verdict(logs.where_they_are(wrote(), answered, there)) == "PASS"
+    assert verdict(logs.where_they_are(app_logs(), answered, there)) == "PASS"
 
 
 # ---- on a real host ----------------------------------------------------------------------------

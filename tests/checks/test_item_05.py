@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from labcheck.checks import item_05_rotation as rotation
-from labcheck.checks.logs import NEEDS, seen_in
+from labcheck.checks.logs import NEEDS, app_logs_in
 from labcheck.checks.model import Context, Criterion, Target
 from labcheck.errors import Unreadable
 from labcheck.facts.logs import Held
@@ -32,10 +32,10 @@ from tests.checks.written_logs import (
     NAMES,
     NOW,
     RUNNING,
+    app_logs,
     files,
     path,
-    seen,
-    wrote,
+    values,
 )
 
 
@@ -65,7 +65,7 @@ CRITERIA: list[tuple[Criterion, dict[str, Any]]] = [
 
 def test_server_that_rotates_passes_every_criterion() -> None:
     for criterion, more in CRITERIA:
-        findings = list(criterion(**seen(), **more))
+        findings = list(criterion(**values(), **more))
         assert verdict(findings) == "PASS", (criterion.name, findings)
 
 
@@ -87,26 +87,26 @@ def test_server_that_rotates_passes_every_criterion() -> None:
     ],
 )
 def test_logrotate_rule_that_is_missing_or_not_followed_fails(loaded: Rotation, says: str) -> None:
-    finding = only(rotation.a_rule_is_loaded(**seen(), loaded=loaded))
+    finding = only(rotation.a_rule_is_loaded(**values(), loaded=loaded))
     assert finding.verdict.value == "FAIL" and says in finding.observed and finding.next
 
 
 def test_logrotate_file_that_is_ignored_is_named_with_the_reason() -> None:
     loaded = Rotation(True, (), ("error: Ignoring aiapp because it is writable by group or others.",))
     row = {f"{path('app')}.{number}": LOG for number in (1, 2)}  # from when it did not ignore it
-    finding = only(rotation.a_rule_is_loaded(**seen(files(also=row)), loaded=loaded))
+    finding = only(rotation.a_rule_is_loaded(**values(files(also=row)), loaded=loaded))
     assert finding.verdict.value == "FAIL" and "writable by group" in finding.observed
 
 
 def test_rotation_by_another_program_is_named_and_not_judged() -> None:
     row = {f"{path('app')}.{number}": LOG for number in (1, 2)}
-    here = seen(files(also=row), loaded=Rotation(True))
+    here = values(files(also=row), loaded=Rotation(True))
     with pytest.raises(Unreadable, match=r"something else than logrotate rotates app\.log"):
         list(rotation.a_rule_is_loaded(**here))
     assert not list(rotation.predecessors_are_packed(**here))
     assert not list(rotation.it_is_started_often_enough(**here, runs=()))
     once = {f"{path('app')}.1": LOG}
-    assert verdict(rotation.a_rule_is_loaded(**seen(files(also=once)), loaded=Rotation(True))) == "FAIL"
+    assert verdict(rotation.a_rule_is_loaded(**values(files(also=once)), loaded=Rotation(True))) == "FAIL"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_rotation_by_another_program_is_named_and_not_judged() -> None:
     ],
 )
 def test_rotation_limit_that_is_missing_or_too_wide_fails(changes: dict[str, Any], says: str) -> None:
-    finding = only(rotation.its_limits_are_set(**seen(), loaded=rule(**changes), ages=AGES))
+    finding = only(rotation.its_limits_are_set(**values(), loaded=rule(**changes), ages=AGES))
     assert finding.verdict.value == "FAIL" and says in finding.observed
 
 
@@ -145,19 +145,19 @@ def test_retention_of_thirty_files_is_not_one_of_thirty_days(
     kept: int | None, days: int | None, says: list[str]
 ) -> None:
     here = {"loaded": rule(kept=kept), "ages": {f"{FOLDER}/*.log": days}}
-    finding = only(rotation.its_limits_are_set(**seen(), **here))
+    finding = only(rotation.its_limits_are_set(**values(), **here))
     assert finding.verdict.value == ("FAIL" if says else "PASS")
     assert all(words in finding.observed for words in says)
 
 
 def test_logrotate_rule_from_an_unusual_file_is_not_judged_by_its_days() -> None:
     with pytest.raises(Unreadable, match="in none of logrotate's usual files"):
-        list(rotation.its_limits_are_set(**seen(), loaded=rule(), ages={}))
+        list(rotation.its_limits_are_set(**values(), loaded=rule(), ages={}))
 
 
 def test_logrotate_rule_whose_logs_are_all_empty_is_unknown() -> None:
     empty = rule(*(Handled(path(name)) for name in NAMES), packs=None)
-    assert verdict(rotation.its_limits_are_set(**seen(), loaded=empty, ages=AGES)) == "UNKNOWN"
+    assert verdict(rotation.its_limits_are_set(**values(), loaded=empty, ages=AGES)) == "UNKNOWN"
 
 
 @pytest.mark.parametrize(
@@ -174,12 +174,12 @@ def test_logrotate_rule_whose_logs_are_all_empty_is_unknown() -> None:
 )
 def test_rotation_that_loses_lines_fails(changes: dict[str, Any], says: str) -> None:
     loaded = rule(handled("app", **changes))
-    finding = only(rotation.its_way_loses_no_line(**seen(), loaded=loaded))
+    finding = only(rotation.its_way_loses_no_line(**values(), loaded=loaded))
     assert finding.verdict.value == ("FAIL" if says else "PASS") and says in finding.observed
 
 
 def test_nocreate_in_a_folder_of_root_s_leaves_the_application_without_a_log() -> None:
-    here = seen(files(also={FOLDER: replace(FILES[FOLDER], uid=0, gid=1001)}))
+    here = values(files(also={FOLDER: replace(FILES[FOLDER], uid=0, gid=1001)}))
     finding = only(rotation.its_way_loses_no_line(**here, loaded=rule(handled("app", made=None))))
     assert finding.verdict.value == "FAIL" and "has to make a new app.log" in finding.observed
 
@@ -201,12 +201,12 @@ def test_nocreate_in_a_folder_of_root_s_leaves_the_application_without_a_log() -
     ],
 )
 def test_logrotate_that_is_started_too_seldom_fails(runs: tuple[Starter, ...], says: str) -> None:
-    finding = only(rotation.it_is_started_often_enough(**seen(), runs=runs, loaded=rule()))
+    finding = only(rotation.it_is_started_often_enough(**values(), runs=runs, loaded=rule()))
     assert finding.verdict.value == "FAIL" and says in finding.observed
 
 
 def test_cron_may_start_logrotate_where_its_daemon_runs() -> None:
-    here = seen(running=Processes((*RUNNING.all, CRON)))
+    here = values(running=Processes((*RUNNING.all, CRON)))
     run = replace(IDLE_CRON, off="", idle=None)
     assert verdict(rotation.it_is_started_often_enough(**here, runs=(run,), loaded=rule())) == "PASS"
 
@@ -221,7 +221,7 @@ def test_cron_may_start_logrotate_where_its_daemon_runs() -> None:
 )
 def test_logrotate_schedule_that_was_not_understood_is_not_judged(runs: tuple[Starter, ...]) -> None:
     with pytest.raises(Unreadable):
-        list(rotation.it_is_started_often_enough(**seen(), runs=runs, loaded=rule()))
+        list(rotation.it_is_started_often_enough(**values(), runs=runs, loaded=rule()))
 
 
 @pytest.mark.parametrize(
@@ -235,13 +235,13 @@ def test_logrotate_schedule_that_was_not_understood_is_not_judged(runs: tuple[St
     ],
 )
 def test_logrotate_timer_that_does_not_do_its_work_fails(run: Starter, says: str) -> None:
-    findings = list(rotation.it_goes_on_being_started(**seen(), runs=(run,), loaded=rule()))
+    findings = list(rotation.it_goes_on_being_started(**values(), runs=(run,), loaded=rule()))
     assert [says in finding.observed for finding in findings] == [True] * bool(says)
 
 
 def test_log_that_no_run_of_logrotate_has_met_yet_fails() -> None:
     loaded = rule(handled("app"), handled("access", known=False))
-    finding = only(rotation.it_has_seen_them(**seen(), loaded=loaded))
+    finding = only(rotation.it_has_seen_them(**values(), loaded=loaded))
     assert finding.verdict.value == "FAIL" and "has met access.log yet" in finding.observed
 
 
@@ -259,17 +259,17 @@ def test_log_that_no_run_of_logrotate_has_met_yet_fails() -> None:
 )
 def test_rotated_logs_but_the_newest_have_to_be_packed(names: list[str], expected: str) -> None:
     beside = {f"{path('app')}{name}": LOG for name in names}
-    assert verdict(rotation.predecessors_are_packed(**seen(files(also=beside)), loaded=rule())) == expected
+    assert verdict(rotation.predecessors_are_packed(**values(files(also=beside)), loaded=rule())) == expected
 
 
 def test_process_that_writes_to_a_rotated_log_is_named_and_one_that_holds_it_is_not() -> None:
     idle = Held(800, 9, f"{path('error')}.1", deleted=True)
-    assert verdict(rotation.no_process_writes_to_a_rotated_log(**seen(files(held=(*HELD, idle))))) == "PASS"
+    assert verdict(rotation.no_process_writes_to_a_rotated_log(**values(files(held=(*HELD, idle))))) == "PASS"
     at_the_moment = Held(801, 9, f"{path('app')}.1", written_last=True, written_at=float(LOG.born or 0))
-    here = seen(files(held=(*HELD, at_the_moment)))
+    here = values(files(held=(*HELD, at_the_moment)))
     assert verdict(rotation.no_process_writes_to_a_rotated_log(**here)) == "PASS"
     stuck = replace(at_the_moment, written_at=NOW - 5)
-    finding = only(rotation.no_process_writes_to_a_rotated_log(**seen(files(held=(*HELD, stuck)))))
+    finding = only(rotation.no_process_writes_to_a_rotated_log(**values(files(held=(*HELD, stuck)))))
     assert (
         finding.observed
         == "app.log.1 is still written to; it is open in uvicorn lab_app.main:app on port 8001"
@@ -279,7 +279,7 @@ def test_process_that_writes_to_a_rotated_log_is_named_and_one_that_holds_it_is_
 def test_program_of_another_account_that_writes_to_a_rotated_log_is_named() -> None:
     stranger = replace(CRON, pid=900, name="supervisord")
     held = (*HELD, Held(900, 5, f"{path('app')}.1", written_last=True, written_at=NOW))
-    here = seen(files(held=held), running=Processes((*RUNNING.all, stranger)))
+    here = values(files(held=held), running=Processes((*RUNNING.all, stranger)))
     assert "supervisord" in only(rotation.no_process_writes_to_a_rotated_log(**here)).observed
 
 
@@ -306,7 +306,7 @@ NEW = {path(name): ["c", "d"] if name in ("app", "access") else [] for name in N
 def test_log_lines_are_all_found_after_a_rotation_and_late_ones_in_the_new_file(
     outcome: Outcome, says: str
 ) -> None:
-    finding = only(rotation.what_became_of_the_lines(wrote(), outcome))
+    finding = only(rotation.what_became_of_the_lines(app_logs(), outcome))
     assert finding.verdict.value == ("FAIL" if says else "PASS") and says in finding.observed
 
 
@@ -316,7 +316,7 @@ def test_log_lines_are_all_found_after_a_rotation_and_late_ones_in_the_new_file(
 )
 def test_a_rotation_that_could_not_be_watched_is_not_judged(outcome: Outcome) -> None:
     with pytest.raises(Unreadable):
-        list(rotation.what_became_of_the_lines(wrote(), outcome))
+        list(rotation.what_became_of_the_lines(app_logs(), outcome))
 
 
 # ---- exercise, on a real host ------------------------------------------------------------------
@@ -345,8 +345,8 @@ def test_rotation_exercise_without_a_rule_for_the_logs_rotates_nothing_and_says_
 ) -> None:
     needed.program("logrotate")
     target = Target("server", "app.example", app_port=logging_server("follows"))
-    found = seen_in(gather(shared, list(NEEDS.values())), target)
-    assert [log.path for log in found.logs] == [str(tmp_path / name) for name in ("app.log", "access.log")]
+    logs = app_logs_in(gather(shared, list(NEEDS.values())), target)
+    assert [log.path for log in logs.logs] == [str(tmp_path / name) for name in ("app.log", "access.log")]
     with pytest.raises(Unreadable, match="logrotate would rotate none of them"):
         list(rotation.a_rotation_under_load_loses_nothing(shared, Context(target, shared)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["access.log", "app.log"]

@@ -21,8 +21,8 @@ from tests.checks.supervised import (
 
 
 def test_application_that_does_not_run_fails() -> None:
-    nobody = Processes((INIT,))
-    assert verdict(account.it_runs_under_its_own_account(nobody, (), BARE, target=TARGET)) == "FAIL"
+    not_running = Processes((INIT,))
+    assert verdict(account.it_runs_under_its_own_account(not_running, (), BARE, target=TARGET)) == "FAIL"
 
 
 @pytest.mark.parametrize(

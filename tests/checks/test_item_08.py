@@ -29,13 +29,13 @@ RUNNING = Processes((Process(800, 700, "uvicorn", frozenset({1001}), frozenset({
 SOCKETS = (Socket("tcp", "127.0.0.1", 8000, "uvicorn", (800,)),)
 
 
-def judge(criterion: object, found: Secrets, running: Processes = RUNNING) -> list[Finding]:
+def judge(criterion: object, observed: Secrets, running: Processes = RUNNING) -> list[Finding]:
     assert callable(criterion)
-    return list(criterion(found, running, SOCKETS, KNOWN, target=TARGET))
+    return list(criterion(observed, running, SOCKETS, KNOWN, target=TARGET))
 
 
-def environment(found: Secrets, running: Processes = RUNNING) -> list[Finding]:
-    return judge(item.they_come_from_the_environment, found, running)
+def environment(observed: Secrets, running: Processes = RUNNING) -> list[Finding]:
+    return judge(item.they_come_from_the_environment, observed, running)
 
 
 def file(**changes: object) -> list[Finding]:
@@ -86,9 +86,9 @@ def test_secret_that_only_a_shell_understands_is_not_compared() -> None:
 
 
 def test_environment_is_enough_where_there_is_no_file() -> None:
-    found = replace(FOUND, holders=(replace(HOLDER, file=""),), files=())
-    assert verdict(environment(found)) == "PASS"
-    assert not judge(item.their_file_is_the_account_s_alone, found)
+    secrets = replace(FOUND, holders=(replace(HOLDER, file=""),), files=())
+    assert verdict(environment(secrets)) == "PASS"
+    assert not judge(item.their_file_is_the_account_s_alone, secrets)
 
 
 def test_application_that_does_not_run_fails_and_one_that_is_hidden_is_unreadable() -> None:

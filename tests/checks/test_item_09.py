@@ -20,9 +20,9 @@ LOADED = Supervisor(True, "RUNNING", (PROGRAM,))
 
 
 def test_application_that_does_not_run_fails() -> None:
-    nobody = Processes((INIT,))
+    not_running = Processes((INIT,))
     loaded = Supervisor(False, "", ())
-    assert verdict(item_09.its_programs_run(loaded, nobody, (), BARE, target=TARGET)) == "FAIL"
+    assert verdict(item_09.its_programs_run(loaded, not_running, (), BARE, target=TARGET)) == "FAIL"
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_a_worker_that_supervisor_leaves_alone_is_not_waited_for_to_the_end(
     monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     monkeypatch.setattr(item_09, "BACK_WITHIN", 10**6)  # seconds: this test would not end
-    found = after_the_kill(monkeypatch, [replace(EXITED, state=state)])
-    assert found == (Verdict.FAIL, "aiapp:aiapp-8000 was killed, and stays down")
+    outcome = after_the_kill(monkeypatch, [replace(EXITED, state=state)])
+    assert outcome == (Verdict.FAIL, "aiapp:aiapp-8000 was killed, and stays down")
 
 
 def test_a_worker_that_takes_its_time_to_start_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     starting = replace(PROGRAM, state="STARTING", pid=200)
     states = [EXITED, *[starting] * 5, EXITED, starting, replace(PROGRAM, pid=200)]
-    found = after_the_kill(monkeypatch, states)
-    assert found == (Verdict.PASS, "aiapp:aiapp-8000 was killed, and is RUNNING again")
+    outcome = after_the_kill(monkeypatch, states)
+    assert outcome == (Verdict.PASS, "aiapp:aiapp-8000 was killed, and is RUNNING again")

@@ -47,21 +47,21 @@ def socket(port: int) -> Socket:
     return Socket("tcp", "127.0.0.1", port, "uvicorn", (port,))
 
 
-def targets(seen: Monitoring, ports: Iterable[int] = (8000, 8001, 8002)) -> list[Finding]:
+def targets(state: Monitoring, ports: Iterable[int] = (8000, 8001, 8002)) -> list[Finding]:
     running, sockets = Processes(tuple(map(process, ports))), tuple(map(socket, ports))
-    return list(item.the_targets_answer(seen, running, sockets, KNOWN, target=TARGET))
+    return list(item.the_targets_answer(state, running, sockets, KNOWN, target=TARGET))
 
 
-def alerts(seen: Monitoring, target: Target = TARGET) -> list[Finding]:
-    return list(item.the_alerts_are_in_effect(seen, target=target))
+def alerts(state: Monitoring, target: Target = TARGET) -> list[Finding]:
+    return list(item.the_alerts_are_in_effect(state, target=target))
 
 
-def who_is_told(seen: Monitoring) -> list[Finding]:
-    return list(item.a_person_is_told(seen))
+def who_is_told(state: Monitoring) -> list[Finding]:
+    return list(item.a_person_is_told(state))
 
 
-def watched(seen: Monitoring) -> list[Finding]:
-    return list(item.the_watcher_is_watched(seen))
+def watched(state: Monitoring) -> list[Finding]:
+    return list(item.the_watcher_is_watched(state))
 
 
 def prometheus(**changed: Any) -> Monitoring:
@@ -281,13 +281,13 @@ def test_a_recording_rule_is_read_in_the_place_of_what_it_makes() -> None:
         "app:errors:ratio": f"app:errors:rate5m / sum(rate({COUNT}[5m]))",
     }
     series = {**GOOD.prometheus[0].series, "app:errors:ratio": ()}
-    seen = with_rule("ErrorRate", query="app:errors:ratio > 0.05")
-    monitor = replace(seen.prometheus[0], records=records, series=series)
-    assert verdict(alerts(replace(seen, prometheus=(monitor,)))) == "PASS"
+    state = with_rule("ErrorRate", query="app:errors:ratio > 0.05")
+    monitor = replace(state.prometheus[0], records=records, series=series)
+    assert verdict(alerts(replace(state, prometheus=(monitor,)))) == "PASS"
     wrong = {**records, "app:errors:rate5m": f'sum(rate({COUNT}{{status=~"5xx"}}[5m]))'}
-    findings = alerts(replace(seen, prometheus=(replace(monitor, records=wrong),)))
+    findings = alerts(replace(state, prometheus=(replace(monitor, records=wrong),)))
     assert "does not count status 500" in text_of(findings)
-    findings = alerts(replace(seen, prometheus=(replace(monitor, series=GOOD.prometheus[0].series),)))
+    findings = alerts(replace(state, prometheus=(replace(monitor, series=GOOD.prometheus[0].series),)))
     assert "reads app:errors:ratio, which Prometheus does not have" in text_of(findings)
 
 
@@ -340,7 +340,7 @@ def silence(left: float = FOR_YEARS, *matchers: tuple[str, str, bool, bool]) -> 
 
 
 @pytest.mark.parametrize(
-    ("seen", "expected", "says"),
+    ("state", "expected", "says"),
     [
         (prometheus(alertmanagers=()), "FAIL", "hands its alerts to no Alertmanager"),
         (replace(GOOD, alertmanagers=()), "FAIL", "an Alertmanager that does not run"),
@@ -382,24 +382,24 @@ def silence(left: float = FOR_YEARS, *matchers: tuple[str, str, bool, bool]) -> 
         (manager(silences=(silence(FOR_YEARS, ("instance", "old", False, True)),)), "PASS", ""),
     ],
 )
-def test_critical_alert_has_to_reach_a_receiver(seen: Monitoring, expected: str, says: str) -> None:
-    findings = who_is_told(seen)
+def test_critical_alert_has_to_reach_a_receiver(state: Monitoring, expected: str, says: str) -> None:
+    findings = who_is_told(state)
     assert verdict(findings) == expected and says in text_of(findings)
 
 
 # ---- the heartbeat -----------------------------------------------------------------------------
 
 
-def heart(seen: Monitoring = GOOD, **changed: Any) -> Monitoring:
-    (manager,) = seen.alertmanagers
+def heart(monitoring: Monitoring = GOOD, **changed: Any) -> Monitoring:
+    (manager,) = monitoring.alertmanagers
     alerts = tuple(
         replace(one, **changed) if one.labels["alertname"] == "Heartbeat" else one for one in manager.alerts
     )
-    return replace(seen, alertmanagers=(replace(manager, alerts=alerts),))
+    return replace(monitoring, alertmanagers=(replace(manager, alerts=alerts),))
 
 
 @pytest.mark.parametrize(
-    ("seen", "says"),
+    ("state", "says"),
     [
         (prometheus(rules=tuple(one for one in RULES.values() if one.name != "Heartbeat")), "itself stops"),
         (with_rule("Heartbeat", firing=False), "itself stops"),
@@ -409,8 +409,8 @@ def heart(seen: Monitoring = GOOD, **changed: Any) -> Monitoring:
         (manager(receivers={"pager": ("webhook",), "heartbeat": ()}), "sends it nowhere"),
     ],
 )
-def test_a_heartbeat_that_nobody_hears_fails(seen: Monitoring, says: str) -> None:
-    findings = watched(seen)
+def test_a_heartbeat_that_nobody_hears_fails(state: Monitoring, says: str) -> None:
+    findings = watched(state)
     assert verdict(findings) == "FAIL" and says in text_of(findings)
 
 

@@ -61,8 +61,8 @@ SEEN = watching(TOO_OLD)
 WITHOUT_NUMBERS = watching(numbers={})
 
 
-def made(found: Backups, running: Processes = RUNNING) -> list[Finding]:
-    return list(item.they_are_made(found, running, SOCKETS, KNOWN, target=TARGET))
+def made(backups: Backups, running: Processes = RUNNING) -> list[Finding]:
+    return list(item.they_are_made(backups, running, SOCKETS, KNOWN, target=TARGET))
 
 
 def with_store(**changes: object) -> Backups:
@@ -80,7 +80,7 @@ def with_drill(**changes: object) -> Backups:
 def test_server_with_backups_as_they_should_be_passes_every_criterion() -> None:
     assert verdict(made(FOUND)) == "PASS"
     for criterion in item.ITEM.criteria[1:]:
-        findings = list(criterion(*([FOUND, SEEN] if "seen" in criterion.needs else [FOUND])))
+        findings = list(criterion(*([FOUND, SEEN] if "state" in criterion.needs else [FOUND])))
         assert all(finding.verdict.value == "PASS" for finding in findings), (
             criterion.name,
             text_of(findings),
@@ -98,7 +98,7 @@ def test_server_without_a_backup_job_fails_once_and_names_what_would_be_lost() -
         finding
         for criterion in item.ITEM.criteria[1:7]
         if criterion is not item.a_person_is_told
-        for finding in criterion(*([bare, SEEN] if "seen" in criterion.needs else [bare]))
+        for finding in criterion(*([bare, SEEN] if "state" in criterion.needs else [bare]))
     ]
 
 
@@ -227,7 +227,7 @@ OF_THE_DRILL = replace(
 
 
 @pytest.mark.parametrize(
-    ("seen", "says"),
+    ("state", "says"),
     [
         (watching(), "no rule about the age"),
         (watching(replace(TOO_OLD, query="aiapp_backup_last_run_succeeded == 0")), "no rule about the age"),
@@ -239,28 +239,30 @@ OF_THE_DRILL = replace(
         (watching(TOO_OLD, replace(OF_THE_DRILL, firing=True)), "RestoreDrillTooOld is firing"),
     ],
 )
-def test_backup_age_that_alerts_nobody_fails(seen: Monitoring, says: str) -> None:
-    findings = list(item.a_person_is_told(FOUND, seen))
+def test_backup_age_that_alerts_nobody_fails(state: Monitoring, says: str) -> None:
+    findings = list(item.a_person_is_told(FOUND, state))
     assert verdict(findings) == "FAIL" and says in text_of(findings)
 
 
 def test_backup_age_from_a_recording_rule_passes() -> None:
     recorded = replace(TOO_OLD, query="backup:since_last_success:seconds > 26 * 3600")
-    seen = watching(recorded, records={"backup:since_last_success:seconds": TOO_OLD.query.partition(" >")[0]})
-    assert verdict(item.a_person_is_told(FOUND, seen)) == "PASS"
+    state = watching(
+        recorded, records={"backup:since_last_success:seconds": TOO_OLD.query.partition(" >")[0]}
+    )
+    assert verdict(item.a_person_is_told(FOUND, state)) == "PASS"
 
 
 @pytest.mark.parametrize(
-    "seen",
+    "state",
     [
         Monitoring((), (), {}, ()),
         Monitoring((), (), {"Prometheus at 127.0.0.1:9090": "refused"}, ()),
         watching(replace(TOO_OLD, query="time( > 1")),
     ],
 )
-def test_monitoring_that_cannot_be_asked_is_unreadable(seen: Monitoring) -> None:
+def test_monitoring_that_cannot_be_asked_is_unreadable(state: Monitoring) -> None:
     with pytest.raises(Unreadable):
-        list(item.a_person_is_told(FOUND, seen))
+        list(item.a_person_is_told(FOUND, state))
 
 
 # ---- brought back ------------------------------------------------------------------------------

@@ -129,10 +129,10 @@ def test_a_second_factor_after_the_key_passes() -> None:
 
 
 def test_a_match_block_fails_and_says_for_whom_and_from_where() -> None:
-    everybody = asked("daemon vagrant", "203.0.113.99")
+    accounts = asked("daemon vagrant", "203.0.113.99")
     guest = asked("daemon vagrant", "10.0.0.0", passwordauthentication="yes")
     service = asked("transfer", "203.0.113.99", passwordauthentication="yes")
-    (finding,) = ssh.no_file_lets_a_password_in(running(everybody, guest, service), SOCKETS, KNOWN)
+    (finding,) = ssh.no_file_lets_a_password_in(running(accounts, guest, service), SOCKETS, KNOWN)
     assert finding.observed.endswith("yes for vagrant from 10.0.0.0; for transfer from 203.0.113.99")
 
 
@@ -153,11 +153,11 @@ def test_root_login_fails_even_with_a_key(value: str) -> None:
 
 
 def test_sshd_of_which_nothing_is_known_is_unreadable() -> None:
-    other = Socket("tcp", "0.0.0.0", 2222, "sshd", (800,))
+    second = Socket("tcp", "0.0.0.0", 2222, "sshd", (800,))
     dropbear = Socket("tcp", "0.0.0.0", 22, "dropbear", (800,))
     unseen = Socket("tcp", "0.0.0.0", 22, "sshd", ())
     beside_it = Socket("tcp", "127.0.0.1", 22, "sshd", (800,))
-    for sockets in ((*SOCKETS, other), (*SOCKETS, beside_it), (dropbear,), (), (unseen,)):
+    for sockets in ((*SOCKETS, second), (*SOCKETS, beside_it), (dropbear,), (), (unseen,)):
         with pytest.raises(Unreadable):
             list(ssh.no_file_lets_a_password_in(running(), sockets, KNOWN))
 

@@ -25,8 +25,8 @@ REFUSAL = TOLD | {"retry-after": "42"}
 
 
 def counted(status: int | None = 401, error: str = "", forged: bool = False, **fields: str) -> Counted:
-    told = {name.replace("_", "-"): text for name, text in fields.items()}
-    return Counted("198.51.100.10", status, told, error, forged)
+    fields_of_answer = {name.replace("_", "-"): text for name, text in fields.items()}
+    return Counted("198.51.100.10", status, fields_of_answer, error, forged)
 
 
 # ---- without asking ----------------------------------------------------------------------------
@@ -128,12 +128,12 @@ def test_supervisor_s_own_socket_is_no_store_of_the_programs_that_it_starts() ->
     }
     program = subprocess.Popen(["sleep", "60"], env=os.environ | variables)
     try:
-        done = subprocess.run(["bash", "-c", shared_stores.command], capture_output=True, text=True)
+        completed = subprocess.run(["bash", "-c", shared_stores.command], capture_output=True, text=True)
     finally:
         program.kill()
         program.wait()
-    seen = shared_stores.parse(Result(done.stdout, done.stderr, done.returncode))
-    assert {one.variable for one in seen if one.pid == program.pid} == {"REDIS_URL"}
+    stores = shared_stores.parse(Result(completed.stdout, completed.stderr, completed.returncode))
+    assert {one.variable for one in stores if one.pid == program.pid} == {"REDIS_URL"}
 
 
 # ---- exercise ----------------------------------------------------------------------------------

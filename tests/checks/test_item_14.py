@@ -34,31 +34,31 @@ SOCKETS = tuple(Socket("tcp", "127.0.0.1", 8000 + number, "uvicorn", (800 + numb
 PLACE = Tracked(800, "errors.lab.example", "1", 200, "")
 
 
-def told(*changes: dict[str, Any]) -> tuple[Tracked, ...]:
+def tracked(*changes: dict[str, Any]) -> tuple[Tracked, ...]:
     given = [*changes, {}, {}, {}][:3]
     return tuple(replace(PLACE, pid=800 + number, **more) for number, more in enumerate(given))
 
 
-def where(found: tuple[Tracked, ...], running: Processes = THREE) -> list[Finding]:
-    return list(item.each_process_was_told_where(found, running, SOCKETS, KNOWN, target=TARGET))
+def where(tracked_processes: tuple[Tracked, ...], running: Processes = THREE) -> list[Finding]:
+    return list(item.each_process_was_told_where(tracked_processes, running, SOCKETS, KNOWN, target=TARGET))
 
 
-def key(found: tuple[Tracked, ...]) -> list[Finding]:
-    return list(item.the_collector_takes_their_key(found, {800, 801, 802}))
+def key(tracked_processes: tuple[Tracked, ...]) -> list[Finding]:
+    return list(item.the_collector_takes_their_key(tracked_processes, {800, 801, 802}))
 
 
 def test_processes_with_one_error_collector_pass() -> None:
-    assert verdict(where(told())) == "PASS"
-    assert text_of(where(told())) == "all 3 processes were told of errors.lab.example, project 1"
+    assert verdict(where(tracked())) == "PASS"
+    assert text_of(where(tracked())) == "all 3 processes were told of errors.lab.example, project 1"
 
 
 def test_process_without_an_error_collector_is_named() -> None:
-    assert "port 8001 was told of no collector" in text_of(where((told()[0], told()[2])))
+    assert "port 8001 was told of no collector" in text_of(where((tracked()[0], tracked()[2])))
     assert verdict(where(())) == "FAIL" and len(where(())) == 3
 
 
 def test_processes_with_different_error_collectors_fail() -> None:
-    findings = where(told({}, {"project": "2"}))
+    findings = where(tracked({}, {"project": "2"}))
     assert verdict(findings) == "FAIL" and "different places" in text_of(findings)
 
 
@@ -82,13 +82,13 @@ def test_application_that_does_not_run_fails() -> None:
     ],
 )
 def test_collector_has_to_take_the_key(change: dict[str, Any], expected: str, says: str) -> None:
-    findings = key(told(change, change, change))
+    findings = key(tracked(change, change, change))
     assert verdict(findings) == expected and says in text_of(findings)
     assert len(findings) == 1
 
 
 def test_process_with_an_old_key_fails_although_others_have_the_right_one() -> None:
-    assert verdict(key(told({}, {"status": 403}))) == "FAIL"
+    assert verdict(key(tracked({}, {"status": 403}))) == "FAIL"
 
 
 # ---- exercise ----------------------------------------------------------------------------------
@@ -128,8 +128,8 @@ def event(**changes: Any) -> dict[str, Any]:
     return {"id": "x", "data": data | changes}
 
 
-def arrived(found: dict[str, Any], running: str = "0.2.0", *leaked: str) -> list[Finding]:
-    return list(item.what_arrived(found, "test-1", "0.2.0", running, leaked))
+def arrived(event: dict[str, Any], running: str = "0.2.0", *leaked: str) -> list[Finding]:
+    return list(item.what_arrived(event, "test-1", "0.2.0", running, leaked))
 
 
 def test_an_event_with_what_it_needs_and_no_more_passes() -> None:

@@ -141,10 +141,10 @@ def loaded(*rules: Rule, **changes: Any) -> Monitoring:
     return replace(WATCHED, prometheus=(replace(PROMETHEUS, rules=rules or PROMETHEUS.rules, **changes),))
 
 
-def rules(seen: Monitoring = WATCHED, budgets: tuple[float, ...] = (100, 100, 100)) -> list[Finding]:
+def rules(state: Monitoring = WATCHED, budgets: tuple[float, ...] = (100, 100, 100)) -> list[Finding]:
     processes = tuple(counts(number, 0.0, budget) for number, budget in enumerate(budgets))
-    knows = item.a_rule_knows_the_budget(seen, replace(SPENT, processes=processes), target=TARGET)
-    return [*item.an_alert_is_evaluated(seen, target=TARGET), *knows]
+    knows = item.a_rule_knows_the_budget(state, replace(SPENT, processes=processes), target=TARGET)
+    return [*item.an_alert_is_evaluated(state, target=TARGET), *knows]
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ def test_cost_rules_that_are_wrong_are_named_with_the_reason(
 
 
 def test_cost_rule_that_is_missing_fails() -> None:
-    found = list(item.an_alert_is_evaluated(loaded(rule("Disk", "used > 0.8")), target=TARGET))
-    assert verdict(found) == "FAIL" and "no alert about cost" in text_of(found)
+    findings = list(item.an_alert_is_evaluated(loaded(rule("Disk", "used > 0.8")), target=TARGET))
+    assert verdict(findings) == "FAIL" and "no alert about cost" in text_of(findings)
 
 
 def test_prometheus_on_any_port_counts() -> None:
@@ -304,8 +304,8 @@ def test_spending_fact_is_read() -> None:
         "ledger": {"since_first": "1.0000000000", "since_last": "0.5", "calls": 3, "unpriced": 0},
         "log": {"one": "0.1"}, "costs": {"one": "0.10"}, "error": "",
     }  # fmt: skip
-    found = spending.parse(Result(json.dumps(printed), "", 0))
-    assert (found.ledger.since_first, found.log, found.costs) == (
+    spent = spending.parse(Result(json.dumps(printed), "", 0))
+    assert (spent.ledger.since_first, spent.log, spent.costs) == (
         1,
         {"one": Decimal("0.1")},
         {"one": Decimal("0.1")},

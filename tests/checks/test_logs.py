@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from labcheck.checks.logs import it_writes_to_files, written
+from labcheck.checks.logs import app_logs_of, it_writes_to_files
 from labcheck.checks.model import Criterion
 from labcheck.errors import Unreadable
 from labcheck.facts.logs import Held
 from labcheck.facts.processes import Processes
 from tests.checks import test_item_04, test_item_05
 from tests.checks.findings import only
-from tests.checks.written_logs import CRON, HELD, INIT, NOW, ONE, RUNNING, SOCKETS, files, seen
+from tests.checks.written_logs import CRON, HELD, INIT, NOW, ONE, RUNNING, SOCKETS, files, values
 
 
 def test_logs_are_those_that_the_answering_processes_hold_open() -> None:
     stranger = replace(CRON, pid=900, name="caddy", arguments="caddy run", uids=frozenset({999}))
-    logs = written(
-        **seen(
+    logs = app_logs_of(
+        **values(
             files(held=(*HELD, Held(900, 4, "/var/log/caddy/access.log", written_last=True))),
             running=Processes((*RUNNING.all, stranger)),
         )
@@ -46,7 +46,7 @@ def test_logs_are_those_that_the_answering_processes_hold_open() -> None:
 def test_application_without_a_log_file_is_judged_by_where_its_output_goes(
     output: str, expected: str, says: str
 ) -> None:
-    here = seen(files(held=(Held(800, 1, output), Held(800, 2, output))))
+    here = values(files(held=(Held(800, 1, output), Held(800, 2, output))))
     if expected == "UNKNOWN":
         with pytest.raises(Unreadable, match=says):
             list(it_writes_to_files(**here))
@@ -59,11 +59,11 @@ def test_an_application_in_a_container_keeps_its_log_elsewhere() -> None:
     proxy = replace(CRON, pid=800, name="docker-proxy")
     for process in (inside, proxy):
         with pytest.raises(Unreadable, match="container"):
-            list(it_writes_to_files(**seen(running=Processes((INIT, process)), sockets=SOCKETS[:1])))
+            list(it_writes_to_files(**values(running=Processes((INIT, process)), sockets=SOCKETS[:1])))
 
 
 def test_application_that_does_not_run_logs_nothing() -> None:
-    finding = only(it_writes_to_files(**seen(running=Processes((INIT,)), sockets=())))
+    finding = only(it_writes_to_files(**values(running=Processes((INIT,)), sockets=())))
     assert finding.verdict.value == "FAIL" and "no process" in finding.observed
 
 
@@ -74,5 +74,5 @@ def test_application_that_does_not_run_logs_nothing() -> None:
 )
 def test_log_findings_do_not_change_with_time(criterion: Criterion, more: dict[str, Any]) -> None:
     """Notebooks print what was observed and expected, and compare it with the next run."""
-    now, later = (list(criterion(**seen(replace(files(), now=NOW + s)), **more)) for s in (0, 1))
+    now, later = (list(criterion(**values(replace(files(), now=NOW + s)), **more)) for s in (0, 1))
     assert [(one.observed, one.expected) for one in now] == [(one.observed, one.expected) for one in later]

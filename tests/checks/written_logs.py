@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from labcheck.checks.logs import Written, written
+from labcheck.checks.logs import AppLogs, app_logs_of
 from labcheck.checks.model import Target
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.logs import File, Held, LogFiles
@@ -97,11 +97,11 @@ def files(
     return LogFiles(NOW, held, FILES | (also or {}), lines, frozenset(texts))
 
 
-def seen(found: LogFiles | None = None, **others: object) -> dict[str, Any]:
+def values(log_files: LogFiles | None = None, **others: object) -> dict[str, Any]:
     """What every criterion about logs gets."""
-    here = {"running": RUNNING, "sockets": SOCKETS, "known": KNOWN, "files": found or files()}
+    here = {"running": RUNNING, "sockets": SOCKETS, "known": KNOWN, "files": log_files or files()}
     return {**here, "target": TARGET, **others}
 
 
-def wrote(found: LogFiles | None = None) -> Written:
-    return written(**seen(found))
+def app_logs(log_files: LogFiles | None = None) -> AppLogs:
+    return app_logs_of(**values(log_files))

@@ -22,14 +22,14 @@ PLACES = (
 def open_dumps() -> list[str]:
     """Dumps of databases that every account of this server may read."""
     paths: list[str] = []
-    seen = 0
+    entries = 0
     for place in filter(world_enterable, map(Path, PLACES)):
         for folder, inside, names in os.walk(place):
             deepest = len(Path(folder).relative_to(place).parts) >= 3
             inside[:] = [] if deepest else [name for name in inside if mode(folder, name) & stat.S_IXOTH]
             for name in names:
-                seen += 1
-                if seen > ENTRIES:
+                entries += 1
+                if entries > ENTRIES:
                     return paths
                 path = Path(folder, name)
                 readable = mode(folder, name)

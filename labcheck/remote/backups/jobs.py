@@ -67,12 +67,12 @@ def kind(words: str, found: dict[str, str]) -> str:
     return "drill" if RESTORE.search(whole) else ""
 
 
-def properties(names: list[str], wanted: str) -> list[dict[str, str]]:
+def properties(names: list[str], keys: str) -> list[dict[str, str]]:
     """What systemd says of units, in their order."""
     if not names:
         return []
-    asked = run("systemctl", "show", *(f"-p{name}" for name in wanted.split()), "--", *names)
-    blocks = asked.stdout.strip("\n").split("\n\n") if asked and asked.returncode == 0 else []
+    completed = run("systemctl", "show", *(f"-p{name}" for name in keys.split()), "--", *names)
+    blocks = completed.stdout.strip("\n").split("\n\n") if completed and completed.returncode == 0 else []
     return [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
 
 
@@ -91,14 +91,14 @@ def by_timers() -> list[Json]:
         service = services.get(timer["Unit"], {})
         words = " ".join(re.findall(r"argv\[\]=(.*?) ; ignore_errors", service.get("ExecStart", "")))
         texts = scripts(shlex.split(words) if words.count('"') % 2 == 0 else words.split())
-        if not (what := kind(words, texts)):
+        if not (job_kind := kind(words, texts)):
             continue
         ended = int(service.get("ExecMainExitTimestampMonotonic") or 0) / 1e6
         up = time.clock_gettime(time.CLOCK_MONOTONIC)
         stamp = Path(f"/var/lib/systemd/timers/stamp-{timer['Id']}")
         files = re.findall(r"(/\S+) \(ignore_errors", service.get("EnvironmentFiles", ""))
         jobs.append({
-            "kind": what, "by": "timer", "name": timer["Id"], "unit": timer["Unit"],
+            "kind": job_kind, "by": "timer", "name": timer["Id"], "unit": timer["Unit"],
             "enabled": timer.get("UnitFileState") in ("enabled", "enabled-runtime", "static"),
             "active": timer.get("ActiveState") == "active",
             "ended": round(time.time() - up + ended) if ended else None,

@@ -60,13 +60,13 @@ class Store:
         return {**known, "PATH": commands.PATH, "HOME": "/root", **self.settings}
 
     def ask(self, *words: str, seconds: float = ASK) -> subprocess.CompletedProcess[str]:
-        done = run(*self.command, *words, seconds=seconds, env=self.environment())
-        if done is None:
+        completed = run(*self.command, *words, seconds=seconds, env=self.environment())
+        if completed is None:
             raise Problem(f"restic gave no answer within {seconds:.0f} s, or is not installed")
-        if done.returncode != 0:
-            lines = [line for line in done.stderr.splitlines() if "NOTICE" not in line]
+        if completed.returncode != 0:
+            lines = [line for line in completed.stderr.splitlines() if "NOTICE" not in line]
             raise Problem(self.masked(last_line("\n".join(lines))[:200]))
-        return done
+        return completed
 
     def masked(self, text: str) -> str:
         """The text without passwords, and without the accounts before them in an address."""
@@ -156,14 +156,14 @@ def deleting(words: list[str], store: Store) -> str:
                  "-X", "DELETE", "-o", os.devnull, "-w", "%{http_code}", f"http://localhost/snapshots/{NO_SUCH_COPY}"],
                 stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
-            other, _ = listening.accept()
+            client, _ = listening.accept()
             remote = store.where.partition(":")[2]
             arguments = store.options.get("rclone.args", "serve restic --stdio").split()
             ssh = subprocess.Popen(
-                [*words, *arguments, remote], stdin=other.fileno(), stdout=other.fileno(),
+                [*words, *arguments, remote], stdin=client.fileno(), stdout=client.fileno(),
                 stderr=subprocess.DEVNULL, env=store.environment(),
             )  # fmt: skip
-            other.close()
+            client.close()
         status = curl.communicate(timeout=20)[0]
         ssh.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -222,10 +222,10 @@ def described(job: Json, ask: bool) -> Json | None:
         refused = beside.submit(refuses, store)
         listed = beside.submit(store.ask, "key", "list", "--json", "--no-lock", "--no-cache")
         try:
-            kept = snapshots(store)
-            answer["count"] = len(kept)
-            if kept:
-                newest = kept[-1]
+            copies = snapshots(store)
+            answer["count"] = len(copies)
+            if copies:
+                newest = copies[-1]
                 answer["newest"] = newest["time"]
                 held = files(store, newest["id"])
                 answer["size"] = sum(each["size"] for each in held)

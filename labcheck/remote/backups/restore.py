@@ -20,12 +20,12 @@ AS_POSTGRES = ("runuser", "-u", "postgres", "--", "env", "-C", "/")
 
 
 def psql(database: str, command: str) -> list[str]:
-    done = run(
+    completed = run(
         *AS_POSTGRES, "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", command, "--", database, seconds=120,
     )  # fmt: skip
-    if done is None or done.returncode != 0:
-        raise Problem(last_line(done.stderr) if done else "psql took too long")
-    return done.stdout.splitlines()
+    if completed is None or completed.returncode != 0:
+        raise Problem(last_line(completed.stderr) if completed else "psql took too long")
+    return completed.stdout.splitlines()
 
 
 def tables(database: str) -> dict[str, set[str]]:
@@ -60,7 +60,7 @@ def exercise() -> Json:
             "postgres", "SELECT datname FROM pg_database WHERE NOT datistemplate AND datallowconn"
         )
         before = {name: tables(name) for name in databases if name != "postgres"}
-        done = run("systemctl", "start", job["unit"], seconds=300)
+        completed = run("systemctl", "start", job["unit"], seconds=300)
         state = properties([job["unit"]], "Result ExecMainStatus")[0]
         new = [copy for copy in snapshots(store) if copy["id"] not in earlier]
         answer: Json = {
@@ -69,7 +69,7 @@ def exercise() -> Json:
             "result": state.get("Result", ""),
             "new": bool(new),
         }
-        answer |= {"ended_well": bool(done and done.returncode == 0), "tables": [], "dumps": 0}
+        answer |= {"ended_well": bool(completed and completed.returncode == 0), "tables": [], "dumps": 0}
         if not new:
             return answer
         held = [file["path"] for file in files(store, new[-1]["id"]) if NAMED.search(file["path"])]
@@ -107,12 +107,12 @@ def brought_back(path: str, scratch: str) -> tuple[str, dict[str, set[str]]] | N
     if made is None or made.returncode != 0:
         raise Problem("a scratch database could not be made")
     with Path(path).open("rb") as dump:
-        done = subprocess.run(
+        completed = subprocess.run(
             [*AS_POSTGRES, "pg_restore", "--exit-on-error", "--no-owner", "--no-acl", "--dbname", scratch],
             stdin=dump, capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
-    if done.returncode != 0:
-        raise Problem(f"pg_restore: {last_line(done.stderr)[:200]}")
+    if completed.returncode != 0:
+        raise Problem(f"pg_restore: {last_line(completed.stderr)[:200]}")
     return named[1].strip(), tables(scratch)
 
 

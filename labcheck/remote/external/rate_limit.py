@@ -39,8 +39,8 @@ def post(connection: http.client.HTTPConnection, path: str, headers: dict[str, s
         connection.close()
         return {"status": None, "fields": {}, "error": why(error)}
     fields = {name.lower(): value for name, value in response.getheaders()}
-    told = {name: value for name, value in fields.items() if TELLS_LIMIT.fullmatch(name)}
-    return {"status": response.status, "fields": told, "error": ""}
+    announced = {name: value for name, value in fields.items() if TELLS_LIMIT.fullmatch(name)}
+    return {"status": response.status, "fields": announced, "error": ""}
 
 
 def of_another_client() -> dict[str, str]:

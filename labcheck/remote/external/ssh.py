@@ -34,16 +34,16 @@ def probe_login(address: str, port: int, account: str, known_hosts: str) -> Json
     command = ["ssh", "-F", "none", "-T", "-n", "-p", str(port), "-l", account]
     command += [f"-o{name}={value}" for name, value in options.items()]
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             [*command, "--", address, "exit"], capture_output=True, text=True, timeout=LOGIN_TIMEOUT
         )
     except FileNotFoundError:
         raise Unseen("ssh is not installed at the vantage") from None
     except subprocess.TimeoutExpired:
         return {**probe, "error": "no answer"}
-    if done.returncode == 0:
+    if completed.returncode == 0:
         return {**probe, "offered": ["none"]}
-    reason = last_line(done.stderr, f"exit status {done.returncode}")
+    reason = last_line(completed.stderr, f"exit status {completed.returncode}")
     if refused := re.search(r"Permission denied \(([\w,-]*)\)", reason):
         return {**probe, "offered": refused[1].split(",")}
     for pattern, error in (

@@ -112,10 +112,10 @@ def prove_old_client(version: str) -> None:
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.set_ciphers("AECDH-AES128-SHA:ADH-AES128-SHA:@SECLEVEL=0")  # needs no certificate
         server.minimum_version = server.maximum_version = ssl.TLSVersion[version]
-        one, two = ssl.MemoryBIO(), ssl.MemoryBIO()
+        to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
         ends = (
-            old_client(version).wrap_bio(two, one, server_hostname="proof"),
-            server.wrap_bio(one, two, server_side=True),
+            old_client(version).wrap_bio(to_server, to_client, server_hostname="proof"),
+            server.wrap_bio(to_client, to_server, server_side=True),
         )
         for _ in range(6):
             for end in ends:
@@ -153,15 +153,15 @@ def get(connection: http.client.HTTPConnection, path: str, headers: dict[str, st
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         return {"error": why(error), "seconds": time.monotonic() - start}
-    given = {name.lower(): value for name, value in response.getheaders()}
+    fields = {name.lower(): value for name, value in response.getheaders()}
     return {
         "status": response.status,
         "seconds": seconds,
         "body": body.decode("utf-8", "replace"),
-        "location": given.get("location", ""),
-        "hsts": given.get("strict-transport-security", ""),
-        "edge": {name: given[name] for name in EDGE_HEADERS if name in given},
-        "request_id": given.get("x-request-id", ""),
+        "location": fields.get("location", ""),
+        "hsts": fields.get("strict-transport-security", ""),
+        "edge": {name: fields[name] for name in EDGE_HEADERS if name in fields},
+        "request_id": fields.get("x-request-id", ""),
     }
 
 

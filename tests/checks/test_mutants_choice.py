@@ -84,11 +84,11 @@ def test_seed_without_a_commit_is_always_the_same(
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("01_stale_in_the_resolver", "02_no_redirect"),  # told by the first: apart
+        ("01_stale_in_the_resolver", "02_no_redirect"),  # named by the first: apart
         ("07_second_one_by_root", "09_no_restart"),  # the first changes item 9 as well
         ("13_the_store_is_gone", "15_a_budget_of_a_billion"),  # it waits until the application is well
         ("04_local_time", "08_in_supervisor_s_file"),  # both start its processes anew
-        ("04_for_everyone", "05_folder_not_trusted"),  # one folder
+        ("04_for_every_account", "05_folder_not_trusted"),  # one folder
         ("06_opened_at_boot", "01_aaaa_of_another_host"),  # an exercise has its server to itself
     ],
 )
@@ -99,7 +99,7 @@ def test_mutants_that_disturb_each_other_are_on_two_servers(one: str, other: str
 
 
 def test_mutants_that_do_not_disturb_each_other_are_on_one_server() -> None:
-    both = list(pair("06_door_for_later", "12_a_second_sshd"))
+    both = list(pair("06_port_for_later", "12_a_second_sshd"))
     assert choice.together(both) == [both]
 
 

@@ -19,7 +19,7 @@ app_is_well() {
   done < <(supervisorctl status 'aiapp:*')
 }
 
-# Whoever signed its certificate.
+# The issuer of its certificate.
 caddy_answers() { curl -skf -o /dev/null --connect-to "::127.0.0.1:${1:-443}" https://app.lab.example/health/live; }
 
 # answers PORT: an instance of the application of its own.
@@ -36,7 +36,7 @@ effective() { sshd -T | grep -x "$1" > /dev/null; }
 # later_than FILE: the second in which it was written has passed.
 later_than() { (($(date +%s) > $(stat -c %Y "$1"))); }
 
-# as_app COMMAND…: by the application's account, in its folder, and git knows by whom.
+# as_app COMMAND…: by the application's account, in its folder, with a name for git.
 as_app() {
   runuser -u aiapp -- env -C /home/aiapp/app HOME=/home/aiapp GIT_AUTHOR_NAME=Lab GIT_AUTHOR_EMAIL=lab@lab.example \
     GIT_COMMITTER_NAME=Lab GIT_COMMITTER_EMAIL=lab@lab.example "$@"

@@ -3,7 +3,7 @@
 # on: internet
 # depth: look
 # looks right because: the server's own addresses are there, and every look-up agrees
-# but: a second A record leads to an address where nobody is
+# but: a second A record leads to an address without a host
 # says: no host at 198.51.100.200
 # also: 2
 # apart: 2 3

@@ -2,7 +2,7 @@
 # item: 2
 # depth: look
 # looks right because: https is all right, and the Caddyfile mentions automatic https
-# but: http is not redirected any more: nobody is at port 80
+# but: http is not redirected any more: no program listens on port 80
 # says: http at .*80/tcp: refused
 # also: none
 # apart: 3

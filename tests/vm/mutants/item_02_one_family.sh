@@ -2,7 +2,7 @@
 # item: 2
 # depth: look
 # looks right because: a browser that uses IPv4 sees nothing wrong
-# but: nobody listens on 443 at the address of the AAAA record
+# but: no program listens on 443 at the address of the AAAA record
 # says: no TLS at 2001:db8:100::10.*refused
 # also: none
 # apart: 3

@@ -2,7 +2,7 @@
 # item: 4
 # depth: look
 # looks right because: the application writes nothing but JSON
-# but: so does not whoever deploys it
+# but: the person who deploys it writes a line of text
 # says: app\.log has lines that are not JSON
 # also: none
 set -euo pipefail

@@ -2,7 +2,7 @@
 # item: 4
 # depth: look
 # looks right because: every request has an ip_address
-# but: it is the proxy's, whoever asks
+# but: it is the proxy's, for every client
 # says: logged with the ip_address 127\.0\.0\.1
 # also: 13
 set -euo pipefail

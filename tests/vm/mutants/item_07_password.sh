@@ -2,7 +2,7 @@
 # item: 7
 # depth: look
 # looks right because: nothing about its rights has changed
-# but: somebody gave the account a password
+# but: an administrator gave the account a password
 # says: aiapp has a password
 # also: none
 set -euo pipefail

@@ -2,7 +2,7 @@
 # item: 8
 # depth: look
 # looks right because: .env is closed, and the application's folder holds nothing else
-# but: an editor that was killed left what it had open, where everybody may read it
+# but: an editor that was killed left what it had open, where every account may read it
 # says: are in a copy that every account may read: /var/tmp/
 # also: none
 set -euo pipefail

@@ -2,7 +2,7 @@
 # item: 8
 # depth: look
 # looks right because: after a leak there is a new key in .env, and everything works
-# but: nobody restarted the application: it works with the key that leaked
+# but: the application was not restarted: it works with the key that leaked
 # says: has another OPENAI_API_KEY than /home/aiapp/app/\.env
 # also: none
 set -euo pipefail

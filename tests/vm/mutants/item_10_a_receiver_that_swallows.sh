@@ -2,7 +2,7 @@
 # item: 10
 # depth: exercise
 # looks right because: every alert has a receiver, which takes each message with 200
-# but: somebody answers there who keeps nothing: nobody ever sees a message
+# but: a program answers there that keeps nothing: no person ever sees a message
 # says: a test alert has not arrived at the receiver
 # also: none
 set -euo pipefail

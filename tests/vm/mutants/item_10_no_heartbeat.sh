@@ -2,7 +2,7 @@
 # item: 10
 # depth: look
 # looks right because: the heartbeat fires, and Alertmanager has it
-# but: its receiver sends it nowhere: nobody would notice that the monitoring has died
+# but: its receiver sends it nowhere: no person would notice that the monitoring has died
 # says: the heartbeat Heartbeat goes to a receiver that sends it nowhere
 # also: none
 set -euo pipefail

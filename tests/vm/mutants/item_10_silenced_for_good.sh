@@ -2,7 +2,7 @@
 # item: 10
 # depth: look
 # looks right because: targets, rules and receiver are as they should be
-# but: somebody silenced everything that is critical, for ten years
+# but: an administrator silenced everything that is critical, for ten years
 # says: a silence keeps critical alerts quiet
 # also: 15
 set -euo pipefail

@@ -2,7 +2,7 @@
 # item: 11
 # depth: exercise
 # looks right because: every run ends well, and a new copy is in the store
-# but: the database's name is mistyped, a pipe hides it, and nobody counts: the dump is empty
+# but: the database's name is mistyped, a pipe hides it, and no count is kept: the dump is empty
 # says: holds aiapp\.dump, empty
 # also: none
 set -euo pipefail

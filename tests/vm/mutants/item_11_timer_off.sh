@@ -2,7 +2,7 @@
 # item: 11
 # depth: look
 # looks right because: a good copy of today is in the store, and no alert fires
-# but: somebody switched the timer off for the night
+# but: an administrator switched the timer off for the night
 # says: aiapp-backup\.timer is off
 # also: none
 set -euo pipefail

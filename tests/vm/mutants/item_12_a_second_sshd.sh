@@ -2,7 +2,7 @@
 # item: 12
 # depth: look
 # looks right because: the sshd on port 22 takes keys alone, and no other port is open in the firewall
-# but: another one listens on 2222, with a configuration of its own, for who is inside already
+# but: another one listens on 2222, with a configuration of its own, for logins from inside
 # says: sshd on port 2222 has PasswordAuthentication yes
 # also: none
 set -euo pipefail

@@ -1,7 +1,7 @@
 #!/bin/bash
 # item: 12
 # depth: look
-# looks right because: sshd -T says no to passwords, and so does sshd to whoever knocks from outside
+# looks right because: sshd -T says no to passwords, and so does sshd to every client from outside
 # but: a Match block lets one account have them from the provider's network
 # says: PasswordAuthentication yes for vagrant from 10\.
 # also: none

@@ -2,7 +2,7 @@
 # item: 12
 # depth: look
 # looks right because: no password is offered, and by its files sshd does not let root in
-# but: it has not read that yet, and root's key still opens the door
+# but: it has not read that yet, and root's key still logs in
 # says: was not reloaded after /etc/ssh/sshd_config\.d/00-root\.conf changed
 # also: none
 set -euo pipefail

@@ -1,7 +1,7 @@
 #!/bin/bash
 # item: 13
 # depth: look
-# looks right because: each answer tells the limit, and whoever asks one process too often is refused by it
+# looks right because: each answer states the limit, and a client that asks one process too often is refused by it
 # but: no process knows of a store, so each of them counts for itself
 # says: has no store in its environment
 # also: none

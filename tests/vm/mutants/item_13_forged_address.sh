@@ -1,7 +1,7 @@
 #!/bin/bash
 # item: 13
 # depth: exercise
-# looks right because: the limit is told, and the eleventh request of an honest client is refused
+# looks right because: the limit is announced, and the eleventh request of an honest client is refused
 # but: Caddy hands on whatever a client says about its address
 # says: let in again with a forged X-Forwarded-For
 # also: none

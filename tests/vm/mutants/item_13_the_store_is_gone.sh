@@ -1,8 +1,8 @@
 #!/bin/bash
 # item: 13
 # depth: look
-# looks right because: every process has REDIS_URL, answers, and tells the limit
-# but: nobody answers there, so that each process counts for itself
+# looks right because: every process has REDIS_URL, answers, and states the limit
+# but: no program answers there, so that each process counts for itself
 # says: no program listens at .*:6379
 # also: 3
 # apart: 3 14

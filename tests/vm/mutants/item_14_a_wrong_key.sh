@@ -2,7 +2,7 @@
 # item: 14
 # depth: exercise
 # looks right because: every process has a SENTRY_DSN, and the collector answers
-# but: one letter of the key was lost on the way; each error is refused, and nobody is told
+# but: one letter of the key was lost on the way; each error is refused, and no person learns of it
 # says: refuses the key
 # also: none
 set -euo pipefail

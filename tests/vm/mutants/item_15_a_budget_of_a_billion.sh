@@ -2,7 +2,7 @@
 # item: 15
 # depth: look
 # looks right because: the rules are loaded, and compare what was spent with the budget
-# but: somebody who was tired of the message gave it a budget that nobody can spend
+# but: an administrator who was tired of the message gave it a budget that is never spent
 # says: the budget in effect is \$1,000,000,000 a day
 # also: none
 set -euo pipefail

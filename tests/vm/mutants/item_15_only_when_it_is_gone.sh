@@ -2,7 +2,7 @@
 # item: 15
 # depth: look
 # looks right because: Prometheus has an alert on the cost of a day, with the right number in it
-# but: the rules with the warning before it are in a file that nobody loads any more
+# but: the rules with the warning before it are in a file that is not loaded any more
 # says: and not before
 # also: none
 # apart: 10

@@ -6,5 +6,5 @@
 # says: a silence keeps back CostAboveBudget
 # also: 10
 set -euo pipefail
-amtool silence add --alertmanager.url=http://127.0.0.1:9093 --author=somebody --comment="until Monday" --duration=8760h \
+amtool silence add --alertmanager.url=http://127.0.0.1:9093 --author=admin --comment="until Monday" --duration=8760h \
   alertname=CostAboveBudget

@@ -2,7 +2,7 @@
 # item: 11
 # depth: look
 # looks right because: backups are made as they should be, encrypted and away
-# but: a dump of an earlier attempt lies in /var/backups, and everybody may read it
+# but: a dump of an earlier attempt lies in /var/backups, and every account may read it
 # says: may read /var/backups/aiapp\.sql\.gz, a dump of a database
 # also: none
 set -euo pipefail

@@ -1,7 +1,7 @@
 #!/bin/bash
 # item: 13
 # depth: exercise
-# looks right because: the limit is told, and the eleventh request is refused
+# looks right because: the limit is announced, and the eleventh request is refused
 # but: every client has the proxy's address, so that one of them shuts out all
 # says: while one client is refused, another one is, too
 # also: none

@@ -2,7 +2,7 @@
 # item: 4
 # depth: look
 # looks right because: the logs are there, fresh, and as they should be
-# but: whoever has an account on the server can read who asked for what
+# but: every account on the server can read which client asked for what
 # says: every account can read app\.log
 # also: none
 set -euo pipefail

@@ -1,8 +1,8 @@
 #!/bin/bash
 # item: 13
 # depth: exercise
-# looks right because: every answer tells the limit, and how many requests are left
-# but: nobody is ever refused
+# looks right because: every answer states the limit, and how many requests are left
+# but: no request is ever refused
 # says: and none was refused
 # also: none
 # apart: 3 14

@@ -1,1 +1,1 @@
-"""labcheck: reach a server, look at it, judge it, and say why."""
+"""labcheck: reach a server, observe it, judge it, and say why."""

@@ -29,7 +29,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run labcheck. Exit status: 1 if anything fails, else 2 if anything could not be looked at, else 0; 64
+    """Run labcheck. Exit status: 1 if anything fails, else 2 if anything could not be observed, else 0; 64
     for a wrong command line or configuration.
     """
     # To be ended politely is to be interrupted: no ssh may stay behind.
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="labcheck",
         description="Check a server, read-only, against the items of the deployment checklist.",
-        epilog="Exit status: 1 if anything fails, else 2 if anything could not be looked at, else 0; "
+        epilog="Exit status: 1 if anything fails, else 2 if anything could not be observed, else 0; "
         "64 for a wrong command line. Without HOST, the nearest labcheck.toml says which server. "
         "Without --exercise nothing is changed: a read-only check leaves one login in the server's log.",
     )

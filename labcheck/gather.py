@@ -26,7 +26,7 @@ class Observation:
     """What was seen of a server at one time. `observed[fact]` is the parsed value, or raises Unreadable.
 
     `results` holds what each fact printed, and `reasons` why the others have no result; both by name.
-    `unreachable` is why nothing was seen at all, where nobody could log in.
+    `unreachable` is why nothing was observed at all, where no login was possible.
     """
 
     results: Mapping[str, Result] = field(default_factory=dict)
@@ -168,7 +168,7 @@ def _unframe(answer: Result, facts: Sequence[Fact[Any]], nonce: str, why_missing
             results[fact.name] = Result(stdout, errors.get(number, ""), status)
     flooded = answer.exit_status == CUT_SHORT and answered < len(facts)
     if flooded:
-        # Whoever was talking when the limit was reached; the ones after it are asked again without it.
+        # The fact that was printing when the limit was reached; the ones after it are asked again without it.
         reasons[facts[answered].name] = _too_much(facts[answered])
     if answer.exit_status == TIMED_OUT:
         why_missing = f"{host} took too long to answer"

@@ -67,7 +67,7 @@ def mask(text: str) -> str:
 
 
 def headline(judged: Judged, *, detail: bool) -> str:
-    """The item in one line, after its verdict and name. `detail` adds what changes from look to look."""
+    """The item in one line, after its verdict and name. `detail` adds what changes from check to check."""
     return one_line(_headline(judged, detail))
 
 
@@ -161,7 +161,7 @@ def terminal(report: Report, console: Console, *, verbose: bool = False) -> None
 
 
 def _hanging(indent: str, label: str, text: str, console: Console) -> Text:
-    """A labelled line whose continuation lines stand under its text. Where nobody looks at it, one line."""
+    """A labelled line whose continuation lines stand under its text. Where no terminal shows it, one line."""
     margin = f"{indent}{label:11}"
     if not console.is_terminal:
         return Text((margin + text).rstrip())
@@ -204,7 +204,7 @@ def _shown(result: Result) -> str:
 
 
 def notebook(judged: Judged, reference: bool = True) -> str:
-    """An item as text that is the same on every look at an unchanged server."""
+    """An item as text that is the same on every check of an unchanged server."""
     item = judged.item
     line = f"{item.number}  {_verdict(judged).strip()}  {item.title}"
     rows = [line]
@@ -223,7 +223,7 @@ def notebook(judged: Judged, reference: bool = True) -> str:
 
 
 def board_text(report: Report) -> str:
-    """The checklist, a line an item, the same on every look at an unchanged server."""
+    """The checklist, a line an item, the same on every check of an unchanged server."""
     wide = max(len(_verdict(judged).strip()) for judged in report.items)
     rows = [
         f"{judged.item.number:2}  {_verdict(judged).strip():{wide}}  {judged.item.title}"
@@ -282,7 +282,7 @@ def as_json(report: Report) -> str:
     text = json.dumps(data, indent=2, ensure_ascii=False)
     return re.sub(
         _CONTROLS, lambda found: f"\\u{ord(found[0]):04x}", text
-    )  # the same string to who reads JSON
+    )  # the same string to a program that reads JSON
 
 
 def _finding(finding: Finding, chapter: str) -> dict[str, str]:

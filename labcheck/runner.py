@@ -1,4 +1,4 @@
-"""Judging a target: look once from inside and once from outside, then let every criterion have its say."""
+"""Judging a target: observe it from inside and from outside, then call every criterion."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Judged:
 class Report:
     """What one run of labcheck found. `system` is the server's distribution, and `address` where its name
     leads from outside: both empty where they could not be seen. `evidence` is each fact's command and what
-    it printed, or why it could not be asked. `unreachable` is why nobody could log in, where nobody could.
+    it printed, or why it could not be asked. `unreachable` is why no login was possible, where none was.
     """
 
     target: Target
@@ -68,7 +68,7 @@ class Report:
         return sum(judged.verdict is verdict for judged in self.items)
 
     def exit_status(self, *, strict: bool = False) -> int:
-        """1 if anything fails, else 2 if something could not be looked at (`strict`: or is SKIP), else 0."""
+        """1 if anything fails, else 2 if something could not be observed (`strict`: or is SKIP), else 0."""
         if self.count(Verdict.FAIL):
             return 1
         return 2 if self.count(Verdict.UNKNOWN) or (strict and self.count(Verdict.SKIP)) else 0
@@ -81,11 +81,12 @@ def run(
     exercise: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Judge `items` on a target. With `exercise`, also make things happen where the look found no fault.
+    """Judge `items` on a target. With `exercise`, also make things happen where the read-only check found no
+    fault.
 
     Everything that is wanted of the server comes in one round trip, and everything from outside in another;
     a third one is for facts about what these requests left behind. `progress` gets a line before each
-    step. Where nobody can log in, nothing else is asked. Raises nothing for what is wrong with the target.
+    step. Where no login is possible, nothing else is asked. Raises nothing for what is wrong with the target.
     """
     started, clock = datetime.now(UTC), time.monotonic()
     needs = [need for item in items for criterion in item.criteria for need in criterion.needs.values()]
@@ -107,7 +108,7 @@ def run(
     if late and observed.results:
         progress(f"looking at what that left on {context.target.host}")
         observed |= gather(context.server, late)
-    elif late:  # who could not be asked before cannot be asked now
+    elif late:  # a host that could not be asked before cannot be asked now
         observed |= Observation({}, {fact.name: next(iter(observed.reasons.values())) for fact in late})
     judged = tuple(Judged(item, judge(item, observed, answers, context.target)) for item in items)
     if exercise:

@@ -28,7 +28,7 @@ ANSWER = 40.0
 OUTPUT_LIMIT = 16 * 1024 * 1024
 """Bytes of standard output that are kept; a command that prints more is stopped."""
 PERSIST = 120
-"""Seconds that a shared login stays after its last command, should nobody end it."""
+"""Seconds that a shared login stays after its last command, should no program end it."""
 AS_ROOT = "exec bash -c '(( EUID )) && exec sudo -n bash -s; exec bash -s'"
 """Runs a script from standard input as root, also where root logs in and there is no sudo."""
 
@@ -139,7 +139,7 @@ class Connection:
 def one_login(connection: Connection) -> Iterator[Connection]:
     """The same host over one login for all commands, as long as the body runs.
 
-    Whoever logs in again and again is counted: by `ufw limit`, by fail2ban, by sshd itself. Where the
+    An address that logs in again and again is counted: by `ufw limit`, by fail2ban, by sshd itself. Where the
     person's configuration shares a connection, or OpenSSH cannot (on Windows), it is left as it is.
     """
     if os.name != "posix" or connection.fresh or _is_shared(connection):
@@ -155,7 +155,7 @@ def one_login(connection: Connection) -> Iterator[Connection]:
 
 
 def _is_shared(connection: Connection) -> bool:
-    """Whether the configuration has connections shared already; nobody is connected to."""
+    """Whether the configuration has connections shared already; no connection is made."""
     settings = dict(line.partition(" ")[::2] for line in _ask_ssh(connection, "-G").splitlines())
     shares = settings.get("controlmaster", "false") not in ("false", "no")
     return shares and settings.get("controlpath", "none") != "none"
@@ -253,7 +253,7 @@ class _Call:
         while self.open:
             remaining = until - time.monotonic()
             if remaining <= 0:
-                # After the end, what is still in the pipes; not for long: somebody else may hold them open.
+                # After the end, what is still in the pipes; not for long: another process may hold them open.
                 return (self._status(), False) if ended else (TIMED_OUT, True)
             self._take(min(remaining, 0.2))
             if not ended and self.process.poll() is not None:

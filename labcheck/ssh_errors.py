@@ -68,7 +68,7 @@ EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"Connection (closed|reset)|kex_exchange_identification|Broken pipe",
-        "it closed the connection before anyone could log in",
+        "it closed the connection before the login",
         "it may still be starting, or have blocked this address for a while: wait a minute and try again",
     ),
     (

@@ -1,4 +1,4 @@
-"""What a look can end in: four verdicts, the finding that carries one, and how findings add up."""
+"""What a check can end in: four verdicts, the finding that carries one, and how findings add up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Depth(Enum):
 class Finding:
     """One thing that was seen, or could not be.
 
-    `observed` and `expected` hold nothing that changes from one look at an unchanged server to the next
+    `observed` and `expected` hold nothing that changes from one check of an unchanged server to the next
     (no durations, no remaining lifetimes): those go into `detail`, which notebooks do not print.
     `until_exercised` marks what only an exercise can tell: once it has, nothing is left unknown.
     """
@@ -56,7 +56,7 @@ def failed(observed: str, *, expected: str, why: str, next: str = "", detail: st
 
 
 def unknown(reason: str, *, next: str = "", detail: str = "", until_exercised: bool = False) -> Finding:
-    """It could not be looked at; `reason` completes the sentence "could not look: …"."""
+    """It could not be observed; `reason` completes the sentence "could not look: …"."""
     return Finding(Verdict.UNKNOWN, reason, next=next, detail=detail, until_exercised=until_exercised)
 
 

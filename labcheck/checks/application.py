@@ -33,7 +33,7 @@ _APP_WORD = re.compile(r"\s([\w.]+:(?:app|application|create_app)\b(?:\(\))?)")
 
 
 def listeners(sockets: Sequence[Socket], target: Target) -> tuple[Socket, ...]:
-    """Who listens where the proxy expects the application."""
+    """The processes that listen where the proxy expects the application."""
     listening = tuple(item for item in sockets if item.protocol == "tcp" and item.port == target.app_port)
     if any(not item.pids for item in listening):
         raise Unreadable(f"whose socket {target.app_port}/tcp is, only root may see")
@@ -43,7 +43,7 @@ def listeners(sockets: Sequence[Socket], target: Target) -> tuple[Socket, ...]:
 def processes_of_app(
     processes: Processes, sockets: Sequence[Socket], accounts: Accounts, target: Target
 ) -> tuple[Process, ...]:
-    """Who listens on its port, whatever runs the same application beside it, all their children, and what
+    """What listens on its port, whatever runs the same application beside it, all their children, and what
     else works under its account or out of its folder. Sessions of people are not among them."""
     here = [process for process in processes.all if not process.contained]
     pids = {pid for item in listeners(sockets, target) for pid in item.pids if pid != 1}
@@ -79,7 +79,7 @@ def serving_processes(
 def servers(
     processes: Processes, sockets: Sequence[Socket], accounts: Accounts, target: Target
 ) -> dict[int, frozenset[int]]:
-    """By port where the application answers, the processes behind it: who listens, and what they started."""
+    """By port where the application answers, the processes behind it and their children."""
     by_pid = {process.pid: process for process in processes_of_app(processes, sockets, accounts, target)}
     words = {
         word

@@ -108,7 +108,7 @@ def the_world_has_heard(authority: tuple[Records, ...], resolver: Records) -> It
             f"the caching resolver still says {_said(resolver)}, {first.server} says {_said(first)}",
             expected="the same answer from both",
             why="until the old answer runs out, part of the world goes to the old place",
-            next="wait for the record's TTL to run out, and look again",
+            next="wait for the record's TTL to run out, and check again",
             detail=f"{resolver.ttl} s left in the cache",
         )
 
@@ -137,7 +137,7 @@ def each_address_is_this_server(
             yield passed(f"{address} is this server: what is sent there arrives here")
         elif network:
             yield unknown(
-                f"{address} belongs to {network}, a network in front: what stands behind it cannot be seen"
+                f"{address} belongs to {network}, a network in front: the origin behind it cannot be observed"
             )
         elif address in own_addresses:
             yield passed(f"{address} is on this server's own interface")

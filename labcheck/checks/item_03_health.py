@@ -209,8 +209,8 @@ def how_it_shows(
 ) -> tuple[Finding, set[str]]:
     """What /health says while what the variable `name` names is silent, and which components it calls ill.
 
-    `before`: those that were ill by an earlier pause, and have to be well again. As in the look, one late
-    answer is chance: three are slow, and so is one where none came in time. No answer is a late one.
+    `before`: those that were ill by an earlier pause, and have to be well again. As in the read-only check,
+    one late answer is chance: three are slow, and so is one where none came in time. No answer is a late one.
     """
     late, in_time = 0, 0
     ill: set[str] = set()
@@ -252,7 +252,7 @@ def how_it_shows(
             f"/health takes longer than 1 s while what {name} names is silent",
             expected="503 or degraded within 1 s",
             why="a client gives up before the answer comes",
-            next="give each dependency's look a time limit",
+            next="give the check of each dependency a time limit",
             detail=f"late answers: {late}",
         )
     elif not word:
@@ -292,7 +292,7 @@ def a_paused_dependency_shows(server: Connection, ctx: Context) -> Iterator[Find
     if not health():
         raise Unreadable("/health does not answer over https: there is nothing to exercise")
     if not well():
-        yield unknown("/health is not well before anything was paused: see the look")
+        yield unknown("/health is not well before anything was paused: see the read-only check")
         return
     printed = _script(server, _DEPENDENCIES, PORT=ctx.app_port)
     if not printed:

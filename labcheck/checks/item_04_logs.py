@@ -81,23 +81,23 @@ def moments(some: Sequence[Record]) -> list[float]:
 
 
 def ids_of(site: Website) -> set[str]:
-    """The ids that the requests of this very look got, as their answers say."""
+    """The ids that the requests of this very check got, as their answers say."""
     return {one.request_id for fetch in site.gets for one in fetch.attempts if one.request_id}
 
 
 def own_requests(site: Website, app_logs: AppLogs, *kinds: str) -> list[Record]:
-    """The records that the requests of this look left in logs of these kinds, or in any."""
+    """The records that the requests of this check left in logs of these kinds, or in any."""
     ids = ids_of(site)
     return [one for one in records(app_logs, *kinds) if one.get("request_id") in ids]
 
 
 def is_busy(app_logs: AppLogs, kind: str) -> bool:
-    """Whether the ends of these logs reach back less far than this look does: then they are not at rest."""
+    """Whether the ends of these logs reach back less far than this check does: then they are not at rest."""
     long = any(file.size > TAIL for log in app_logs.of(kind) if (file := app_logs.files.files.get(log.path)))
     return long and app_logs.files.now - min(moments(records(app_logs, kind)), default=0.0) < LATELY
 
 
-# ---- look --------------------------------------------------------------------------------------
+# ---- read-only check ---------------------------------------------------------------------------
 
 
 @log_criterion()
@@ -137,15 +137,15 @@ def every_process_writes_them(app_logs: AppLogs) -> Iterator[Finding]:
 
 @log_criterion(site=questions.website)
 def what_is_asked_now_is_in_them(app_logs: AppLogs, site: Website) -> Iterator[Finding]:
-    """The requests that this look has made from outside are in the access log."""
+    """The requests that this check has made from outside are in the access log."""
     names = app_logs.names("access")
     if not names or any(log.path in app_logs.files.texts for log in app_logs.of("access")):
         return
     if not any(one.status for fetch in site.gets for one in fetch.attempts):
-        raise Unreadable("no request of this look was answered, so none can be in the log")
+        raise Unreadable("no request of this check was answered, so none can be in the log")
     there = records(app_logs, "access")
     health = [one for one in there if one.get("path") in HEALTH_PATHS]
-    # Without ids, one of these is as good as another: somebody's was written down just now.
+    # Without ids, any client's request that was written down just now is as good as another.
     latest = max(moments(health), default=0.0) if not ids_of(site) else 0.0
     if (
         own_requests(site, app_logs, "access")
@@ -155,7 +155,7 @@ def what_is_asked_now_is_in_them(app_logs: AppLogs, site: Website) -> Iterator[F
         yield passed(f"{names} has what was asked just now")
     elif not there or health or own_requests(site, app_logs):
         yield failed(
-            f"the application has answered this look's requests, and {names} has none of them",
+            f"the application has answered this check's requests, and {names} has none of them",
             expected="a record of each request, at once",
             why="a log that has stopped looks like a quiet night",
             next="see which file its process holds open: sudo ls -l /proc/PID/fd",
@@ -163,7 +163,7 @@ def what_is_asked_now_is_in_them(app_logs: AppLogs, site: Website) -> Iterator[F
     else:
         yield unknown(
             f"{names} has no request for a health path at all: whether it is still written cannot be seen",
-            next="ask the application for something else, and look again",
+            next="ask the application for something else, and check again",
         )
 
 
@@ -293,7 +293,7 @@ def clients_can_be_told_apart(
     ours = own_requests(site, app_logs, "access")
     others = records(app_logs, "access") if is_busy(app_logs, "access") else []
     addresses = {str(one["ip_address"]) for one in ours or others if one.get("ip_address")}
-    # Who looks from the server itself is a client that has the server's own address.
+    # A vantage on the server itself is a client that has the server's own address.
     of_the_server = set() if ssh.client in own or _is_loopback(ssh.client) else set(own)
     wrong = {address for address in addresses if address in of_the_server or _is_loopback(address)}
     # Of others' requests, some may be this server's own.

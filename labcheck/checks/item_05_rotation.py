@@ -37,7 +37,7 @@ from labcheck.verdict import Finding, failed, passed, unknown
 # The course's contract: daily, and at 100 MB; kept for thirty days, and that is not a number of files.
 OLDEST, LARGEST, DAYS_KEPT = DAY, 100 * 1024 * 1024, 30
 A_DAY_AT_MOST = 24  # rotations, where the size is looked at each hour
-# s between two runs: hourly, and the two hours that systemd may take its time where it is told so
+# s between two runs: hourly, and the two hours that systemd may take its time where AccuracySec says so
 # (AccuracySec=1h is Debian's and Ubuntu's own, RandomizedDelaySec=1h other systems').
 SELDOM = 3 * HOUR
 _PACKED = (".gz", ".xz", ".bz2", ".zst", ".lz4", ".Z")
@@ -51,7 +51,7 @@ def rules_for(app_logs: AppLogs, loaded: Rotation) -> dict[str, Rule]:
     return {pair[0].pattern: pair[0] for pair in pairs if pair}
 
 
-# ---- look --------------------------------------------------------------------------------------
+# ---- read-only check ---------------------------------------------------------------------------
 
 
 @log_criterion(loaded=rotation)
@@ -95,7 +95,7 @@ def a_rule_is_loaded(app_logs: AppLogs, loaded: Rotation) -> Iterator[Finding]:
 
 
 def _rotated_by_another(log: str, app_logs: AppLogs) -> bool:
-    """Whether a log has a row of plain predecessors: one may be somebody's, a second one is a program's."""
+    """Whether a log has a row of plain predecessors: one may be made by hand, a second one is a program's."""
     return {f"{log}.1", f"{log}.2"} <= set(app_logs.files.beside(log))
 
 
@@ -228,7 +228,7 @@ def it_is_started_often_enough(
         if not starter.off and starter.gap is None:
             raise Unreadable(f"how often {starter.name} starts logrotate is not understood")
         if not starter.off and not starter.usual:
-            raise Unreadable(f"{starter.name} starts logrotate in a way of its own, which was not looked at")
+            raise Unreadable(f"{starter.name} starts logrotate in a way of its own, which was not examined")
     # What looks as if it did, and often enough.
     off = "; ".join(
         f"{starter.name}: {starter.off}" for starter in runs if starter.off and starter.gap != 24 * HOUR

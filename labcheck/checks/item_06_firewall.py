@@ -26,7 +26,7 @@ from labcheck.verdict import Finding, Verdict, failed, passed, skipped, unknown
 from labcheck.wait import GaveUp, NotYet, wait_until
 
 _SSH_FIRST = "sudo ufw allow OpenSSH (or sshd's own port)"
-_WHY = "behind the proxy's back there is no TLS, no rate limit, and no true client address"
+_WHY = "a port that is reached past the proxy has no TLS, no rate limit, and no true client address"
 
 
 def _expected(ssh_port: int) -> str:
@@ -208,7 +208,7 @@ def a_reboot_keeps_it(server: Connection, ctx: Context) -> Iterator[Finding]:
             expected="the server is back after a reboot, and so is its firewall",
             why="a reboot will come",
             next="start it at the provider's console; a container is started again by its host alone, and "
-            "only where it was told to (docker run --restart=unless-stopped, lxc.start.auto = 1)",
+            "only where that is configured (docker run --restart=unless-stopped, lxc.start.auto = 1)",
         )
 
 

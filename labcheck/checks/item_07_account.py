@@ -12,7 +12,7 @@ from labcheck.facts.network import Socket, listening_sockets
 from labcheck.facts.processes import Process, Processes, processes
 from labcheck.verdict import Finding, failed, passed
 
-# Each of these is root by another name: a container with / mounted, a raw disk, the logs of everybody, …
+# Each of these is root by another name: a container with / mounted, a raw disk, the logs of every account, …
 _ROOT_GROUPS = frozenset(
     {
         "root",

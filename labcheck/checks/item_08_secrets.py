@@ -56,7 +56,7 @@ class _Application:
 
     @property
     def accounts(self) -> frozenset[str]:
-        """Who may know them, beside root."""
+        """The accounts that may know them, root among them."""
         return frozenset(it.account for it in self.holders) | {"root"}
 
     def of(self, process: Process) -> Holder | None:
@@ -128,7 +128,7 @@ def _problems(holder: Holder | None, files: tuple[SecretFile, ...]) -> Iterator[
 def their_file_is_the_account_s_alone(
     observed: Secrets, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
-    """The file is the account's or root's, and nobody else may read it or put another in its place."""
+    """The file is the account's or root's, and no other account may read it or put another in its place."""
     app = application(observed, running, sockets, known, target)
     for file in app.files:
         if not file.secrets:
@@ -160,8 +160,8 @@ def _open(file: SecretFile, allowed: frozenset[str]) -> Iterator[str]:
         yield f"is open to a group with {', '.join(sorted(others))} in it ({mode})"
     if file.access_list:
         yield "has an access list, which lets others in beside its mode"
-    for folder, who in file.writers.items():
-        if others := set(who) - allowed:
+    for folder, writers in file.writers.items():
+        if others := set(writers) - allowed:
             yield f"can be replaced: {_named(others)} may change what is in {folder}"
 
 
@@ -169,7 +169,7 @@ def _open(file: SecretFile, allowed: frozenset[str]) -> Iterator[str]:
 def they_are_nowhere_else(
     observed: Secrets, running: Processes, sockets: tuple[Socket, ...], known: Accounts, target: Target
 ) -> Iterator[Finding]:
-    """In no repository, command line, unit, history, log, open copy, or program of somebody else."""
+    """In no repository, command line, unit, history, log, open copy, or program of another account."""
     app = application(observed, running, sockets, known, target)
     names = app.names
     if not names:

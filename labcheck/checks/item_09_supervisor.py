@@ -247,7 +247,7 @@ def a_killed_worker_is_back(server: Connection, ctx: Context) -> Iterator[Findin
             raise GaveUp(f"{victim.full_name} has been {now.state} for {LEFT_ALONE} s")
         if now.state != "RUNNING" or now.pid == victim.pid:
             raise NotYet(f"it is {now.state}")
-        # It is RUNNING after a second; whoever looks then finds an application that is still starting.
+        # It is RUNNING after a second; a check at that moment finds an application that is still starting.
         if missing := ports - _ports(server, now.pid):
             raise NotYet(f"nothing listens on port {min(missing)} yet")
         return True
@@ -290,14 +290,14 @@ def a_crash_loop_is_told(server: Connection) -> Iterator[Finding]:
         yield passed("a program that always fails ends in FATAL, and the status and the log say so")
     else:
         yield failed(
-            "a program that always fails is not told as FATAL",
+            "a program that always fails is not reported as FATAL",
             expected="FATAL in supervisorctl status (exit status 3) and in supervisord.log",
             why="a crash loop without an alert runs for weeks",
         )
 
 
 def it_is_supervised(server: Connection, ctx: Context) -> Iterator[Finding]:
-    """What falls is started again, and what cannot be started is told."""
+    """A process that ends is started again, and one that cannot be started is reported as FATAL."""
     yield from a_killed_worker_is_back(server, ctx)
     yield from a_crash_loop_is_told(server)
 

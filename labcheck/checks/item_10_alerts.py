@@ -20,7 +20,7 @@ from labcheck.verdict import Finding, failed, passed, unknown
 WHY = "what is not monitored is broken until a user writes"
 _TAUGHT = "rules and their tests are in chapter 07_monitoring"
 LONGEST = 300.0
-"""Seconds for which the health may have to be bad before it is told; the module wants 2 minutes."""
+"""Seconds for which the health may have to be bad before an alert fires; the module wants 2 minutes."""
 SHORTEST = 120.0
 
 WANTED = {
@@ -77,7 +77,7 @@ def the_alerts_are_in_effect(state: Monitoring, target: Target) -> Iterator[Find
         if not mine and loaded.unread:
             good = False
             name, reason = next(iter(loaded.unread.items()))
-            yield unknown(f"whether the alert {name} is {words} cannot be told: {reason}")
+            yield unknown(f"whether the alert {name} is {words} cannot be determined: {reason}")
         elif not mine:
             good = False
             yield failed(

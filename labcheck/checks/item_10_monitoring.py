@@ -1,9 +1,10 @@
-"""Item 10: somebody watches, somebody is told, and somebody notices when nobody watches any more.
+"""Item 10: the server is monitored, alerts reach a person, and a monitoring that has stopped is noticed.
 
-The look asks the server's own Prometheus and Alertmanager what is in effect, not what is in their files:
-targets, the module's alerts with what their expressions give now, who gets a critical alert, silences, the
-heartbeat. What a look cannot tell is whether the one who gets it keeps it: the exercise sends a test alert,
-and asks the receiver. The alert on cost is item 15's. The lab's chapter is 07_monitoring, section "Alerts".
+The read-only check asks the server's own Prometheus and Alertmanager what is in effect, not what is in their
+files: targets, the module's alerts with what their expressions give now, the receivers of a critical alert,
+silences, the heartbeat. What it cannot find out is whether a receiver keeps what it gets: the exercise sends
+a test alert, and asks the receiver. The alert on cost is item 15's. The lab's chapter is 07_monitoring,
+section "Alerts".
 """
 
 from __future__ import annotations
@@ -81,17 +82,17 @@ def the_targets_answer(
             next=f"add 127.0.0.1:{port} to scrape_configs, and reload Prometheus",
         )
     if not ports:
-        yield unknown("no process of the application listens: whether they are targets cannot be told")
+        yield unknown("no process of the application listens: whether they are targets cannot be determined")
     if not down and not missed and ports:
         yield passed(f"{len(watched)} targets are up, and among them the application's {len(ports)}")
 
 
-# ---- who is told -------------------------------------------------------------------------------
+# ---- receivers ---------------------------------------------------------------------------------
 
 
 @criterion(state=monitoring)
 def a_person_is_told(state: Monitoring) -> Iterator[Finding]:
-    """Prometheus hands its alerts to an Alertmanager that has somebody to send a critical one to."""
+    """Prometheus hands its alerts to an Alertmanager that has a receiver for critical ones."""
     if not state.prometheus:
         return
     if not any(prometheus.alertmanagers for prometheus in state.prometheus):
@@ -160,7 +161,7 @@ def _told_by(manager: Alertmanager, monitors: Sequence[Prometheus]) -> Iterator[
 
 @criterion(state=monitoring)
 def the_watcher_is_watched(state: Monitoring) -> Iterator[Finding]:
-    """An alert that always fires goes out all the time: who does not get it knows that nobody watches."""
+    """An alert that always fires is sent all the time: without it, the monitoring has stopped."""
     if not state.prometheus or not state.alertmanagers:
         return
     beats = {alert.rule.name for alert in alerts(state).all if alert.rule.firing and not alert.names}
@@ -169,7 +170,7 @@ def the_watcher_is_watched(state: Monitoring) -> Iterator[Finding]:
     )
     why = "a monitor that has died is as quiet as a server that is well"
     if not beats:
-        yield failed("nothing tells when the monitoring itself stops", expected=expected, why=why)
+        yield failed("nothing alerts when the monitoring itself stops", expected=expected, why=why)
         return
     for manager in state.alertmanagers:
         alive = [

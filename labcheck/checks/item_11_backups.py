@@ -1,8 +1,8 @@
-"""Item 11: what happened on this server is copied off it, can be brought back, and somebody is told if not.
+"""Item 11: what happened on this server is copied off it, can be restored, and an alert fires if not.
 
-The look logs in nowhere: it sees what makes the copies, where they go, and who is told. The exercise asks the
-store what it has and what it would let this server do, then has a copy made and brings it back.
-The lab's chapter is 09_backups, section "Backups".
+The read-only check logs in nowhere: it sees what makes the copies, where they go, and which alert there is.
+The exercise asks the store what it has and what it would let this server do, then has a copy made and brings
+it back. The lab's chapter is 09_backups, section "Backups".
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HOUR, DAY = 3600, 86400  # s
 FRESH = 26 * HOUR
 """A copy each day, and two hours for a slow night."""
 DRILLED = 32 * DAY
-"""A month: who tries it less often finds out on the day it is needed."""
+"""A month: with fewer drills, you find out on the day it is needed."""
 EMPTY = 200
 """Bytes: a packed nothing has twenty, and a dump without any table some hundred more than this."""
 TIME_LIMIT = 900
@@ -112,7 +112,7 @@ def _idle(job: Job) -> Iterator[Finding]:
 
 @backup_criterion()
 def they_are_elsewhere(observed: Backups) -> Iterator[Finding]:
-    """They are on another machine, and nobody there can read them."""
+    """They are on another machine, and no account there can read them."""
     if not observed.stores:
         tools = sorted({tool for job in observed.of("backup") for tool in job.tools})
         if set(tools) <= {"pg_dump", "pg_dumpall", "mysqldump", "mariadb-dump", "mongodump", "pg_basebackup"}:
@@ -133,7 +133,7 @@ def they_are_elsewhere(observed: Backups) -> Iterator[Finding]:
                 next="a store over SSH: restic with rclone serve restic behind a forced command",
             )
         elif store.place == "unknown":
-            yield unknown(f"on which machine {store.where} is cannot be told")
+            yield unknown(f"on which machine {store.where} is cannot be determined")
         else:
             yield passed(f"they are on {store.host}, encrypted by restic")
 
@@ -218,7 +218,7 @@ def the_server_cannot_delete_them(observed: Backups) -> Iterator[Finding]:
 
 @backup_criterion()
 def they_can_be_opened_without_the_server(observed: Backups) -> Iterator[Finding]:
-    """A second password opens the store, made on another machine; and here nobody but root has the first."""
+    """A second password opens the store, made on another machine; and here root alone has the first."""
     for store in observed.stores:
         for path in store.open:
             yield failed(
@@ -228,7 +228,7 @@ def they_can_be_opened_without_the_server(observed: Backups) -> Iterator[Finding
                 next=f"sudo chmod 600 {path}, and then a new one",
             )
         if store.passwords is None:
-            continue  # nobody asked it, or its problem has been told
+            continue  # it was not asked, or its problem is another finding
         others = sorted({it.host for it in store.passwords if not it.ours and it.host != observed.host})
         if others:
             yield passed(f"a second password opens the store, made on {others[0]}")
@@ -274,7 +274,7 @@ def a_person_is_told(observed: Backups, state: Monitoring) -> Iterator[Finding]:
         )
     if not aged and loaded.unread:
         name, reason = next(iter(loaded.unread.items()))
-        raise Unreadable(f"whether the alert {name} is about backups cannot be told: {reason}")
+        raise Unreadable(f"whether the alert {name} is about backups cannot be determined: {reason}")
     if not aged:
         yield failed(
             "Prometheus has no rule about the age of the last backup",

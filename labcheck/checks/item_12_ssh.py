@@ -1,12 +1,12 @@
-"""Item 12: nobody gets in over SSH with a password, and root not at all.
+"""Item 12: no account gets in over SSH with a password, and root not at all.
 
 On the server, sshd itself says what its files mean for every account and address that they tell apart:
 drop-ins, Match blocks and its command line included; and whether a file is younger than what it has read.
 The exercise tries: from outside, one attempt with the method `none` for each kind of account says what the
 running sshd offers. Where the two differ, what runs is not what is written.
 
-The look leaves nothing but its own login in the server's log, the exercise three failed ones at each address
-and port. The lab's chapter is 06_security, section "SSH".
+The read-only check leaves nothing but its own login in the server's log, the exercise three failed ones at
+each address and port. The lab's chapter is 06_security, section "SSH".
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def cases(sshd: Sshd, ports: frozenset[int]) -> list[Asked]:
 
 
 def whom(wrong: list[Asked], every: list[Asked], known: Accounts) -> str:
-    """For whom something is wrong, in words; none where it is for everybody."""
+    """For which accounts something is wrong, in words; none where it is for every account."""
     if len(wrong) == len(every):
         return ""
     daemons = list(dict.fromkeys(_case(one, known) for one in wrong))
@@ -87,13 +87,13 @@ def judged(
 
 
 def no_account_is_offered_a_password(probes: tuple[LoginProbe, ...], target: Target) -> Iterator[Finding]:
-    """The running sshd offers neither of the methods that end in a password, whoever asks from outside."""
+    """The running sshd offers neither of the methods that end in a password, to any account from outside."""
     answered = [item for item in probes if item.offered]
     if not answered:
         reasons = "; ".join(dict.fromkeys(f"{item.address}: {item.error}" for item in probes))
         yield unknown(
             f"no sshd answered from {target.vantage} ({reasons or 'no address of the server is known'})",
-            next="look from a place that SSH is open to: labcheck --from HOST",
+            next="check from a host that SSH is open to: labcheck --from HOST",
         )
         return
     reached = {(item.address, item.port) for item in answered}
@@ -140,7 +140,7 @@ def _takes(case: Asked) -> str:
 def no_file_lets_a_password_in(
     daemons: Sshds, sockets: tuple[Socket, ...], known: Accounts
 ) -> Iterator[Finding]:
-    """By its own account, no listening sshd would take a password from anyone anywhere, nor an empty one."""
+    """By its own account, no listening sshd would take a password from any address, nor an empty one."""
     wrong = list(judged(daemons, sockets, known, _takes))
     for observed in wrong:
         yield failed(
@@ -196,7 +196,7 @@ def it_has_read_its_files(daemons: Sshds, sockets: tuple[Socket, ...]) -> Iterat
 def what_is_offered_is_what_is_written(
     daemons: Sshds, sockets: tuple[Socket, ...], probes: tuple[LoginProbe, ...]
 ) -> Iterator[Finding]:
-    """What is offered from outside is what sshd, by its files, offers to someone like that."""
+    """What is offered from outside is what sshd, by its files, offers to that account and address."""
     sshd_by_port = listening(daemons, sockets)
     different: dict[tuple[int, str], list[str]] = {}
     for item in probes:

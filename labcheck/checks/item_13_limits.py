@@ -1,9 +1,10 @@
-"""Item 13: who asks too often is refused, whichever process he meets and wherever he claims to come from.
+"""Item 13: a client that asks too often is refused, by every process and whatever address it claims.
 
-The look asks nothing: the access logs say whether somebody has been refused. Where nobody has, only the
-exercise can tell: it asks, as the same client, until it was once too often, with empty questions, which cost
-nothing and are counted all the same. That client may ask again a minute later; without a key in labcheck.toml
-it is nobody's but the address that is looked from. The lab's chapter is 06_security, section "Rate limit".
+The read-only check asks nothing: the access logs say whether a client has been refused. Where none has, only
+the exercise finds out: it asks, as the same client, until it was once too often, with empty questions, which
+cost nothing and are counted all the same. That client may ask again a minute later; without a key in
+labcheck.toml only the address of the vantage is counted. The lab's chapter is 06_security, section "Rate
+limit".
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def _as_whom(target: Target) -> str:
 
 @criterion(refused=refusals)
 def requests_were_refused(refused: dict[str, int], target: Target) -> Iterator[Finding]:
-    """The access logs have a request to the path that was one too many. Nobody is asked for it."""
+    """The access logs have a request to the path that was one too many. No request is made for it."""
     if count := refused.get(target.chat_path):
         yield passed(f"{target.chat_path} has refused requests with 429", detail=f"{count} in its logs")
     else:
@@ -58,7 +59,7 @@ def no_time_to_come_back(path: str) -> Finding:
     return failed(
         f"{path} refuses with 429, and does not say when to come back",
         expected=_EXPECTED,
-        why="a client that is not told tries again at once, and again",
+        why="a client that does not know how long to wait tries again at once, and again",
         next="send Retry-After with every 429",
     )
 
@@ -71,7 +72,7 @@ def the_processes_count_together(
     known: Accounts,
     target: Target,
 ) -> Iterator[Finding]:
-    """Where several processes answer, each was told of the same store, and is connected to it."""
+    """Where several processes answer, each has the same store in its environment, and is connected to it."""
     serving = serving_processes(running, sockets, known, target)
     if not serving:
         yield failed(
@@ -132,7 +133,7 @@ def the_processes_count_together(
 
 
 def how_far_it_goes(answers: Sequence[Counted], target: Target) -> Iterator[Finding]:
-    """What came of asking until it was once too often, and of claiming to be somebody else after that."""
+    """What came of asking until it was once too often, and of claiming to be another client after that."""
     plain = [answer for answer in answers if not answer.forged]
     allowed, how = plain[0].quota or QUOTA, f"{target.chat_path} {_as_whom(target)}"
     if answers[0].error:
@@ -167,7 +168,7 @@ def how_far_it_goes(answers: Sequence[Counted], target: Target) -> Iterator[Find
             why="keys are guessed at full speed" if plain[-1].status in (401, 403) else _WHY,
             next="count each request, also one that is turned away, and all processes in one store",
             detail="left, by its own account: "
-            + "; ".join(answer.fields.get("ratelimit", "not told") for answer in plain),
+            + "; ".join(answer.fields.get("ratelimit", "not stated") for answer in plain),
         )
     else:
         yield unknown(

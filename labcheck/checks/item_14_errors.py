@@ -1,9 +1,9 @@
-"""Item 14: an error that nobody expected is told to somebody, and what was in it to nobody.
+"""Item 14: an unexpected error reaches the collector, and nothing private with it.
 
-The look asks what each process was told. The exercise has the collector look at its key, with an empty
-envelope, which is no event; sends one test error as the application would (labcheck.toml: [errors] send); and
-asks the collector for it ([errors] event: a command that prints an event of this id as JSON).
-The lab's chapter is 08_errors_and_cost, section "Errors".
+The read-only check asks which collector each process has. The exercise has the collector look at its key,
+with an empty envelope, which is no event; sends one test error as the application would (labcheck.toml:
+[errors] send); and asks the collector for it ([errors] event: a command that prints an event of this id as
+JSON). The lab's chapter is 08_errors_and_cost, section "Errors".
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _all(number: int) -> str:
 
 @criterion(tracked=tracking)
 def each_address_is_a_collectors(tracked: tuple[Tracked, ...]) -> Iterator[Finding]:
-    """What the processes were told is an address of a collector at all."""
+    """The address that the processes have is that of a collector at all."""
     for error in sorted({place.error for place in tracked} - {""}):
         yield failed(
             f"the address in SENTRY_DSN: {error}",
@@ -203,7 +203,7 @@ def a_test_error_arrives(server: Connection, ctx: Context) -> Iterator[Finding]:
     serving = serving_processes(observed[processes], sockets, observed[accounts], ctx.target)
     place = next((it for process in serving if (it := _of(process, observed[tracking]))), None)
     if place is None:
-        raise Unreadable("no process was told where its errors go")
+        raise Unreadable("no process has an address for its errors")
     taken = inside.ask(server, tuple[Tracked, ...], "taken")
     yield from the_collector_takes_their_key(taken, {process.pid for process in serving})
     command = shlex.split(ctx.target.send_error)
@@ -245,7 +245,7 @@ def _event(asked: Connection, command: str, number: str) -> Mapping[str, Any] | 
 
 
 def _running(server: Connection, port: int) -> str:
-    """The version that the application itself tells, or nothing."""
+    """The version that the application itself names, or nothing."""
     answer = server.run(f"curl -s -m 5 http://127.0.0.1:{port}/", timeout=20)
     match = re.search(r'"version": ?"([^"]+)"', answer.stdout)
     return match[1] if match else ""

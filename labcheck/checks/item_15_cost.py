@@ -1,10 +1,9 @@
-"""Item 15: what the application spends is counted, three times the same, and too much of it is told in time.
+"""Item 15: what the application spends is counted, three times the same, and an alert fires in time.
 
-The look compares what the processes have counted since they were started with the ledger, and the ledger
-with the log, digit by digit; and it reads the alerts that Prometheus has loaded. The exercise asks one
+The read-only check compares what the processes have counted since they were started with the ledger, and the
+ledger with the log, digit by digit; and it reads the alerts that Prometheus has loaded. The exercise asks one
 question and follows its cost. The budget that is expected is the module's, $100 a day, or the one that
-labcheck.toml names ([cost] budget).
-The lab's chapter is 08_errors_and_cost, section "Cost".
+labcheck.toml names ([cost] budget). The lab's chapter is 08_errors_and_cost, section "Cost".
 """
 
 from __future__ import annotations
@@ -175,7 +174,7 @@ def an_alert_is_evaluated(state: Monitoring, target: Target) -> Iterator[Finding
         )
     elif not about_cost and (unread := alerts(state).unread):
         name, reason = next(iter(unread.items()))
-        yield unknown(f"whether the alert {name} is about cost cannot be told: {reason}")
+        yield unknown(f"whether the alert {name} is about cost cannot be determined: {reason}")
     elif not about_cost:
         yield failed(
             "Prometheus has no alert about cost",
@@ -198,7 +197,7 @@ def a_rule_knows_the_budget(state: Monitoring, spent: Spent, target: Target) -> 
     """An alert fires when a day costs more than a budget that makes sense, and one before that."""
     about_cost = of_cost(state)
     if not about_cost:
-        return  # told above
+        return  # is another finding
     budgets = {process.after[_BUDGET] for process in spent.processes if _BUDGET in process.after}
     if len(budgets) > 1:
         yield failed(
@@ -231,15 +230,15 @@ def a_rule_knows_the_budget(state: Monitoring, spent: Spent, target: Target) -> 
         )
     else:
         sums = " and ".join(f"${limit:g}" for limit in sorted(limits))
-        yield passed(f"it is told when a day costs more than {sums}")
+        yield passed(f"an alert fires when a day costs more than {sums}")
 
 
 @criterion(state=monitoring)
 def it_would_reach_a_person(state: Monitoring) -> Iterator[Finding]:
-    """Prometheus knows an Alertmanager, and that one has somebody to tell and does not keep it to itself."""
+    """Prometheus knows an Alertmanager, and that one has a receiver and no silence."""
     about_cost = of_cost(state)
     if not about_cost:
-        return  # told above
+        return  # is another finding
     connected = any(prometheus.alertmanagers for prometheus in state.prometheus)
     if connected and not state.alertmanagers and (reasons := unanswered(state, "Alertmanager")):
         yield unknown(f"it could not be asked: {reasons[0]}", next="systemctl status prometheus-alertmanager")
@@ -307,7 +306,7 @@ def one_question(counted: Followed) -> Iterator[Finding]:
 
 
 def a_question_is_counted(server: Connection, ctx: Context) -> Iterator[Finding]:
-    """Ask one question that nobody has asked before, as one of the application's users."""
+    """Ask one question that has not been asked before, as one of the application's users."""
     mark = secrets.token_hex(8)
     message = f"What does a question cost? ({mark})"
     number = f"labcheck-{mark}"

@@ -30,7 +30,7 @@ NEEDS: dict[str, Fact[Any]] = {
 
 @dataclass(frozen=True)
 class Log:
-    """A log file of the application, by its name before any rotation, and who holds it open."""
+    """A log file of the application, by its name before any rotation, and the processes that hold it open."""
 
     path: str
     writers: tuple[Process, ...]
@@ -132,7 +132,7 @@ def log_criterion(**needs: Need) -> Callable[[Callable[..., Iterator[Finding]]],
 def it_writes_to_files(
     running: Processes, sockets: tuple[Socket, ...], known: Accounts, files: LogFiles, target: Target
 ) -> Iterator[Finding]:
-    """The application has log files at all; where something else keeps its log, that cannot be looked at."""
+    """The application has log files at all; where something else keeps its log, that cannot be observed."""
     for pid in {pid for socket in listeners(sockets, target) for pid in socket.pids}:
         process = running.by_pid(pid)
         if process and (process.contained or process.name in _RUNTIMES):

@@ -19,10 +19,10 @@ Need: TypeAlias = Fact[Any] | Question[Any]
 
 @dataclass(frozen=True)
 class Target:
-    """The server that is judged, as far as it must be told and cannot be seen.
+    """The server that is judged, as far as it must be given and cannot be observed.
 
     `host` is its name for ssh; `reference` is a host on the vantage's side of the internet that answers on
-    every port; `vantage` names the place that is looked from, in words; `lab` says that it is the lab's.
+    every port; `vantage` names the place that is asked from, in words; `lab` says that it is the lab's.
     `chat_path` is where requests are limited, and `chat_key` a user's key for it, if one is needed.
     `alerts_received` is a command on the server that prints what the receiver of its alerts has received.
     `send_error` is a command of the application that sends a test error, and `event` one of the vantage that
@@ -106,7 +106,7 @@ class Item:
 
     `title` is the checklist's own wording, `short` the name in a table. `chapter` is a notebook's name
     without .ipynb, and `section` the heading in it. `leaves` says what stays in logs of the exercise that
-    somebody may count: it is announced.
+    a log or a bill may count: it is announced.
     """
 
     number: int

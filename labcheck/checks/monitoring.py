@@ -1,4 +1,4 @@
-"""What several checks ask of a server's Prometheus and Alertmanager: what an alert says, and who gets it."""
+"""What several checks ask of a server's Prometheus and Alertmanager: what alerts say, and their receivers."""
 
 from __future__ import annotations
 

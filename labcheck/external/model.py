@@ -22,7 +22,7 @@ NO_ACCOUNT = "no-such-account"
 class Question(Generic[T]):
     """Something that can only be known from outside. `parse` reads the probe's whole answer.
 
-    `part` is what the probe has to look at for it, beside the names, and `needs` is what the server itself
+    `part` is what the probe has to ask for it, beside the names, and `needs` is what the server itself
     must say before it can be asked, beside NEEDS.
     """
 
@@ -92,7 +92,7 @@ class Records:
 class Sent:
     """What became of a mark that was sent to an address.
 
-    `took`: somebody's port 80 took it; `answers`: somebody is there at all. `arrived`: the addresses in the
+    `took`: a port 80 took it; `answers`: a host is there at all. `arrived`: the addresses in the
     headers of the packets that the server saw arrive.
     """
 

@@ -100,7 +100,7 @@ def parse_authority(answer: dict[str, Any]) -> tuple[Records, ...]:
 
 
 def _blind(answer: dict[str, Any]) -> dict[int, str]:
-    """Why silence over IPv4 or over IPv6 says nothing: the vantage reaches nobody over it."""
+    """Why silence over IPv4 or over IPv6 says nothing: the vantage reaches no host over it."""
     reasons: dict[int, str] = {}
     routes = _value(answer, "routes", dict[str, bool])
     reference = part(answer, "reference", tuple[Port, ...]).value

@@ -83,7 +83,8 @@ def plan(
         ssh_port=ssh_port,
         ssh_ports=tuple(sorted(sshds or {ssh_port})),
         accounts=("root", *([person] if person else []), NO_ACCOUNT),
-        # SSH's ports are not tried: that counts as an attempt to log in, and whoever logged in knows them.
+        # SSH's ports are not tried: that counts as an attempt to log in, and the person who logged in knows
+        # them.
         tcp=tuple(sorted({80, 443, *CONTROL_PORTS, *tcp} - {ssh_port, *sshds})),
         udp=tuple(sorted({443, *udp})),
         reference=reference,

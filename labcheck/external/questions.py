@@ -28,5 +28,5 @@ limit = Question("limit", parse_limit, "limit")
 website = Question("website", parse_website, "web")
 edge = Question("edge", parse_edge, "web")
 
-# What the server itself must say before it can be looked at from outside.
+# What the server itself must say before it can be observed from outside.
 NEEDS: tuple[Fact[Any], ...] = (host_keys, interface_addresses, listening_sockets, ssh_connection)

@@ -1,4 +1,4 @@
-"""Facts about accounts: who there is, in which groups, with which password, and what sudo lets them do."""
+"""Facts about accounts: which there are, in which groups, with which password, and what sudo lets them do."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Tracked:
-    """A process that was told of a collector of errors: `status` is what that answers to its key, and `error`
-    why it does not."""
+    """A process that has a collector of errors in its environment: `status` is what that answers to its key,
+    and `error` why it does not."""
 
     pid: int
     collector: str

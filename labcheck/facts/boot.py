@@ -1,4 +1,4 @@
-"""The fact that tells a reboot: since when a server has been up, on a machine and in a container."""
+"""The fact that shows a reboot: since when a server has been up, on a machine and in a container."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Boot:
     """A server's time between two reboots: two of these differ where it was rebooted in between.
 
     It takes both values. A container shares the kernel of its host, whose `kernel` (boot_id) outlives the
-    container's reboots: there the start of process 1 tells. On a machine of its own that is a small number of
-    ticks after the kernel's start, and may be the same after each boot: there boot_id tells. Neither changes
-    while a server is up, not even where systemd replaces itself (`systemctl daemon-reexec`).
+    container's reboots: there the start of process 1 shows it. On a machine of its own that is a small number
+    of ticks after the kernel's start, and may be the same after each boot: there boot_id shows it. Neither
+    changes while a server is up, not even where systemd replaces itself (`systemctl daemon-reexec`).
     """
 
     kernel: str  # /proc/sys/kernel/random/boot_id
@@ -36,11 +36,14 @@ def parse_boot(result: Result) -> Boot:
     fields = rest.rpartition(") ")[2].split()
     if result.exit_status != 0 or not _UUID.fullmatch(kernel):
         said = last_line(result.stderr, f"{kernel!r} is no boot_id")
-        raise Unreadable(f"a reboot could not be told: {said}")
+        raise Unreadable(f"whether it was rebooted cannot be determined: {said}")
     if pid != "1" or len(fields) <= _STARTED or not fields[_STARTED].isdigit():
-        raise Unreadable(f"a reboot could not be told: process 1 is not understood: {stat.strip()[:100]!r}")
+        raise Unreadable(
+            "whether it was rebooted cannot be determined: process 1 is not understood: "
+            f"{stat.strip()[:100]!r}"
+        )
     return Boot(kernel, int(fields[_STARTED]))
 
 
-# As root: where /proc is mounted with hidepid, nobody else sees process 1.
+# As root: where /proc is mounted with hidepid, no other account sees process 1.
 boot = Fact("boot", "cat /proc/sys/kernel/random/boot_id /proc/1/stat", parse_boot, sudo=True)

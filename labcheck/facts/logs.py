@@ -1,4 +1,4 @@
-"""Facts about log files: which process writes to which, what they hold, and who may read them."""
+"""Facts about log files: which process writes to which, what they hold, and which accounts may read them."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _tails(text: str, paths: list[str]) -> dict[str, tuple[str, ...]]:
     for path, following in zip(paths, [*paths[1:], ""], strict=False):
         head, mark = f"==> {path} <==\n", f"\n==> {following} <==\n"
         if not text.startswith(head) or (following and text.count(mark) != 1):
-            raise Unreadable(f"the end of {path} could not be read: was it rotated just now? Look again")
+            raise Unreadable(f"the end of {path} could not be read: was it rotated just now? Check again")
         content, _, rest = text.removeprefix(head).partition(mark if following else "\0\0")
         text = mark[1:] + rest
         # A line that is being written, and the rest of one that began further up, are no whole lines.
@@ -167,7 +167,7 @@ def _tails(text: str, paths: list[str]) -> dict[str, tuple[str, ...]]:
 
 
 # Three programs, whatever there is to see: find, stat and tail. `-perm -200` on a link in /proc is "open for
-# writing". Of a log that does not begin as JSON does, nothing is read: it may be anybody's.
+# writing". Of a log that does not begin as JSON does, nothing is read: it may hold anything.
 log_files = Fact(
     "log_files",
     rf"""shopt -s nullglob

@@ -48,7 +48,7 @@ class Prometheus:
     """`records` are the recording rules, by the metric that each makes. `series` are the metrics that alerts
     read and Prometheus has, with the labels of what it has of them now, and `numbers` the first one's value.
     `pace`: the lab's times are so many times shorter. `failed`: the share of notifications that failed
-    lately; None where nobody counts."""
+    lately; None where it is not counted."""
 
     address: str
     rules: tuple[Rule, ...]
@@ -63,7 +63,7 @@ class Prometheus:
 
 @dataclass(frozen=True)
 class Active:
-    """An alert that Alertmanager has, and who gets it."""
+    """An alert that Alertmanager has, and its receivers."""
 
     labels: Mapping[str, str]
     state: str

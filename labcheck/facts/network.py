@@ -94,7 +94,7 @@ interface_addresses = Fact("interface_addresses", "ip -o addr show scope global"
 
 @dataclass(frozen=True)
 class SshConnection:
-    """The two ends of the connection that this very look came in by."""
+    """The two ends of the connection that this very check came in by."""
 
     client: str
     address: str
@@ -146,9 +146,9 @@ host_keys = Fact("host_keys", "cat /etc/ssh/ssh_host_*_key.pub", parse_host_keys
 class PacketFilter:
     """The rules that the kernel holds. `drops` says, by family, whether what no rule allows is kept out.
 
-    A rule that rejects answers "refused" as a port does where nobody listens: then a refusal proves nothing.
-    `rejects` says, by family, whether there is one that names no port; `rejected` has those ports that are
-    named, as `accepts` has those that are let in from anywhere: (family, protocol, port).
+    A rule that rejects answers "refused" as a port does where no program listens: then a refusal proves
+    nothing. `rejects` says, by family, whether there is one that names no port; `rejected` has those ports
+    that are named, as `accepts` has those that are let in from anywhere: (family, protocol, port).
     """
 
     drops: dict[int, bool]

@@ -174,7 +174,7 @@ def _reason(said: str) -> str:
     return re.sub(r'^error: (skipping ".*?" because )?| Set "su" directive .*$', "", said)
 
 
-# Both read the real configuration and the real state, and change neither: --debug only tells.
+# Both read the real configuration and the real state, and change neither: --debug only prints.
 rotation = Fact(
     "rotation",
     f"""PATH=$PATH:/usr/sbin:/sbin
@@ -194,7 +194,7 @@ _SCRIPTS = ("prerotate", "postrotate", "firstaction", "lastaction", "preremove")
 def parse_ages(result: Result) -> dict[str, int | None]:
     """The days of `maxage` by a rule's pattern, None where its predecessors have no limit of age.
 
-    From logrotate's files: only from 3.22 on it tells this itself.
+    From logrotate's files: only from 3.22 on it prints this itself.
     """
     text, end, _ = result.stdout.rpartition("== end")
     if not end:

@@ -43,7 +43,7 @@ class SecretFile:
 
 @dataclass(frozen=True)
 class Place:
-    """Where secrets are, beside that. `readers` is told of a copy alone, and `commit` of a repository."""
+    """Where secrets are, beside that. `readers` is set for a copy alone, and `commit` of a repository."""
 
     kind: str  # command line, repository, unit, history, log, copy
     where: str
@@ -54,7 +54,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Secrets:
-    """`hidden` are processes that not even root may look into, `short` are secrets that are too short to be
+    """`hidden` are processes that not even root may read, `short` are secrets that are too short to be
     searched for; what comes after says how far the search went."""
 
     holders: tuple[Holder, ...]

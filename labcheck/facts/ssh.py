@@ -1,4 +1,4 @@
-"""Facts about sshd: what each one that listens lets whom do, as sshd itself makes it out from its files."""
+"""Facts about sshd: what each listening one permits, as sshd itself makes it out from its files."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Sshd:
 @dataclass(frozen=True)
 class Sshds:
     """Those that listen for logins, and the processes of people who are logged in: they listen, too, where
-    someone has a port forwarded."""
+    a port is forwarded."""
 
     listening: tuple[Sshd, ...]
     sessions: frozenset[int]

@@ -1,4 +1,4 @@
-"""Facts about stores that processes share: which one each was told of, and whether it is connected."""
+"""Facts about stores that processes share: the one in each environment, and whether it is connected."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _store(
 
 
 # Supervisor's own socket (SUPERVISOR_SERVER_URL) is in the environment of what it starts, and is no store.
-# What stands before an @ is cut off where it is read, and with an @ elsewhere nothing is told: it may be a
+# What stands before an @ is cut off where it is read, and with an @ elsewhere nothing is printed: it may be a
 # part of the password. A name is looked up as the process would do it.
 shared_stores = Fact(
     "shared_stores",

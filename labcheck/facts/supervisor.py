@@ -33,7 +33,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Supervisor:
-    """`running` False: nobody answers on supervisord's socket."""
+    """`running` False: nothing answers on supervisord's socket."""
 
     running: bool
     state: str
@@ -114,7 +114,7 @@ class ProgramFile:
 
 
 def parse_supervisor_files(result: Result) -> dict[str, ProgramFile]:
-    """By program. The running supervisord does not tell these two settings to anyone."""
+    """By program. The running supervisord does not report these two settings."""
     if result.exit_status not in (0, 1, 2):
         raise Unreadable(f"Supervisor's files could not be read: {result.stderr.strip()}")
     parser = configparser.RawConfigParser(

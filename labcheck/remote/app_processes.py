@@ -1,5 +1,5 @@
-"""A program for the server that is looked at: what the application's processes were told, and what they
-count.
+"""A program for the server that is checked: what the application's processes have in their environment, and
+what they count.
 
 It runs there as root (facts/app_processes.py says when). The secrets that it reads there are used there, and
 not printed.
@@ -63,7 +63,7 @@ def authorities(pid: int, environment: dict[str, str]) -> str | None:
 
 
 def tracked() -> list[dict[str, Any]]:
-    """Each process that was told of a collector, and of which. Nobody is asked."""
+    """Each process that has a collector in its environment, and which. The collector is not asked."""
     return [
         {"pid": pid, **named(urlsplit(environment["SENTRY_DSN"]))}
         for pid, environment in environments("SENTRY_DSN")
@@ -203,7 +203,7 @@ def ask(database: str, query: str) -> str:
     """What PostgreSQL answers. Raises OSError with why it does not."""
     address = urlsplit(database)
     if not address.scheme.startswith("postgres"):
-        raise OSError(f"the ledger is in {address.scheme}, which is not looked into")
+        raise OSError(f"the ledger is in {address.scheme}, which is not read")
     settings = {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "PGHOST": address.hostname or "",
@@ -281,7 +281,7 @@ def spent() -> dict[str, Any]:
     before = {pid: numbers for pid, place in listens.items() if (numbers := counted(place, tokens[pid]))}
     result: dict[str, Any] = {"processes": [], "ledger": None, "log": {}, "costs": {}, "error": ""}
     if not before:
-        return result | {"error": "no process that has a DATABASE_URL tells at /metrics what it spends"}
+        return result | {"error": "no process that has a DATABASE_URL says at /metrics what it spends"}
     databases = {environment[pid]["DATABASE_URL"] for pid in before}
     folders = {environment[pid]["LOG_DIR"] for pid in before if environment[pid].get("LOG_DIR")}
     starts = [numbers.get("process_start_time_seconds", time.time()) for numbers in before.values()]

@@ -1,4 +1,4 @@
-"""A program for the server that is looked at: what arrives there of what is sent to its addresses.
+"""A program for the server that is checked: what arrives there of what is sent to its addresses.
 
 It runs there as root (external/arrivals.py says when). It reads packets where they come in, before any packet
 filter, and only those to the two ports that are sent to. It prints `watching`; a line for each mark that
@@ -17,7 +17,7 @@ import socket
 import struct
 import time
 
-UDP_PORT = 33434  # traceroute's, where nobody answers
+UDP_PORT = 33434  # traceroute's, where no program answers
 TCP_PORT = 80
 LONGEST = 2048  # bytes of a packet that are looked at
 EVERY_PROTOCOL = 3
@@ -46,7 +46,7 @@ KEEP = (
 
 
 def incoming() -> socket.socket:
-    """Packets of every interface, from the IP header on. Raises PermissionError for who is not root."""
+    """Packets of every interface, from the IP header on. Raises PermissionError without root."""
     line = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(EVERY_PROTOCOL))
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in KEEP))
     line.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, struct.pack("HL", len(KEEP), ctypes.addressof(program)))

@@ -1,8 +1,8 @@
 """The program that finds where the secrets of running programs lie about: it runs on the server, as root, and
-what it tells are places and names, never values.
+what it prints are places and names, never values.
 
 It needs git where there is a repository. It changes nothing and ends by itself, after some seconds or when it
-has read enough: then it tells what it did not come to. The values are in no command line and in no file of
+has read enough: then it says what it did not come to. The values are in no command line and in no file of
 its own, and in its answer they are hidden should a place be named after one.
 """
 
@@ -56,7 +56,7 @@ def dotenv(text: str) -> dict[str, str]:
     return variables
 
 
-# ---- who may read a file -----------------------------------------------------------------------
+# ---- readers of a file -------------------------------------------------------------------------
 
 
 def account(uid: int) -> str:
@@ -68,7 +68,7 @@ def account(uid: int) -> str:
 
 @functools.lru_cache(None)
 def members(gid: int) -> frozenset[int]:
-    """Everybody in a group, by number."""
+    """The accounts in a group, by number."""
     users = pwd.getpwall()
     try:
         names = set(grp.getgrgid(gid).gr_mem)
@@ -102,7 +102,7 @@ def may_change(folder: Path) -> list[str]:
 
 
 def described(path: Path) -> Json:
-    """A file with secrets: who may read it, and who may put another one in its place."""
+    """A file with secrets: which accounts may read it, and which may put another one in its place."""
     real = path.resolve()
     status = real.stat()
     writers = {str(folder): may_change(folder) for folder in real.parents}
@@ -112,7 +112,7 @@ def described(path: Path) -> Json:
         "owner": account(status.st_uid),
         "group": sorted(account(uid) for uid in members(status.st_gid)),
         "access_list": "system.posix_acl_access" in os.listxattr(real),
-        "writers": {folder: who for folder, who in writers.items() if who},
+        "writers": {folder: names for folder, names in writers.items() if names},
     }
 
 
@@ -353,7 +353,7 @@ def programs() -> list[Program]:
 
 
 class Numbers:
-    """A number for each secret value, so that it need not be told which values are the same."""
+    """A number for each secret value, so that equal values show, and the values do not."""
 
     def __init__(self) -> None:
         self.of: dict[str, int] = {}
@@ -403,7 +403,7 @@ def observe(numbers: Numbers, seconds: float, total: int, roots: Iterable[str], 
         search.keep("command line", program.name, search.numbers_in(program.arguments))
     for path in files:
         status = path.stat()
-        search.files.add((status.st_dev, status.st_ino))  # where they come from is looked at by itself
+        search.files.add((status.st_dev, status.st_ino))  # where they come from is searched by itself
     folders = {str(holder.folder) for holder, _ in holders if len(holder.folder.parts) > 2}
     folders |= {pwd.getpwuid(holder.uid).pw_dir for holder, _ in holders if is_person(holder.uid)}
     search.own_folders = tuple(f"{folder}/" for folder in folders)

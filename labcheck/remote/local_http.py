@@ -16,7 +16,8 @@ LONGEST = 16 * 1024 * 1024
 FAULTS = (OSError, http.client.HTTPException, ValueError)
 """What is raised where there is no answer, or one that cannot be used."""
 
-# Who listens everywhere. Over IPv6 alone only the one answers, and the other where IPv6 is switched off.
+# The address of a program that listens everywhere. Over IPv6 alone only the one answers, and the other where
+# IPv6 is switched off.
 _EVERYWHERE = {
     "": ("127.0.0.1", "::1"),
     "*": ("127.0.0.1", "::1"),

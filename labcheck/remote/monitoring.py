@@ -1,8 +1,8 @@
 """A program that asks a server's own Prometheus and Alertmanager what is in effect.
 
-It reads, and changes nothing: targets, loaded rules and the series that these read, who gets the alerts,
-silences, and whether notifications failed; and it hands a test alert over where it is told to. It knows
-nothing of PromQL: what the rules say is read where it was sent from. What it prints is one JSON object.
+It reads, and changes nothing: targets, loaded rules and the series that these read, which receivers get the
+alerts, silences, and whether notifications failed; and it hands a test alert over where it is asked to. It
+knows nothing of PromQL: what the rules say is read where it was sent from. What it prints is one JSON object.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ FAILED = (
     "sum(increase(alertmanager_notification_requests_failed_total[5m]))"
     " / sum(increase(alertmanager_notification_requests_total[5m]))"
 )
-"""The share of Alertmanager's attempts to tell somebody that failed, where Prometheus watches it."""
+"""The share of Alertmanager's notifications that failed, where Prometheus watches it."""
 
-# Programs that carry what they measure elsewhere: whether somebody is alerted is decided there.
+# Programs that carry what they measure elsewhere: whether an alert is sent is decided there.
 AGENTS = frozenset(
     [
         "datadog-agent",
@@ -190,7 +190,7 @@ def receivers(settings: str) -> dict[str, list[str]]:
 
 
 def route_of(settings: str) -> list[str] | None:
-    """Who would get a critical alert, by Alertmanager's own tool; None where that is not there.
+    """The receivers of a critical alert, by Alertmanager's own tool; None where that is not there.
 
     `settings` as Alertmanager writes them out. Where it hides a webhook's address (since 0.26), its own tool
     takes what is written there for an address without a scheme.

@@ -1,6 +1,6 @@
-"""The program that looks at a server from outside: questions in as JSON, answers out as JSON, one run.
+"""The program that asks a server from outside: questions in as JSON, answers out as JSON, one run.
 
-It runs by `python3 -` on whatever host there is to look from, so it needs Python 3.9, dnspython, and
+It runs by `python3 -` on whatever host is the vantage, so it needs Python 3.9, dnspython, and
 OpenSSH's ssh for logins; what it asks is in external/. Everything that waits, waits at the same time: a run
 is over within about eight seconds even where nothing answers at all, and within fifteen where what does
 answer is not well, or where logins are asked about, which begins when the host keys are there.

@@ -26,7 +26,7 @@ _PASSWORD_IN_URL = re.compile(r"[A-Za-z][\w+.-]*://[^/?#@:]*:([^/?#]+)@")
 
 
 def secret_parts(name: str, value: str) -> list[str]:
-    """The parts of a variable's value that nobody else may know; none if it holds no secret."""
+    """The parts of a variable's value that have to stay secret; none if it holds no secret."""
     if in_url := _PASSWORD_IN_URL.match(value):
         return list(dict.fromkeys([in_url[1], unquote(in_url[1])]))
     value, name = value.strip(), name.upper()

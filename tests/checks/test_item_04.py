@@ -125,7 +125,7 @@ def test_request_in_another_log_and_not_in_the_access_log_fails() -> None:
 
 
 def test_request_without_an_answer_is_not_expected_in_the_log() -> None:
-    with pytest.raises(Unreadable, match="no request of this look was answered"):
+    with pytest.raises(Unreadable, match="no request of this check was answered"):
         list(logs.what_is_asked_now_is_in_them(**values(files({"access": []})), site=site(SILENT)))
 
 
@@ -194,7 +194,7 @@ def test_log_copy_that_lacks_a_record_of_the_application_log_fails(kind: str) ->
     [
         ([failure(seconds_ago=4000.0)], LOG),  # from before the copy began
         ([failure(seconds_ago=0.5)], LOG),  # only just written
-        ([failure()], replace(LOG, born=None)),  # nobody knows since when there is a copy
+        ([failure()], replace(LOG, born=None)),  # it is not known since when there is a copy
         ([failure(seconds_ago=300.0)], replace(LOG, size=TAIL * 2)),  # further up than was read
     ],
 )
@@ -238,7 +238,7 @@ def test_timestamp_of_local_time_with_a_z_fails(hours: int, says: str) -> None:
         ("::1", SSH.client, "FAIL"),
         ("::ffff:127.0.0.1", SSH.client, "FAIL"),
         ("198.51.100.10", SSH.client, "FAIL"),  # the proxy asks by the server's own public address
-        ("198.51.100.10", "198.51.100.10", "PASS"),  # so does who looks from the server itself
+        ("198.51.100.10", "198.51.100.10", "PASS"),  # so does a vantage on the server itself
         ("198.51.100.10", "127.0.0.1", "PASS"),
     ],
 )
@@ -260,7 +260,10 @@ def test_visitor_without_request_ids_cannot_be_told_from_the_server_s_own_health
 @pytest.mark.parametrize(
     ("also", "expected"),
     [
-        ({path("access"): replace(LOG, mode=stat.S_IFREG | 0o644)}, "PASS"),  # its folder lets nobody in
+        (
+            {path("access"): replace(LOG, mode=stat.S_IFREG | 0o644)},
+            "PASS",
+        ),  # its folder lets no other account in
         ({FOLDER: replace(FILES[FOLDER], mode=stat.S_IFDIR | 0o755)}, "PASS"),
         (
             {

@@ -174,7 +174,7 @@ def test_cost_alert_s_threshold_is_read_from_its_expression(
 
 def test_cost_alerts_at_the_budget_and_before_it_pass() -> None:
     assert verdict(rules()) == "PASS"
-    assert text_of(rules()) == "it is told when a day costs more than $80 and $100"
+    assert text_of(rules()) == "an alert fires when a day costs more than $80 and $100"
     assert verdict(rules(loaded(rule("Cost", f"{DAY} > 100"), rule("Soon", f"{DAY} > 80")))) == "PASS"
 
 

@@ -1,4 +1,4 @@
-"""A reboot is told from none, on a machine and in a container."""
+"""A reboot differs from none, on a machine and in a container."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.needed import absent
 CONTAINER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
-def asked(*inside: str) -> Boot:
+def read_boot(*inside: str) -> Boot:
     """What a process sees that a program of the test started, in a namespace of process ids of its own."""
     # bash does not replace itself by the last command of two: so it stays process 1.
     script = f"{boot.command}; exit $?"
-    done = subprocess.run(
+    completed = subprocess.run(
         [*inside, "bash", "-c", script], capture_output=True, text=True, check=False, timeout=120
     )
-    return boot.parse(Result(done.stdout, done.stderr, done.returncode))
+    return boot.parse(Result(completed.stdout, completed.stderr, completed.returncode))
 
 
 def ticks() -> int:
@@ -43,14 +43,14 @@ def container() -> tuple[str, ...]:
 
 
 def test_a_server_that_was_not_rebooted_is_the_same(shared: Connection) -> None:
-    assert gather(shared, (boot,))[boot] == gather(shared, (boot,))[boot] == asked()
+    assert gather(shared, (boot,))[boot] == gather(shared, (boot,))[boot] == read_boot()
 
 
 def test_a_container_that_was_rebooted_is_another_one_on_the_same_kernel(container: tuple[str, ...]) -> None:
-    first = asked(*container)
+    first = read_boot(*container)
     wait_until(lambda: ticks() > first.first, what="the kernel's next tick", timeout=5, every=0.01)
-    second = asked(*container)
-    assert first.kernel == second.kernel == asked().kernel
+    second = read_boot(*container)
+    assert first.kernel == second.kernel == read_boot().kernel
     assert first.first < second.first
 
 
@@ -60,7 +60,7 @@ STAT = (
 KERNEL = "3f0e1d5c-8a54-4a8e-9d52-0d6c7e1f2a3b"
 
 
-def seen(*, kernel: str = KERNEL, stat: str = STAT.format(7), status: int = 0, stderr: str = "") -> Boot:
+def boot_of(*, kernel: str = KERNEL, stat: str = STAT.format(7), status: int = 0, stderr: str = "") -> Boot:
     return boot.parse(Result(f"{kernel}\n{stat}\n", stderr, status))
 
 
@@ -77,7 +77,7 @@ def seen(*, kernel: str = KERNEL, stat: str = STAT.format(7), status: int = 0, s
     ],
 )
 def test_a_reboot_shows_in_the_kernel_or_in_process_1(later: dict[str, str], rebooted: bool) -> None:
-    assert (seen(**later) != seen()) is rebooted
+    assert (boot_of(**later) != boot_of()) is rebooted
 
 
 @pytest.mark.parametrize(
@@ -95,4 +95,4 @@ def test_a_reboot_shows_in_the_kernel_or_in_process_1(later: dict[str, str], reb
 )
 def test_boot_fact_that_is_not_understood_is_unreadable(printed: dict[str, object], reason: str) -> None:
     with pytest.raises(Unreadable, match=re.escape(reason)):
-        seen(**printed)  # type: ignore[arg-type]
+        boot_of(**printed)  # type: ignore[arg-type]

@@ -50,7 +50,7 @@ def item(*criteria: Criterion, number: int = 1) -> Item:
 
 
 def judge(one: Item, observed: Observation) -> tuple[Finding, ...]:
-    return runner.judge(one, observed, Answers({}, "nobody looked"), TARGET)
+    return runner.judge(one, observed, Answers({}, "nothing was asked"), TARGET)
 
 
 def test_a_criterion_that_cannot_be_seen_hides_no_other() -> None:
@@ -89,12 +89,12 @@ def test_a_run_looks_at_a_real_host(shared: Connection) -> None:
 def test_a_late_fact_sees_what_the_look_from_outside_left_behind(
     shared: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = tmp_path / "left"
+    trace = tmp_path / "left"
     early = Fact("early", f"ls {tmp_path}", lambda result: result.stdout.strip(), sudo=True)
     late = replace(early, name="late", late=True)
 
     def look(asked: Questions, vantage: Connection | None) -> Answers:
-        left.touch()
+        trace.touch()
         return Answers({"web": {"value": {"handshakes": [], "redirects": [], "gets": []}}})
 
     @criterion(before=early, after=late, edge=questions.edge)
@@ -143,14 +143,14 @@ def test_a_host_that_lets_nobody_in_makes_everything_unknown(
     assert all(any(reason in f.observed for f in judged.findings) for judged in report.items)
 
 
-def exercised(look: Criterion, server: Connection, *said: Finding | Exception) -> runner.Judged:
+def exercised(read_only: Criterion, server: Connection, *outcomes: Finding | Exception) -> runner.Judged:
     def exercise(server: Connection, context: Context) -> Iterator[Finding]:
-        for one in said:
-            if isinstance(one, Exception):
-                raise one
-            yield one
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield outcome
 
-    return run(server, replace(item(look), exercise=exercise), exercise=True).items[0]
+    return run(server, replace(item(read_only), exercise=exercise), exercise=True).items[0]
 
 
 def test_an_exercise_adds_findings_of_its_own_depth(shared: Connection) -> None:
@@ -199,8 +199,11 @@ def test_exercise_is_done_where_the_look_left_a_question_to_it(shared: Connectio
 
     assert both(passed("it holds")).verdict is Verdict.PASS
     assert both(failed("it does not", expected="it does", why="so")).verdict is Verdict.FAIL
-    untold = both(unknown("nobody answered"))
-    assert [f.observed for f in untold.of(Verdict.UNKNOWN)] == ["only an exercise tells", "nobody answered"]
+    undecided = both(unknown("no host answered"))
+    assert [f.observed for f in undecided.of(Verdict.UNKNOWN)] == [
+        "only an exercise tells",
+        "no host answered",
+    ]
     assert exercised(cannot_tell, shared, passed("never")).verdict is Verdict.UNKNOWN  # nothing else was seen
 
 

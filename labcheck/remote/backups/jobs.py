@@ -143,7 +143,7 @@ ASSIGNED = re.compile(
 
 
 def settings(texts: list[str], texts_of: dict[str, str]) -> dict[str, str]:
-    """What a job is told by its environment: its unit's, its scripts' and of the files that these read."""
+    """What a job has in its environment: its unit's, its scripts' and of the files that these read."""
     texts = [*texts, *texts_of.values()]
     for script in texts_of.values():
         texts += [

@@ -178,7 +178,7 @@ def deleting(words: list[str], store: Store) -> str:
 
 
 def snapshots(store: Store) -> list[Json]:
-    """Of all copies: id, time, and by whom; the newest last."""
+    """Of all copies: id, time, and by which account; the newest last."""
     listed = json.loads(store.ask("snapshots", "--json", "--no-lock", "--no-cache").stdout or "[]") or []
     copies = [
         {"id": copy["id"], "time": timestamps.seconds(copy["time"]), "host": copy.get("hostname", "")}

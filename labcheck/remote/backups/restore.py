@@ -44,7 +44,7 @@ def tables(database: str) -> dict[str, set[str]]:
 
 def exercise() -> Json:
     """Let the server's own job make a backup now; bring it back into a scratch database; compare."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # whoever asked may be gone: it is put back all the same
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the connection may be gone: it is put back all the same
     makers = [job for job in jobs() if job["kind"] == "backup" and job["unit"] and "restic" in job["tools"]]
     if not makers:
         return {

@@ -14,9 +14,9 @@ from labcheck.remote.external.web import TRY_TIMEOUT, get
 
 
 def send_mark(address: str, domain: str, mark: str) -> Json:
-    """Send this text to an address, in datagrams and in a request, for whoever watches there.
+    """Send this text to an address, in datagrams and in a request, for the program that watches there.
 
-    `took`: a server on port 80 took the request; `answers`: somebody is there at all.
+    `took`: a server on port 80 took the request; `answers`: a host is there at all.
     """
     answers = False
     with socket.socket(

@@ -63,7 +63,7 @@ def tcp_state(code: int) -> str:
 
 def udp_payload(port: int) -> bytes:
     """Something that what usually listens on this port answers."""
-    if port == 443:  # QUIC, in a version that nobody speaks: an endpoint must say which it does speak
+    if port == 443:  # QUIC, in a version that no endpoint supports: it must say which it does speak
         head = b"\xc0" + b"\x1a\x2a\x3a\x4a" + b"\x08" + os.urandom(8) + b"\x08" + os.urandom(8)
         return head + bytes(1200 - len(head))
     if port == 53:  # which name servers has the root?

@@ -44,7 +44,7 @@ def post(connection: http.client.HTTPConnection, path: str, headers: dict[str, s
 
 
 def of_another_client() -> dict[str, str]:
-    """What a client says who claims to be somebody else, each time another one."""
+    """What a client says that claims to be another one, each time a different one."""
     address = f"203.0.113.{os.urandom(1)[0]}"
     names = ("X-Forwarded-For", "X-Real-IP", "True-Client-IP", "CF-Connecting-IP")
     return {**dict.fromkeys(names, address), "Forwarded": f"for={address}"}

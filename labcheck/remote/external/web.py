@@ -17,7 +17,7 @@ from labcheck.remote.external.ports import CONNECT_TIMEOUT
 TLS_TIMEOUT = 3.0  # s
 TRY_TIMEOUT = 2.0  # s, for one HTTP answer: twice what is allowed
 WELL_WITHIN = 1.0  # s, for an answer that settles the question
-# A health result is shared for a second or so by everybody who asks: the next look is at a new one.
+# A health result is shared for a second or so by all who ask: the next request gets a new one.
 BETWEEN_ATTEMPTS = 1.2  # s
 UNWELL = {"degraded", "warn", "unhealthy", "down", "fail"}
 EDGE_HEADERS = (
@@ -217,7 +217,7 @@ def website(
     with ThreadPoolExecutor(32) as pool:
         redirects = [pool.submit(redirect, address, domain) for address in addresses]
         shakes = {address: pool.submit(handshake, address, domain) for address in addresses}
-        # Where the first handshake finds nobody, nobody is asked again.
+        # Where the first handshake finds no server, there is no second one.
         at_home = [address for address in addresses if not shakes[address].result()["error"]]
         old = {
             (address, version): pool.submit(answer, functools.partial(old_version, address, domain, version))

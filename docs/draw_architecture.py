@@ -197,18 +197,18 @@ BOXES = [box for part in PARTS for row in part.rows for box in row]
 
 def modules() -> dict[str, Path]:
     """Each module and each chapter, by its name."""
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for package, place in PACKAGES.items():
         top = ROOT / place
         if top.is_file():
-            found[package] = top
+            paths[package] = top
         elif package == "notebooks":
-            found |= {f"{package}.{path.stem}": path for path in sorted(top.glob("*.ipynb"))}
+            paths |= {f"{package}.{path.stem}": path for path in sorted(top.glob("*.ipynb"))}
         else:
             for path in sorted(top.rglob("*.py")):
                 inside = path.relative_to(top).with_suffix("").parts
-                found[".".join([package, *(part for part in inside if part != "__init__")])] = path
-    return found
+                paths[".".join([package, *(part for part in inside if part != "__init__")])] = path
+    return paths
 
 
 def source(path: Path) -> str:
@@ -247,14 +247,14 @@ def names(node: ast.Import | ast.ImportFrom, module: str, is_package: bool) -> I
 def imports() -> Imports:
     """For each module the modules that it imports, of this project alone."""
     known = modules()
-    found = {}
+    imported = {}
     for module, path in known.items():
         named: set[str] = set()
         for node in statements(ast.parse(source(path))):
             for base, whole in names(node, module, path.name == "__init__.py"):
                 named |= {whole if whole in known else base} & set(known)
-        found[module] = frozenset(named - {module})
-    return found
+        imported[module] = frozenset(named - {module})
+    return imported
 
 
 # ---- what may be -------------------------------------------------------------------------------
@@ -284,13 +284,13 @@ def homeless(graph: Imports) -> list[str]:
 
 def arrows(graph: Imports) -> set[tuple[Box, Box]]:
     """Which box imports from which other one."""
-    found = set()
+    edges = set()
     for module, named in graph.items():
         for other in named:
             first, second = box_of(module), box_of(other)
             if first and second and first != second:
-                found.add((first, second))
-    return found
+                edges.add((first, second))
+    return edges
 
 
 def height(box: Box) -> int:
@@ -313,12 +313,12 @@ def needed(all_arrows: set[tuple[Box, Box]]) -> list[tuple[Box, Box]]:
     def reached(box: Box) -> set[Box]:
         return {far for near in after.get(box, ()) for far in {near, *reached(near)}}
 
-    kept = [
+    essential = [
         (first, second)
         for first, second in all_arrows
         if not any(second in reached(near) for near in after[first] - {second})
     ]
-    return sorted(kept, key=lambda arrow: (BOXES.index(arrow[0]), BOXES.index(arrow[1])))
+    return sorted(essential, key=lambda arrow: (BOXES.index(arrow[0]), BOXES.index(arrow[1])))
 
 
 # ---- the picture -------------------------------------------------------------------------------

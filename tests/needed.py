@@ -29,16 +29,16 @@ def program(name: str, *more: str) -> Path:
     Each that is missing is a line of the reason.
     """
     wanted = [programs.PROGRAMS[each] for each in (name, *more)]
-    found = [programs.find(each.name) for each in wanted]
-    missing = [each for each, path in zip(wanted, found, strict=True) if path is None]
+    paths = [programs.find(each.name) for each in wanted]
+    missing = [each for each, path in zip(wanted, paths, strict=True) if path is None]
     if missing:
         how = "is not installed (sudo apt-get install"
         absent("\n".join(f"{each.tests}: {each.name} {how} {each.package})" for each in missing))
-    return Path(str(found[0]))
+    return Path(str(paths[0]))
 
 
 def root(to: str) -> None:
-    """Skips the test where it is not root, who alone may do this."""
+    """Skips the test where it is not root, which alone may do this."""
     if os.geteuid() != 0:
         pytest.skip(f"only root may {to}")
 

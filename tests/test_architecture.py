@@ -25,13 +25,13 @@ def test_every_module_stands_in_a_box(imports: drawing.Imports) -> None:
 
 
 def test_every_box_has_its_modules(imports: drawing.Imports) -> None:
-    gone = [
+    missing = [
         each
         for box in drawing.BOXES
         for each in box.modules
         if not any(f"{module}.".startswith(f"{each}.") for module in imports)
     ]
-    assert not gone, f"no longer there, take them out of PARTS: {', '.join(gone)}"
+    assert not missing, f"no longer there, take them out of PARTS: {', '.join(missing)}"
 
 
 def test_every_arrow_leads_downwards(imports: drawing.Imports) -> None:

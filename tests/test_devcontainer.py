@@ -47,20 +47,20 @@ def load(source: str) -> Mapping:
 
 def problems(config: Mapping) -> list[str]:
     """What the format has no such name or value for."""
-    found = [f"no property {name}" for name in config.keys() - PROPERTIES]
-    found += ["no image to begin with"] if "image" not in config and "build" not in config else []
+    faults = [f"no property {name}" for name in config.keys() - PROPERTIES]
+    faults += ["no image to begin with"] if "image" not in config and "build" not in config else []
     for name, value in config.get("hostRequirements", {}).items():
         fits = isinstance(value, int) if name == "cpus" else re.fullmatch(r"\d+[tgmk]b", str(value))
         if name not in ("cpus", "memory", "storage") or not fits:
-            found.append(f"no requirement {name}={value}")
+            faults.append(f"no requirement {name}={value}")
     for port in (*config.get("portsAttributes", {}).values(), config.get("otherPortsAttributes", {})):
-        found += [f"no property {name} of a port" for name in port.keys() - PORT_PROPERTIES]
+        faults += [f"no property {name} of a port" for name in port.keys() - PORT_PROPERTIES]
         if port.get("onAutoForward", "notify") not in ON_FORWARD:
-            found.append(f"no onAutoForward {port['onAutoForward']}")
+            faults.append(f"no onAutoForward {port['onAutoForward']}")
     for feature in config.get("features", {}):
         if not re.fullmatch(r"[\w.-]+/[\w./-]+:\d+(\.\d+){0,2}", feature):
-            found.append(f"{feature} has no version")
-    return found
+            faults.append(f"{feature} has no version")
+    return faults
 
 
 CONFIG = load(text(".devcontainer", "devcontainer.json"))

@@ -1,4 +1,4 @@
-"""Who may know whom: the rules that keep the parts apart, as assertions on the files themselves."""
+"""Which part may know which: the rules that keep the parts apart, as assertions on the files themselves."""
 
 from __future__ import annotations
 
@@ -283,7 +283,8 @@ def imported_from(folder: str) -> set[str]:
 
 
 def test_labcheck_requires_what_it_imports_and_nothing_else() -> None:
-    """`pip install .` brings no Jupyter, no plots and no web framework to who wants to check a server."""
+    """`pip install .` brings no Jupyter, no plots and no web framework to a person who wants to check a
+    server."""
     assert required() == imported_from("labcheck") - {"shipshape"}
 
 
@@ -313,10 +314,10 @@ def test_shared_settings_are_plain_enough_for_three_languages() -> None:
 
 
 def test_no_file_names_the_machine_it_was_written_on() -> None:
-    wanted = [path for path in files() if path.suffix not in (".png", ".lock")]
-    problems = [f"{name(path)}: {host}" for path in wanted for host in own_hosts() if host in text(path)]
+    texts = [path for path in files() if path.suffix not in (".png", ".lock")]
+    problems = [f"{name(path)}: {host}" for path in texts for host in own_hosts() if host in text(path)]
     home = str(ROOT) + "/"
-    problems += [f"{name(path)}: {home}" for path in wanted if len(ROOT.parts) > 2 and home in text(path)]
+    problems += [f"{name(path)}: {home}" for path in texts if len(ROOT.parts) > 2 and home in text(path)]
     report(problems)
 
 

@@ -89,19 +89,19 @@ def own_programs(source: str) -> set[str]:
 
 def values(workflow: Mapping, name: str) -> set[str]:
     """What an environment variable is set to anywhere in a workflow, each value of a matrix included."""
-    found: set[str] = set()
+    collected: set[str] = set()
     for job in jobs(workflow):
         matrix = job.get("strategy", {}).get("matrix", {})
         for env in (holder.get("env", {}) for holder in (workflow, job, *job["steps"])):
             value = str(env.get(name, ""))
             if row := re.fullmatch(r"\$\{\{ *matrix\.(\w+) *\}\}", value):
                 included = [each[row[1]] for each in matrix.get("include", []) if row[1] in each]
-                found |= {str(each) for each in (*matrix.get(row[1], []), *included)}
+                collected |= {str(each) for each in (*matrix.get(row[1], []), *included)}
             elif value:
-                found.add(value)
+                collected.add(value)
         runs = (step.get("run", "") for step in job["steps"])
-        found |= {each for run in runs for each in re.findall(rf"\b{name}=(\w+)", run)}
-    return found
+        collected |= {each for run in runs for each in re.findall(rf"\b{name}=(\w+)", run)}
+    return collected
 
 
 def rows() -> list[tuple[str, str]]:
@@ -215,7 +215,7 @@ def test_targets_are_found_in_a_command(run: str, targets: set[str]) -> None:
 
 @every_workflow
 def test_what_is_chosen_passes_sudo(path: Path) -> None:
-    """sudo keeps what it is told to keep of the environment: without, the default would be tested."""
+    """sudo keeps what it is configured to keep of the environment: without, the default would be tested."""
     workflow = load(text(path))
     for job in jobs(workflow):
         for step in job["steps"]:
@@ -261,11 +261,11 @@ def test_the_oldest_and_the_newest_python_are_tested() -> None:
 @every_workflow
 def test_the_logs_of_a_run_that_failed_are_kept(path: Path) -> None:
     """.lab is hidden, and what is hidden is left out unless it is asked for."""
-    kept = [step for step in steps(load(text(path))) if "/upload-artifact@" in step.get("uses", "")]
-    assert len(kept) == 1
-    assert kept[0]["if"] in ("always()", "failure()")
-    assert re.fullmatch(r"\.lab/\S+/log/", kept[0]["with"]["path"])
-    assert kept[0]["with"]["include-hidden-files"] is True
+    uploads = [step for step in steps(load(text(path))) if "/upload-artifact@" in step.get("uses", "")]
+    assert len(uploads) == 1
+    assert uploads[0]["if"] in ("always()", "failure()")
+    assert re.fullmatch(r"\.lab/\S+/log/", uploads[0]["with"]["path"])
+    assert uploads[0]["with"]["include-hidden-files"] is True
 
 
 def test_vagrant_comes_from_where_a_person_is_sent() -> None:

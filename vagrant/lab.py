@@ -27,11 +27,11 @@ def newer_python():
 
 def main():
     if sys.version_info[:2] < OLDEST:
-        other = newer_python()
-        if other is not None:
+        newer = newer_python()
+        if newer is not None:
             if os.name == "posix":
-                os.execv(other, [other] + sys.argv)  # noqa: RUF005 (unpacking is newer than some Pythons)
-            sys.exit(subprocess.call([other] + sys.argv))  # noqa: RUF005
+                os.execv(newer, [newer] + sys.argv)  # noqa: RUF005 (unpacking is newer than some Pythons)
+            sys.exit(subprocess.call([newer] + sys.argv))  # noqa: RUF005
         found = ".".join(str(part) for part in sys.version_info[:3])
         sys.stderr.write("lab.py: this is Python " + found + ", and the lab needs Python 3.11 or newer\n")
         sys.stderr.write("  next: install it beside the old one, then run the same command again:\n")

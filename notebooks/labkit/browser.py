@@ -57,7 +57,7 @@ HOW_TO_GET = "Debian: sudo apt-get install chromium libnss3-tools; Ubuntu: Googl
 
 
 class NoBrowser(Exception):
-    """No browser here can be told which authority to trust for one run; the text says how to get one."""
+    """No browser here takes an authority to trust for one run; the text says how to get one."""
 
 
 class NoAnswer(Exception):
@@ -65,7 +65,7 @@ class NoAnswer(Exception):
 
 
 @dataclass(frozen=True)
-class Seen:
+class Page:
     """What the browser said of `address`.
 
     `error` is why it showed a warning in place of the page, such as net::ERR_CERT_AUTHORITY_INVALID. `state`
@@ -98,20 +98,19 @@ class Seen:
 
 
 def find() -> tuple[str, str]:
-    """The browser and certutil, which tells it whom to trust. Raises NoBrowser."""
-    # In a snap it reads no folder but its own; on macOS and Windows it trusts whom the whole computer trusts.
+    """The browser and certutil, which sets the authorities that it trusts. Raises NoBrowser."""
+    # In a snap it reads no folder but its own; on macOS and Windows it trusts the authorities of the whole
+    # computer.
     browsers = [
         path for path in map(shutil.which, NAMES) if path and "snap" not in Path(path).resolve().parts
     ]
     certutil = shutil.which("certutil")
     if os.name != "posix" or not browsers or not certutil:
-        raise NoBrowser(
-            f"no Chromium here that can be told which authority to trust for one run ({HOW_TO_GET})"
-        )
+        raise NoBrowser(f"no Chromium here that takes an authority to trust for one run ({HOW_TO_GET})")
     return browsers[0], certutil
 
 
-def open_page(address: str, *, port: int | None = None, authority: str = "") -> Seen:
+def open_page(address: str, *, port: int | None = None, authority: str = "") -> Page:
     """Open `address` in a browser of its own. Raises NoBrowser, NoAnswer.
 
     `port` of this computer leads to the site, else the browser goes there by itself. `authority`: a
@@ -126,10 +125,10 @@ def open_page(address: str, *, port: int | None = None, authority: str = "") -> 
         return visit(browser, address)
 
 
-def visitors(config: Config) -> list[tuple[str, Seen]]:
+def visitors(config: Config) -> list[tuple[str, Page]]:
     """The site as its visitors see it, each named. Raises as `open_page` does, NoTunnel and Unreachable.
 
-    The lab's name and its authority are known in the lab alone: one browser is told of both, the other of
+    The lab's name and its authority are known in the lab alone: one browser gets both, the other
     the name alone. They get there from the stand-in internet, by its resolver, as its other hosts do.
     """
     address = f"https://{config.target.domain}/"
@@ -150,22 +149,24 @@ def visitors(config: Config) -> list[tuple[str, Seen]]:
         tunnel.close()
 
 
-def text(seen: Sequence[tuple[str, Seen]]) -> str:
+def text(pages: Sequence[tuple[str, Page]]) -> str:
     """The facts, for people."""
-    return "".join(f"{who}:\n" + "".join(f"  {line}\n" for line in one.lines()) for who, one in seen)
+    return "".join(
+        f"{visitor}:\n" + "".join(f"  {line}\n" for line in page.lines()) for visitor, page in pages
+    )
 
 
-def picture(seen: Sequence[tuple[str, Seen]]) -> bytes:
+def picture(pages: Sequence[tuple[str, Page]]) -> bytes:
     """A PNG: for each visitor the facts, and below them the page or the warning. Raises as `open_page` does.
 
     A headless browser draws no address bar, so no padlock: the facts are what it is drawn from.
     """
     parts = [f"<body style='margin:8px;width:{WIDTH}px;font:13px monospace'>"]
-    for who, one in seen:
-        image = base64.b64encode(one.screenshot).decode()
-        size = f"width:{WIDTH - 2}px;height:{100 if one.has_padlock else 240}px"
+    for visitor, page in pages:
+        image = base64.b64encode(page.screenshot).decode()
+        size = f"width:{WIDTH - 2}px;height:{100 if page.has_padlock else 240}px"
         parts.append(
-            f"<pre style='background:#eee;margin:0;padding:8px'>{html.escape(text([(who, one)]))}</pre>"
+            f"<pre style='background:#eee;margin:0;padding:8px'>{html.escape(text([(visitor, page)]))}</pre>"
             f"<img src='data:image/png;base64,{image}' style='{size};border:1px solid #ccc;"
             "object-fit:cover;object-position:top;margin-bottom:8px'>"
         )
@@ -211,10 +212,10 @@ class DevTools:
         message: dict[str, object] = {"id": self.number, "method": method, "params": parameters}
         if self.session:
             message["sessionId"] = self.session
-        left = memoryview(json.dumps(message).encode() + b"\0")
+        remaining = memoryview(json.dumps(message).encode() + b"\0")
         try:
-            while left:
-                left = left[self.to.write(left) :]
+            while remaining:
+                remaining = remaining[self.to.write(remaining) :]
         except OSError:
             raise NoAnswer("the browser has ended") from None
         while True:
@@ -308,7 +309,7 @@ def open_tab(browser: DevTools) -> None:
     browser.events.clear()
 
 
-def visit(browser: DevTools, address: str) -> Seen:
+def visit(browser: DevTools, address: str) -> Page:
     """Open the page in a new tab, and see what the browser says of it."""
     for _ in range(ATTEMPTS):
         open_tab(browser)
@@ -317,16 +318,16 @@ def visit(browser: DevTools, address: str) -> Seen:
             break
     if error:
         browser.event("Page.loadEventFired")  # of the warning that is shown in the place of the page
-        return Seen(address, error, "", "", "", (), photograph(browser))
+        return Page(address, error, "", "", "", (), photograph(browser))
     response = browser.event("Network.responseReceived")["response"]
     browser.event("Page.loadEventFired")
     if not response.get("securityDetails"):
-        return Seen(address, "", str(response["securityState"]), "", "", (), photograph(browser))
+        return Page(address, "", str(response["securityState"]), "", "", (), photograph(browser))
     details = response["securityDetails"]
     drawn_from = browser.event("Security.visibleSecurityStateChanged", "visibleSecurityState")
     state = drawn_from["visibleSecurityState"]
     certificates = state.get("certificateSecurityState", {}).get("certificate", [])
-    return Seen(
+    return Page(
         address,
         "",
         str(state["securityState"]),

@@ -60,10 +60,10 @@ def run_cell(
     meanwhile: Callable[[], None] | None = None,
     timeout: float = TIMEOUT,
 ) -> Ran:
-    """Run `script` with bash on the host, as `account` in its home, or as whoever logs in.
+    """Run `script` with bash on the host, as `account` in its home, or as the account that logs in.
 
     The first command that fails ends it, as `set -euo pipefail` does. Nothing asks questions: standard input
-    is empty and apt is told so. `show` gets the output as it comes, line by line, at most LINES lines;
+    is empty and apt asks nothing. `show` gets the output as it comes, line by line, at most LINES lines;
     `meanwhile` is called several times a second while none comes. What the cell leaves running in the
     background is ended with it, unless it left by setsid or systemd; and everything is ended on the host when
     this side goes away. Raises Unreachable.
@@ -228,7 +228,7 @@ exec 3<&-
 wait $job 2>/dev/null
 status=$?
 kill -KILL -- -$watcher
-# Whoever is left gets the moment that setsid takes to leave the group.
+# A process that is left gets the moment that setsid takes to leave the group.
 if kill -0 -- -$job 2>/dev/null; then read -t 0.3 <> <(:); kill -TERM -- -$job 2>/dev/null; fi
 printf '\\nNONCE end %s\\n' $status
 """

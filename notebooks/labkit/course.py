@@ -116,13 +116,13 @@ def sections(notebook: NotebookNode, *, steps: bool = False) -> list[Section]:
 def find(numbers: Sequence[str], folder: Path) -> list[Chapter]:
     """The chapters of these numbers ("1" is "01"), or all of them, in the order of the course."""
     by_number = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
-    wanted = [number.zfill(2) for number in numbers] or list(by_number)
-    for number in wanted:
+    selected = [number.zfill(2) for number in numbers] or list(by_number)
+    for number in selected:
         if number not in by_number:
             raise CannotRun(f"there is no chapter {number}; there are: {', '.join(by_number) or 'none'}")
-    if not wanted:
+    if not selected:
         raise CannotRun(f"there are no chapters in {folder}")
-    return [Chapter(number, by_number[number], read(by_number[number])) for number in sorted(set(wanted))]
+    return [Chapter(number, by_number[number], read(by_number[number])) for number in sorted(set(selected))]
 
 
 def read(path: Path) -> NotebookNode:
@@ -148,16 +148,16 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
     count = 0
     cells = []
     for cell in notebook.cells:
-        kept = node(id=cell.id, cell_type=cell.cell_type, source=cell.source, metadata=node())
+        tidied = node(id=cell.id, cell_type=cell.cell_type, source=cell.source, metadata=node())
         if cell.metadata.get("tags"):
-            kept.metadata.tags = list(cell.metadata.tags)
+            tidied.metadata.tags = list(cell.metadata.tags)
         if cell.metadata.get("jupyter", {}).get("source_hidden"):
-            kept.metadata.jupyter = node(source_hidden=True)
+            tidied.metadata.jupyter = node(source_hidden=True)
         if cell.cell_type == "code":
             count += 1
-            kept.execution_count = count if cell.execution_count is not None else None
-            kept.outputs = [tidy_output(output, count) for output in one_stream_each(cell.outputs)]
-        cells.append(kept)
+            tidied.execution_count = count if cell.execution_count is not None else None
+            tidied.outputs = [tidy_output(output, count) for output in one_stream_each(cell.outputs)]
+        cells.append(tidied)
     metadata = node(
         kernelspec=node(display_name="Python 3 (ipykernel)", language="python", name="python3"),
         language_info=node(name="python"),
@@ -212,13 +212,13 @@ class Progress:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.status: Status | None = None
-        self.told = 0.0
+        self.last_line = 0.0
 
     def chapter(self, chapter: Chapter) -> None:
         self.console.print(f"{chapter.number}  {chapter.title}", style="bold", markup=False)
 
     def started(self, place: Place) -> None:
-        self.told = time.monotonic()
+        self.last_line = time.monotonic()
         if self.console.is_terminal:
             self.status = self.console.status("")
             self.status.start()
@@ -229,8 +229,8 @@ class Progress:
         where = f"{place.section}, cell {place.position} of {place.of}: {first_line(place.cell)}"
         if self.status is not None:
             self.status.update(f"{seconds:5.0f} s  {where}".replace("[", "\\["))
-        elif time.monotonic() - self.told >= HEARTBEAT:
-            self.told = time.monotonic()
+        elif time.monotonic() - self.last_line >= HEARTBEAT:
+            self.last_line = time.monotonic()
             self.line("..", seconds, f"{where}: still running")
 
     def ended(self) -> None:
@@ -333,7 +333,7 @@ async def interrupt(client: NotebookClient, execution: asyncio.Future[Any]) -> N
         await ensure_async(client.km.interrupt_kernel())
     await asyncio.wait({execution}, timeout=PUTTING_BACK)
     if execution.done() and not execution.cancelled():
-        execution.exception()  # Looked at, or asyncio would complain that nobody did: we asked for it.
+        execution.exception()  # Read, or asyncio would complain: we asked for it.
     execution.cancel()
 
 

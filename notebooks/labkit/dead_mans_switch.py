@@ -35,8 +35,8 @@ TOO_LATE = "a new login came too late"
 class Outcome:
     """How a guarded change ended.
 
-    `kept` is True if a new connection proved that the door is open. `change` is what the change printed, or
-    None if the connection was cut before it ended; `undo` what undoing printed, where it was undone;
+    `kept` is True if a new connection proved that a login is possible. `change` is what the change printed,
+    or None if the connection was cut before it ended; `undo` what undoing printed, where it was undone;
     `refused` why no new connection came about, or TOO_LATE.
     """
 
@@ -60,7 +60,7 @@ for _ in $(seq 60); do
 done
 """
 
-# Whoever renames the file `armed.TOKEN` first has the last word: the clock, or the new connection. A rename
+# What renames the file `armed.TOKEN` first has the last word: the clock, or the new connection. A rename
 # is one step, so that never both and never neither happens. The token keeps an old clock from a new change.
 _CLOCK = f"""\
 cd {FOLDER} || exit 1

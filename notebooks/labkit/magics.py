@@ -154,7 +154,7 @@ def _guarded(
     if ended and ended[0].exit_status != (options.expect or 0):
         output.keep(f"The cell failed, and was undone: {options.undo}\n")
         raise CellFailed(ended[0].why())
-    # Where it is expected that no door is left, one that opens again in the last second is the undoing's.
+    # Where no login is expected to be possible, one in the last second is due to the undoing.
     late = outcome.refused == dead_mans_switch.TOO_LATE and options.expect is not None
     output.keep("A new connection came too late.\n" if late else "No new connection could be opened.\n")
     if outcome.undo and outcome.undo.exit_status:
@@ -179,7 +179,7 @@ path=$(readlink -f -- "$path" || printf %s "$path")
 folder=${path%/*}
 [ -d "${folder:-/}" ] || { echo "the folder $folder is not there" >&2; exit 1; }
 [ ! -d "$path" ] || { echo "$path is a folder" >&2; exit 1; }
-# Made readable by nobody else, and renamed only when it is complete: no reader ever sees half of it.
+# Made readable by no other account, and renamed only when it is complete: no reader ever sees half of it.
 new=$(mktemp -- "$folder/.vm_file.XXXXXX")
 printf %s "$text" >"$new"
 if [ -e "$path" ]; then
@@ -264,15 +264,15 @@ def padlock(line: str) -> None:
     try:
         with _output() as output:
             output.passing("a browser opens the site")
-            seen = _reached(lambda: browser.visitors(config))
-            drawn = browser.picture(seen)
+            pages = _reached(lambda: browser.visitors(config))
+            drawn = browser.picture(pages)
     except browser.NoBrowser as problem:
         _write(f"{problem}.\nThis is what one showed on another computer:\n")
         drawn = PADLOCK.read_bytes()
     except (browser.NoAnswer, NoTunnel) as problem:
         raise CellFailed(str(problem)) from None
     else:
-        _write(browser.text(seen))
+        _write(browser.text(pages))
     display(Image(drawn, alt="what the browser says of the connection, and the page"))  # type: ignore[no-untyped-call,unused-ignore]
 
 
@@ -318,7 +318,7 @@ def _report(numbers: list[int], *, exercise: bool, reboot: bool = False) -> runn
 
 
 class _Output:
-    """What a cell prints: text that is kept, and below it a line that passes, for who is waiting.
+    """What a cell prints: text that is kept, and below it a line that passes, for the person who waits.
 
     Jupyter can only take away all of an output: so what is kept is printed again. What is left in the end is
     the same on every run, however long it took.

@@ -123,16 +123,20 @@ async def ask(app: FastAPI, path: str = PATH) -> tuple[int, Any]:
 
 def throughput(folder: Path, rounds: int) -> tuple[str, list[float], list[float]]:
     plain = served(folder, "--factory", "tests.benchmarks.application:unlogged")
-    with plain as other, served(folder, "lab_app.main:app") as ours:
-        assert set(fetch(other, 100)) == set(fetch(ours, 100)) == {b'{"status":"alive"}'}
+    with plain as plain_server, served(folder, "lab_app.main:app") as ours:
+        assert set(fetch(plain_server, 100)) == set(fetch(ours, 100)) == {b'{"status":"alive"}'}
         log = folder / "logs" / "access.log"
-        took = in_turn(
-            {"plain": lambda: fetch(other, REQUESTS), "ours": lambda: fetch(ours, REQUESTS)}, rounds
+        durations = in_turn(
+            {"plain": lambda: fetch(plain_server, REQUESTS), "ours": lambda: fetch(ours, REQUESTS)}, rounds
         )
         until = time.monotonic() + 5  # a line is written when its answer is already on its way
         while log.read_bytes().count(b"\n") != 100 + rounds * REQUESTS:
             assert time.monotonic() < until, "every request has its line"
-    return f"{REQUESTS} requests of {PATH}: lab_app, logged : plain FastAPI", took["ours"], took["plain"]
+    return (
+        f"{REQUESTS} requests of {PATH}: lab_app, logged : plain FastAPI",
+        durations["ours"],
+        durations["plain"],
+    )
 
 
 def json_line(folder: Path, rounds: int) -> tuple[str, list[float], list[float]]:
@@ -159,17 +163,19 @@ def json_line(folder: Path, rounds: int) -> tuple[str, list[float], list[float]]
 
         return run
 
-    took: dict[str, list[float]] = {name: [] for name in loggers}
+    durations: dict[str, list[float]] = {name: [] for name in loggers}
     for _ in range(rounds):
         for name, logger in loggers.items():
             began = time.process_time()
             many(logger)()
-            took[name].append(time.process_time() - began)
-    written = {name: (folder / name / "app.log").read_bytes().splitlines() for name in loggers}
-    assert {len(lines) for lines in written.values()} == {rounds * LINES}
-    last = json.loads(written["json"][-1])
-    assert all(f"{name}={last[name]}".encode() in written["plain"][-1] for name in fields), "the same is said"
-    return f"CPU time of {LINES} lines: JSON : plain logging", took["json"], took["plain"]
+            durations[name].append(time.process_time() - began)
+    lines_by_logger = {name: (folder / name / "app.log").read_bytes().splitlines() for name in loggers}
+    assert {len(lines) for lines in lines_by_logger.values()} == {rounds * LINES}
+    last = json.loads(lines_by_logger["json"][-1])
+    assert all(f"{name}={last[name]}".encode() in lines_by_logger["plain"][-1] for name in fields), (
+        "the same is said"
+    )
+    return f"CPU time of {LINES} lines: JSON : plain logging", durations["json"], durations["plain"]
 
 
 async def slowest_health(folder: Path) -> float:
@@ -179,24 +185,24 @@ async def slowest_health(folder: Path) -> float:
         where = f"127.0.0.1:{silent.getsockname()[1]}"
         app = create_app(
             made(
-                folder, openai_api_key="sk-nobody", openai_base_url=f"http://{where}/v1",
+                folder, openai_api_key="sk-none", openai_base_url=f"http://{where}/v1",
                 database_url=f"postgresql://app:secret@{where}/app", redis_url=f"redis://{where}/0",
                 chroma_url=f"http://{where}",
             )
         )  # fmt: skip
         await stack.enter_async_context(app.router.lifespan_context(app))
-        took: list[float] = []
+        durations: list[float] = []
 
         async def one() -> None:
             began = time.perf_counter()
             status, body = await ask(app, "/health")
-            took.append(time.perf_counter() - began)
+            durations.append(time.perf_counter() - began)
             assert status == 503 and {part["status"] for part in body["components"].values()} == {"unhealthy"}
             await asyncio.sleep(0.2)
 
         for _ in range(ASKED // 5):
             await asyncio.gather(*(one() for _ in range(5)))
-        return statistics.quantiles(took, n=100)[98]
+        return statistics.quantiles(durations, n=100)[98]
 
 
 def first_refused(folder: Path, processes: int, **more: str) -> int:
@@ -209,7 +215,7 @@ def first_refused(folder: Path, processes: int, **more: str) -> int:
             if answer.status_code == 429:
                 return number
             assert answer.json()["reason"] == "llm_not_configured", "until then all get the same answer"
-        raise AssertionError("nobody was refused")
+        raise AssertionError("no request was refused")
 
 
 def limits(folder: Path) -> list[list[str]]:

@@ -1,6 +1,6 @@
 """The six items judged with pytest-testinfra: by its modules where it has some, else by commands.
 
-`Looks` is what a session's fixtures would be: each look is made once in a run, whoever asks for it. A
+`Observations` is what a session's fixtures would be: each is made once in a run, for all criteria. A
 criterion gives what it finds wrong, a line each; the criteria have the names and the meaning of labcheck's.
 """
 
@@ -52,7 +52,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Handshake:
-    """What openssl says of one address; `protocol` is empty where nobody spoke TLS."""
+    """What openssl says of one address; `protocol` is empty where no server spoke TLS."""
 
     protocol: str
     verified: bool
@@ -62,7 +62,7 @@ class Handshake:
 
 
 @dataclass(frozen=True)
-class Got:
+class Fetch:
     path: str
     status: int
     seconds: float
@@ -70,7 +70,7 @@ class Got:
     body: str
 
 
-class Looks:
+class Observations:
     """The server and the place to look from, as testinfra shows them."""
 
     def __init__(self, server: Host, internet: Host, *, domain: str, account: str, port: int, reference: str):
@@ -112,7 +112,7 @@ class Looks:
             servers.append(self.ask(f"+norecurse @{address}"))
         return servers
 
-    # ---- addresses and doors ----
+    # ---- addresses and ports ----
 
     @cached_property
     def own_addresses(self) -> list[str]:
@@ -160,7 +160,7 @@ class Looks:
                 sockets.add((kind, int(port)))
         return sockets
 
-    def doors(self, addresses: list[str]) -> dict[tuple[str, str, int], str]:
+    def port_states(self, addresses: list[str]) -> dict[tuple[str, str, int], str]:
         """What the internet finds at each address: open, closed or silent. All are tried at the same time."""
         own = self.listening
         tcp = sorted({self.ssh_port, 80, 443, *CONTROL_PORTS} | {port for kind, port in own if kind == "tcp"})
@@ -168,36 +168,36 @@ class Looks:
         ports = ",".join(map(str, tcp))
         urls = [f"http://{f'[{a}]' if ':' in a else a}:{{{ports}}}/" for a in addresses]
         states = {}
-        knocked = self.internet.run(
+        tried = self.internet.run(
             "curl -s -Z --parallel-immediate --parallel-max 200 --connect-timeout 1.6 --max-time 3 "
             "-w '%{url} %{exitcode} %{time_connect}\\n' "
             + " ".join(f"-o /dev/null {shlex.quote(url)}" for url in urls)
         )
-        for line in knocked.stdout.splitlines():
+        for line in tried.stdout.splitlines():
             url, code, seconds = line.split()
             address, _, port = url.removeprefix("http://").rstrip("/").rpartition(":")
             state = "open" if float(seconds) else "closed" if code == "7" else "silent"
             states["tcp", address.strip("[]"), int(port)] = state
-        send = r"exec 3<>/dev/udp/$door; printf '\r\n' >&3 || { echo $door closed; exit; }"
-        read = "timeout 1.6 head -c 1 <&3; code=$?; if [ $code = 124 ]; then echo $door silent; exit; fi"
-        said = "if [ $code = 0 ]; then echo $door open; else echo $door closed; fi"
-        each = f"for door in {' '.join(f'{a}/{p}' for a in addresses for p in udp)}; do"
-        script = f"{each} ( {send}; {read} >/dev/null; {said} ) 2>/dev/null & done; wait"
+        send = r"exec 3<>/dev/udp/$port; printf '\r\n' >&3 || { echo $port closed; exit; }"
+        read = "timeout 1.6 head -c 1 <&3; code=$?; if [ $code = 124 ]; then echo $port silent; exit; fi"
+        report = "if [ $code = 0 ]; then echo $port open; else echo $port closed; fi"
+        each = f"for port in {' '.join(f'{a}/{p}' for a in addresses for p in udp)}; do"
+        script = f"{each} ( {send}; {read} >/dev/null; {report} ) 2>/dev/null & done; wait"
         for line in self.internet.run("bash -c %s", script).stdout.splitlines():
-            door, _, state = line.partition(" ")
-            address, _, port = door.partition("/")
+            target, _, state = line.partition(" ")
+            address, _, port = target.partition("/")
             states["udp", address, int(port)] = state
         return states
 
     @cached_property
-    def own_doors(self) -> dict[tuple[str, str, int], str]:
+    def own_ports(self) -> dict[tuple[str, str, int], str]:
         mine = [a for a in self.public_addresses if self.shown_keys.get(a, self.own_key) == self.own_key]
-        return self.doors(mine)
+        return self.port_states(mine)
 
     @cached_property
     def proven(self) -> set[tuple[bool, str, int]]:
-        """The doors that the internet can open where every port answers: IPv6 or not, protocol, port."""
-        found = self.doors(sorted(self.internet.addr(self.reference).ip_addresses))
+        """The ports that the internet can open where every port answers: IPv6 or not, protocol, port."""
+        found = self.port_states(sorted(self.internet.addr(self.reference).ip_addresses))
         return {
             (":" in address, kind, port) for (kind, address, port), state in found.items() if state == "open"
         }
@@ -276,22 +276,22 @@ class Looks:
         return answers
 
     @cached_property
-    def health(self) -> dict[str, list[Got]]:
+    def health(self) -> dict[str, list[Fetch]]:
         """The health endpoints through the proxy: thrice at the first address, once at the others."""
         at_home = [address for address, shake in self.handshakes.items() if shake.protocol]
         return {a: self.get(a, 3 if a == at_home[0] else 1) for a in at_home}
 
-    def get(self, address: str, tries: int) -> list[Got]:
+    def get(self, address: str, tries: int) -> list[Fetch]:
         fields = "%{http_code} %{time_total} %{time_appconnect} %header{strict-transport-security}"
-        asked = [path for path in HEALTH_PATHS for _ in range(tries)]
+        requested = [path for path in HEALTH_PATHS for _ in range(tries)]
         printed = self.internet.run(
             f"curl -s -k -m 2 --resolve {self.domain}:443:{address} -w '\\n== {fields}\\n' "
-            + " ".join(f"https://{self.domain}{path}" for path in asked)
+            + " ".join(f"https://{self.domain}{path}" for path in requested)
         ).stdout
         parts = re.findall(r"(.*?)\n== (\d+) ([\d.]+) ([\d.]+) ([^\n]*)\n", printed, re.S)
         return [
-            Got(path, int(status), float(whole) - float(tls), hsts.strip(), body.strip())
-            for path, (body, status, whole, tls, hsts) in zip(asked, parts, strict=True)
+            Fetch(path, int(status), float(whole) - float(tls), hsts.strip(), body.strip())
+            for path, (body, status, whole, tls, hsts) in zip(requested, parts, strict=True)
         ]
 
     # ---- processes and accounts ----
@@ -315,7 +315,7 @@ class Looks:
 
     @cached_property
     def application(self) -> list[Process]:
-        """Who listens on its port, whoever serves the same, what its account runs, and all below."""
+        """What listens on its port, what serves the same, what its account runs, and all below."""
         shown = self.as_root(f"ss -Hltnp 'sport = :{self.port}'").stdout
         pids = {int(pid) for pid in re.findall(r"pid=(\d+)", shown)}
         served = {word for pid in pids for word in SERVED.findall(self.processes[pid].arguments)}
@@ -384,32 +384,34 @@ def read_date(text: str | None) -> datetime | None:
 # ---- item 1 ----
 
 
-def the_zone_has_the_name(see: Looks) -> Iterator[str]:
-    if len(set(see.authorities)) != 1:
+def the_zone_has_the_name(observed: Observations) -> Iterator[str]:
+    if len(set(observed.authorities)) != 1:
         yield "the zone's own servers differ"
-    if not see.authorities[0].addresses:
-        yield f"the authority says {see.authorities[0].status}"
+    if not observed.authorities[0].addresses:
+        yield f"the authority says {observed.authorities[0].status}"
 
 
-def the_world_has_heard(see: Looks) -> Iterator[str]:
-    if see.resolver.addresses != see.authorities[0].addresses:
+def the_world_has_heard(observed: Observations) -> Iterator[str]:
+    if observed.resolver.addresses != observed.authorities[0].addresses:
         yield "the resolver says something else than the authority"
 
 
-def each_address_is_this_server(see: Looks) -> Iterator[str]:
-    for address in sorted({a for records in (*see.authorities, see.resolver) for a in records.addresses}):
-        key = see.shown_keys.get(address)
-        if key != see.own_key and (key or address not in see.own_addresses):
+def each_address_is_this_server(observed: Observations) -> Iterator[str]:
+    for address in sorted(
+        {a for records in (*observed.authorities, observed.resolver) for a in records.addresses}
+    ):
+        key = observed.shown_keys.get(address)
+        if key != observed.own_key and (key or address not in observed.own_addresses):
             yield f"{address} is another host"
 
 
 # ---- item 2 ----
 
 
-def the_certificate_is_trusted(see: Looks) -> Iterator[str]:
-    if not see.handshakes:
+def the_certificate_is_trusted(observed: Observations) -> Iterator[str]:
+    if not observed.handshakes:
         yield "the domain leads nowhere"
-    for address, shake in see.handshakes.items():
+    for address, shake in observed.handshakes.items():
         if not shake.protocol:
             yield f"no TLS at {address}"
         elif not shake.verified:
@@ -420,42 +422,42 @@ def the_certificate_is_trusted(see: Looks) -> Iterator[str]:
             yield f"a quarter or less of its lifetime is left at {address}"
 
 
-def old_versions_are_refused(see: Looks) -> Iterator[str]:
-    for address, shake in see.handshakes.items():
+def old_versions_are_refused(observed: Observations) -> Iterator[str]:
+    for address, shake in observed.handshakes.items():
         for version in ("tls1", "tls1_1"):
-            if shake.protocol and see.speaks(address, version):
+            if shake.protocol and observed.speaks(address, version):
                 yield f"{version} is accepted at {address}"
 
 
-def http_leads_to_https(see: Looks) -> Iterator[str]:
-    for address, (status, location) in see.redirects.items():
-        if status not in (301, 302, 307, 308) or not location.startswith(f"https://{see.domain}/"):
+def http_leads_to_https(observed: Observations) -> Iterator[str]:
+    for address, (status, location) in observed.redirects.items():
+        if status not in (301, 302, 307, 308) or not location.startswith(f"https://{observed.domain}/"):
             yield f"{address}, 80/tcp: {status} {location}"
 
 
-def hsts_is_noted(see: Looks) -> Iterator[str]:
+def hsts_is_noted(observed: Observations) -> Iterator[str]:
     """A choice: it comes with the answers, and is not judged."""
-    yield from (f"nothing came from {address}" for address, answers in see.health.items() if not answers)
+    yield from (f"nothing came from {address}" for address, answers in observed.health.items() if not answers)
 
 
 # ---- item 3 ----
 
 
-def the_endpoints_answer(see: Looks) -> Iterator[str]:
-    if not see.health:
-        yield "nobody answers over https"
-    for address, answers in see.health.items():
+def the_endpoints_answer(observed: Observations) -> Iterator[str]:
+    if not observed.health:
+        yield "no server answers over https"
+    for address, answers in observed.health.items():
         for path in HEALTH_PATHS:
-            best = min((got for got in answers if got.path == path), key=lambda got: got.seconds)
+            best = min((fetch for fetch in answers if fetch.path == path), key=lambda fetch: fetch.seconds)
             if problem := unwell(best):
                 yield f"{path} at {address}: {problem}"
 
 
-def unwell(got: Got) -> str:
-    if got.status != 200:
-        return f"status {got.status}"
+def unwell(answer: Fetch) -> str:
+    if answer.status != 200:
+        return f"status {answer.status}"
     try:
-        body = json.loads(got.body)
+        body = json.loads(answer.body)
         word, parts = body["status"], body.get("components", {})
     except (ValueError, KeyError, TypeError):
         return "the body is no JSON object with a status"
@@ -463,54 +465,56 @@ def unwell(got: Got) -> str:
         return str(word)
     if bad := [name for name, part in parts.items() if part["status"] not in GOOD | ABSENT]:
         return f"{word} although {', '.join(bad)} is not"
-    if got.seconds > 1:
+    if answer.seconds > 1:
         return "slower than 1 s"
-    return "" if parts or got.path != "/health" else "no component is named"
+    return "" if parts or answer.path != "/health" else "no component is named"
 
 
-def the_application_itself_answers(see: Looks) -> Iterator[str]:
-    for address, answers in see.health.items():
-        if all(got.status == 200 for got in answers) and len({got.body for got in answers}) == 1:
+def the_application_itself_answers(observed: Observations) -> Iterator[str]:
+    for address, answers in observed.health.items():
+        if all(fetch.status == 200 for fetch in answers) and len({fetch.body for fetch in answers}) == 1:
             yield f"all paths at {address} give the very same body"
 
 
 # ---- item 6 ----
 
 
-def stray_doors(see: Looks) -> dict[tuple[str, str, int], str]:
-    allowed = {("tcp", see.ssh_port), ("tcp", 80), ("tcp", 443), ("udp", 443)}
-    return {door: state for door, state in see.own_doors.items() if (door[0], door[2]) not in allowed}
+def stray_ports(observed: Observations) -> dict[tuple[str, str, int], str]:
+    allowed = {("tcp", observed.ssh_port), ("tcp", 80), ("tcp", 443), ("udp", 443)}
+    return {port: state for port, state in observed.own_ports.items() if (port[0], port[2]) not in allowed}
 
 
-def only_the_three_answer(see: Looks) -> Iterator[str]:
-    for (kind, address, port), state in stray_doors(see).items():
+def only_the_three_answer(observed: Observations) -> Iterator[str]:
+    for (kind, address, port), state in stray_ports(observed).items():
         if state == "open":
             yield f"{port}/{kind} answers at {address}"
-        elif (":" in address, kind, port) not in see.proven:
+        elif (":" in address, kind, port) not in observed.proven:
             yield f"{port}/{kind} cannot be opened on the reference host either"
 
 
-def nothing_else_is_let_through(see: Looks) -> Iterator[str]:
-    for (kind, address, port), state in stray_doors(see).items():
+def nothing_else_is_let_through(observed: Observations) -> Iterator[str]:
+    for (kind, address, port), state in stray_ports(observed).items():
         version = 6 if ":" in address else 4
-        rejects = any("-j REJECT" in rule and "ufw-user-limit" not in rule for rule in see.rules[version])
-        if state == "closed" and see.drops(version) and not rejects and " reject" not in see.nft:
-            yield f"{port}/{kind} is let through at {address}, to nobody"
+        rejects = any(
+            "-j REJECT" in rule and "ufw-user-limit" not in rule for rule in observed.rules[version]
+        )
+        if state == "closed" and observed.drops(version) and not rejects and " reject" not in observed.nft:
+            yield f"{port}/{kind} is let through at {address}, and no program listens"
 
 
-def the_filter_is_loaded(see: Looks) -> Iterator[str]:
+def the_filter_is_loaded(observed: Observations) -> Iterator[str]:
     for version in (4, 6):
-        if not see.drops(version):
+        if not observed.drops(version):
             yield f"everything is let in over IPv{version}"
 
 
-def it_comes_back_at_boot(see: Looks) -> Iterator[str]:
-    enabled = see.setting("/etc/ufw/ufw.conf", "ENABLED")
-    if enabled or any("ufw" in rule for rule in see.rules[4]):
-        if enabled != "yes" or see.unit("ufw").get("UnitFileState") != "enabled":
+def it_comes_back_at_boot(observed: Observations) -> Iterator[str]:
+    enabled = observed.setting("/etc/ufw/ufw.conf", "ENABLED")
+    if enabled or any("ufw" in rule for rule in observed.rules[4]):
+        if enabled != "yes" or observed.unit("ufw").get("UnitFileState") != "enabled":
             yield "ufw does not come back"
     elif not any(
-        see.unit(name).get("UnitFileState") == "enabled"
+        observed.unit(name).get("UnitFileState") == "enabled"
         for name in ("nftables", "netfilter-persistent", "firewalld")
     ):
         yield "no firewall is set up to start"
@@ -519,95 +523,100 @@ def it_comes_back_at_boot(see: Looks) -> Iterator[str]:
 # ---- item 7 ----
 
 
-def it_runs_under_its_own_account(see: Looks) -> Iterator[str]:
-    if not see.application:
+def it_runs_under_its_own_account(observed: Observations) -> Iterator[str]:
+    if not observed.application:
         yield "no process of the application runs"
-    for process in see.application:
-        if process.user != see.account or set(see.status[process.pid]["Uid"].split()) == {"0"}:
+    for process in observed.application:
+        if process.user != observed.account or set(observed.status[process.pid]["Uid"].split()) == {"0"}:
             yield f"{process.program} runs under {process.user}"
 
 
-def it_may_not_use_sudo(see: Looks) -> Iterator[str]:
-    for name in see.accounts:
-        if "is not allowed to run sudo" not in see.as_root("sudo -n -l -U %s", name).stdout:
+def it_may_not_use_sudo(observed: Observations) -> Iterator[str]:
+    for name in observed.accounts:
+        if "is not allowed to run sudo" not in observed.as_root("sudo -n -l -U %s", name).stdout:
             yield f"{name} may use sudo"
 
 
-def it_is_in_no_group_that_is_root(see: Looks) -> Iterator[str]:
-    for name in see.accounts:
-        if GROUPS_THAT_ARE_ROOT & set(see.server.user(name).groups):
+def it_is_in_no_group_that_is_root(observed: Observations) -> Iterator[str]:
+    for name in observed.accounts:
+        if GROUPS_THAT_ARE_ROOT & set(observed.server.user(name).groups):
             yield f"{name} is in a group that is root"
-    for group in GROUPS_THAT_ARE_ROOT & set(live_groups(see)):
+    for group in GROUPS_THAT_ARE_ROOT & set(live_groups(observed)):
         yield f"a process is in the group {group}"
 
 
-def live_groups(see: Looks) -> list[str]:
-    numbers = {n for fields in see.status.values() for n in (fields["Gid"] + " " + fields["Groups"]).split()}
+def live_groups(observed: Observations) -> list[str]:
+    numbers = {
+        n for fields in observed.status.values() for n in (fields["Gid"] + " " + fields["Groups"]).split()
+    }
     if not numbers:
         return []
-    listed = see.server.check_output(f"getent group {' '.join(sorted(numbers))}")
+    listed = observed.server.check_output(f"getent group {' '.join(sorted(numbers))}")
     return [line.partition(":")[0] for line in listed.splitlines()]
 
 
-def it_has_no_capabilities(see: Looks) -> Iterator[str]:
-    for pid, fields in see.status.items():
+def it_has_no_capabilities(observed: Observations) -> Iterator[str]:
+    for pid, fields in observed.status.items():
         if "0" not in fields["Uid"].split() and any(
             int(fields[name], 16) for name in ("CapPrm", "CapEff", "CapAmb")
         ):
             yield f"process {pid} has capabilities"
 
 
-def no_account_logs_in_by_password(see: Looks) -> Iterator[str]:
-    for name in see.accounts:
-        with see.server.sudo():
-            if not see.server.user(name).password.startswith(("!", "*")):
+def no_account_logs_in_by_password(observed: Observations) -> Iterator[str]:
+    for name in observed.accounts:
+        with observed.server.sudo():
+            if not observed.server.user(name).password.startswith(("!", "*")):
                 yield f"{name} has a password"
 
 
 # ---- item 9 ----
 
 
-def its_programs_run(see: Looks) -> Iterator[str]:
-    if not see.supervised:
+def its_programs_run(observed: Observations) -> Iterator[str]:
+    if not observed.supervised:
         yield "Supervisor does not run, or has no program"
-    for program in see.own_programs:
+    for program in observed.own_programs:
         if not program.is_running:
             yield f"{program.name} is {program.status}"
 
 
-def nothing_runs_beside_it(see: Looks) -> Iterator[str]:
-    inside = see.below({program.pid for program in see.supervised or [] if program.pid})
-    for process in see.application:
+def nothing_runs_beside_it(observed: Observations) -> Iterator[str]:
+    inside = observed.below({program.pid for program in observed.supervised or [] if program.pid})
+    for process in observed.application:
         if process.pid not in inside:
             yield f"{process.program} is no child of Supervisor"
-    if see.supervised is not None and not see.application:
+    if observed.supervised is not None and not observed.application:
         yield "no process of the application runs"
 
 
-def it_restarts_and_stops_whole(see: Looks) -> Iterator[str]:
-    for program in see.own_programs:
+def it_restarts_and_stops_whole(observed: Observations) -> Iterator[str]:
+    for program in observed.own_programs:
         name = program.name.rpartition(":")[2]
         section = f"program:{name}"
-        if not see.written_programs.has_section(section):
+        if not observed.written_programs.has_section(section):
             yield f"{name} is in none of Supervisor's files"
             continue
-        if see.written_programs.get(section, "autorestart", fallback="unexpected") not in (
+        if observed.written_programs.get(section, "autorestart", fallback="unexpected") not in (
             "true",
             "unexpected",
         ):
             yield f"{name} does not restart"
-        if see.written_programs.get(section, "stopasgroup", fallback="false") != "true":
+        if observed.written_programs.get(section, "stopasgroup", fallback="false") != "true":
             yield f"{name} does not stop as a group"
-        if not see.loaded_programs[name]["killasgroup"] or not see.loaded_programs[name]["autostart"]:
+        if (
+            not observed.loaded_programs[name]["killasgroup"]
+            or not observed.loaded_programs[name]["autostart"]
+        ):
             yield f"{name} was loaded without killasgroup or autostart"
 
 
-def it_starts_at_boot(see: Looks) -> Iterator[str]:
-    if see.unit("supervisor").get("UnitFileState") != "enabled":
+def it_starts_at_boot(observed: Observations) -> Iterator[str]:
+    if observed.unit("supervisor").get("UnitFileState") != "enabled":
         yield "Supervisor does not start at boot"
 
 
-Criterion = Callable[[Looks], Iterator[str]]
+Criterion = Callable[[Observations], Iterator[str]]
 
 ITEMS: dict[int, tuple[Criterion, ...]] = {
     1: (the_zone_has_the_name, the_world_has_heard, each_address_is_this_server),
@@ -625,6 +634,8 @@ ITEMS: dict[int, tuple[Criterion, ...]] = {
 }
 
 
-def judge(see: Looks) -> dict[int, dict[str, list[str]]]:
+def judge(observed: Observations) -> dict[int, dict[str, list[str]]]:
     """What is wrong, by item and criterion. Every criterion is looked at, also where another has failed."""
-    return {number: {one.__name__: list(one(see)) for one in criteria} for number, criteria in ITEMS.items()}
+    return {
+        number: {one.__name__: list(one(observed)) for one in criteria} for number, criteria in ITEMS.items()
+    }

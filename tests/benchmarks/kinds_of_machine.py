@@ -10,11 +10,11 @@ made from are there before the clock starts. Takes a quarter of an hour a round.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from tests.benchmarks.measure import show, spread
 from vagrant.host import failures, subprocesses
@@ -42,7 +42,7 @@ def lab(kind: str, *arguments: str) -> float:
     return time.perf_counter() - began
 
 
-def one_round(kind: str, chapters: Sequence[str], took: Seconds) -> None:
+def one_round(kind: str, chapters: Sequence[str], durations: Seconds) -> None:
     """What a learner waits for, on a machine of this kind. Raises Problem."""
     work = {
         "from nothing to a server": ("up",),
@@ -53,7 +53,7 @@ def one_round(kind: str, chapters: Sequence[str], took: Seconds) -> None:
     }
     try:
         for title, command in work.items():
-            took.setdefault(title, []).append(seconds := lab(kind, *command))
+            durations.setdefault(title, []).append(seconds := lab(kind, *command))
             line(f"  {KINDS[kind]}: {title}: {seconds:.1f} s")
     finally:
         lab(kind, "destroy", "--yes")
@@ -63,21 +63,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--chapters", nargs="+", default=["00", "01", "02"])
-    wanted = parser.parse_args()
-    took: dict[str, Seconds] = {kind: {} for kind in KINDS}
+    options = parser.parse_args()
+    durations: dict[str, Seconds] = {kind: {} for kind in KINDS}
     for kind in KINDS:  # image and box are there: no part of what is measured
         lab(kind, "up")
         lab(kind, "destroy", "--yes")
-    for _ in range(wanted.rounds):
+    for _ in range(options.rounds):
         for kind in KINDS:
-            one_round(kind, wanted.chapters, took[kind])
+            one_round(kind, options.chapters, durations[kind])
     rows = [
         (
             title,
-            *(spread(took[kind][title]) for kind in KINDS),
-            f"{statistics.median(took['libvirt'][title]) / statistics.median(took['docker'][title]):.1f}",
+            *(spread(durations[kind][title]) for kind in KINDS),
+            f"{median(durations['libvirt'][title]) / median(durations['docker'][title]):.1f}",
         )
-        for title in took["docker"]
+        for title in durations["docker"]
     ]
     show("The same work", ("", *KINDS.values(), "ratio"), rows)
     return 0

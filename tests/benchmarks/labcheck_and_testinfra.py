@@ -1,9 +1,9 @@
-"""labcheck's look at its six items against the same looks made with pytest-testinfra, on the running machine.
+"""labcheck's check of its six items against the same made with pytest-testinfra, on the running machine.
 
     python -m tests.benchmarks.labcheck_and_testinfra [--rounds 5] [--config .lab/test/labcheck.toml]
 
 Both go over the same ssh_config, whose connections are shared and already open. Before anything is timed,
-both must say the same of every criterion of every item. Looks only: nothing on the server is changed.
+both must say the same of every criterion of every item. Read-only: nothing on the server is changed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Answers = dict[int, dict[str, str]]
 
 
 def by_labcheck(target: config.Config) -> Answers:
-    """One look of labcheck, a criterion at a time, so that two wrongs cannot hide behind one verdict."""
+    """One check by labcheck, a criterion at a time, so that two wrongs cannot hide behind one verdict."""
     whole = items(sorted(by_testinfra.ITEMS))
     single = [replace(item, criteria=(criterion,)) for item in whole for criterion in item.criteria]
     answers: Answers = {item.number: {} for item in whole}
@@ -40,7 +40,7 @@ def by_labcheck(target: config.Config) -> Answers:
     return answers
 
 
-def looks(target: config.Config) -> by_testinfra.Looks:
+def observe(target: config.Config) -> by_testinfra.Observations:
     """testinfra's two hosts as a fresh run of pytest has them: nothing that an earlier one found is kept."""
     assert target.vantage
     Host._host_cache.clear()
@@ -48,7 +48,7 @@ def looks(target: config.Config) -> by_testinfra.Looks:
         get_host(f"ssh://{place.host}?ssh_config={place.config}") for place in (target.server, target.vantage)
     )
     settings = target.target
-    return by_testinfra.Looks(
+    return by_testinfra.Observations(
         server,
         internet,
         domain=settings.domain,
@@ -76,29 +76,29 @@ class Counter(logging.Handler):
         self.commands += record.msg.startswith("RUN ")
 
 
-def commands_of(see: by_testinfra.Looks) -> tuple[Answers, int]:
+def commands_of(observed: by_testinfra.Observations) -> tuple[Answers, int]:
     """testinfra's answers, and how many commands they took."""
     log, counter = logging.getLogger("testinfra"), Counter()
     log.addHandler(counter)
     log.setLevel(logging.DEBUG)
     log.propagate = False
     try:
-        return words(by_testinfra.judge(see)), counter.commands
+        return words(by_testinfra.judge(observed)), counter.commands
     finally:
         log.removeHandler(counter)
         log.setLevel(logging.WARNING)
 
 
-def compare(one: Answers, other: Answers) -> list[str]:
+def compare(labchecks: Answers, testinfras: Answers) -> list[str]:
     """The criteria of which the two do not say the same."""
-    assert {n: set(criteria) for n, criteria in one.items()} == {
-        n: set(criteria) for n, criteria in other.items()
+    assert {n: set(criteria) for n, criteria in labchecks.items()} == {
+        n: set(criteria) for n, criteria in testinfras.items()
     }
     return [
-        f"item {number}, {name}: labcheck says {verdict}, testinfra says {other[number][name]}"
-        for number, criteria in one.items()
+        f"item {number}, {name}: labcheck says {verdict}, testinfra says {testinfras[number][name]}"
+        for number, criteria in labchecks.items()
         for name, verdict in criteria.items()
-        if verdict != other[number][name]
+        if verdict != testinfras[number][name]
     ]
 
 
@@ -113,7 +113,7 @@ def main() -> int:
     options = parser.parse_args()
     target = config.load(options.config)
     if target.vantage is None or not target.target.reference:
-        parser.error("labcheck.toml names no [vantage] with a reference: looks from outside are half of this")
+        parser.error("labcheck.toml names no [vantage] with a reference: it is half of what is compared")
 
     try:
         return compare_and_time(target, options.rounds)
@@ -128,9 +128,9 @@ def compare_and_time(target: config.Config, rounds: int) -> int:
     if blind := [
         name for criteria in labcheck.values() for name, word in criteria.items() if word == "UNKNOWN"
     ]:
-        print("labcheck cannot see everything now, so there is nothing to compare:", *blind, sep="\n  ")
+        print("labcheck cannot observed everything now, so there is nothing to compare:", *blind, sep="\n  ")
         return 1
-    testinfra, commands = commands_of(looks(target))
+    testinfra, commands = commands_of(observe(target))
     if differences := compare(labcheck, testinfra):
         print("the two do not say the same, so there is nothing to compare:", *differences, sep="\n  ")
         return 1
@@ -144,24 +144,24 @@ def compare_and_time(target: config.Config, rounds: int) -> int:
 
     built = items(sorted(by_testinfra.ITEMS))
 
-    def look_by_labcheck() -> None:
+    def check_by_labcheck() -> None:
         report = runner.run(built, target.context())
         again = {judged.item.number: judged.verdict.value for judged in report.items}
         assert again == verdicts and report.count(Verdict.UNKNOWN) == 0, again
 
-    def look_by_testinfra() -> None:
-        again = overall(words(by_testinfra.judge(looks(target))))
+    def check_by_testinfra() -> None:
+        again = overall(words(by_testinfra.judge(observe(target))))
         assert again == verdicts, again
 
-    took = in_turn({"labcheck": look_by_labcheck, "testinfra": look_by_testinfra}, rounds)
-    unit = statistics.median(took["labcheck"])
+    durations = in_turn({"labcheck": check_by_labcheck, "testinfra": check_by_testinfra}, rounds)
+    unit = statistics.median(durations["labcheck"])
     round_trips = {"labcheck": "2", "testinfra": str(commands)}
     show(
         f"six items, rounds in turn: {rounds}",
         ("", "seconds", "round trips", "ratio"),
         [
             (name, spread(times), round_trips[name], f"{statistics.median(times) / unit:.2f}")
-            for name, times in took.items()
+            for name, times in durations.items()
         ],
     )
     return 0

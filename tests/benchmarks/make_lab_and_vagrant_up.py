@@ -39,7 +39,7 @@ Steps = dict[str, float]
 """Seconds by step, in their order; together they are the whole."""
 
 FETCHING = "fetching the box"
-"""Once for each box and computer: whoever comes first pays for it, so it is in neither sum."""
+"""Once for each box and computer: the first run pays for it, so it is in neither sum."""
 BOOTING = ("asking Vagrant for the server", "creating the server", "booting the server")
 STEP = re.compile(r"^  ok  (provisioning: .+?|.+?)(?:: .*)?  \(.+\)$")
 """A step that has ended, as lab.py prints it: title, result, duration."""
@@ -92,20 +92,20 @@ def remove(log: Path) -> None:
         raise failures.failure("lab.py destroy", ended, log)
 
 
-def told(what: str, pattern: str) -> str:
+def setting(subject: str, pattern: str) -> str:
     """What the Vagrantfile says, as the pattern's group finds it."""
-    found = re.search(pattern, (CHECKOUT / "Vagrantfile").read_text(encoding="utf-8"))
-    if found is None:
-        raise Problem(f"the Vagrantfile does not say {what}", "mend this benchmark")
-    return found[1]
+    match = re.search(pattern, (CHECKOUT / "Vagrantfile").read_text(encoding="utf-8"))
+    if match is None:
+        raise Problem(f"the Vagrantfile does not say {subject}", "mend this benchmark")
+    return match[1]
 
 
 def processor(driver: str) -> str:
     """The lines for the same processor, emulated or the host's own."""
     if driver == "kvm":
         return 'machine.cpu_mode = "host-passthrough"'
-    model = told("which processor is emulated", r'libvirt\.cpu_model = "(\w+)"')
-    features = told("what else it can do", r"%w\[([\w. ]+)\]\.each \{ \|name\| libvirt\.cpu_feature")
+    model = setting("which processor is emulated", r'libvirt\.cpu_model = "(\w+)"')
+    features = setting("what else it can do", r"%w\[([\w. ]+)\]\.each \{ \|name\| libvirt\.cpu_feature")
     return f"""machine.cpu_mode, machine.cpu_model = "custom", {json.dumps(model)}
     %w[{features}].each {{ |name| machine.cpu_feature name: name, policy: "require" }}"""
 
@@ -113,7 +113,7 @@ def processor(driver: str) -> str:
 def bare_vagrantfile(choices: Choices) -> str:
     """The same box on the same virtual hardware, and nothing else."""
     memory, processors = (
-        told(f"how much {name}", rf'choices\["{name}"\] \|\| (\d+)') for name in ("memory", "cpus")
+        setting(f"how much {name}", rf'choices\["{name}"\] \|\| (\d+)') for name in ("memory", "cpus")
     )
     version = f"  config.vm.box_version = {json.dumps(choices.box_version)}\n" if choices.box_version else ""
     hardware = {
@@ -186,10 +186,10 @@ def running() -> list[str]:
     """The lab's machines that run now: of this checkout, and with libvirt of any."""
     places = sorted((CHECKOUT / ".lab").glob("*/ssh_config"))
     names = [place.parent.name for place in places]
-    found = [name for name in names if Machine(CHECKOUT, name).answers()]
+    machines = [name for name in names if Machine(CHECKOUT, name).answers()]
     listed = subprocesses.quick(named("libvirt").command([*VIRSH, "list", "--name"]))
     # Where libvirt is not there or does not run, it runs no machine.
-    return found + [name for name in listed.stdout.split() if name.startswith("shipshape-")]
+    return machines + [name for name in listed.stdout.split() if name.startswith("shipshape-")]
 
 
 def check() -> None:

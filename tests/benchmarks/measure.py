@@ -10,15 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 
-def in_turn(things: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def in_turn(programs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each round of each thing. One after the other, in turn: what slows one round slows both."""
-    took: dict[str, list[float]] = {name: [] for name in things}
+    durations: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(rounds):
-        for name, do in things.items():
+        for name, do in programs.items():
             begin = time.perf_counter()
             do()
-            took[name].append(time.perf_counter() - begin)
-    return took
+            durations[name].append(time.perf_counter() - begin)
+    return durations
 
 
 def spread(seconds: Sequence[float]) -> str:

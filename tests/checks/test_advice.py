@@ -1,4 +1,5 @@
-"""What labcheck advises does no harm to who follows it without thinking: every `next` of every check."""
+"""What labcheck advises does no harm to a person who follows it without thinking: every `next` of every
+check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Item 8 as pure functions: who holds which secrets, and where else they are, in; findings out."""
+"""Item 8 as pure functions: which process holds which secrets, and where else they are, in; findings out."""
 
 from __future__ import annotations
 

@@ -329,7 +329,7 @@ def test_alert_on_another_subject_is_of_no_kind() -> None:
     assert [item_10_alerts.kind(promql.parse(each)) for each in queries] == ["", "", ""]
 
 
-# ---- who is told -------------------------------------------------------------------------------
+# ---- receivers ---------------------------------------------------------------------------------
 
 FOR_YEARS = 10 * 365 * 86400.0
 

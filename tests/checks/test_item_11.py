@@ -1,4 +1,5 @@
-"""Item 11 as pure functions: what makes backups, what the store says, and who is told, in; findings out."""
+"""Item 11 as pure functions: what makes backups, what the store says, and which alert there is, in; findings
+out."""
 
 from __future__ import annotations
 
@@ -216,7 +217,7 @@ def test_a_dump_that_lies_open_fails_also_where_nothing_makes_backups() -> None:
     assert verdict(findings) == "FAIL" and "/var/tmp/ledger.sql" in text_of(findings)
 
 
-# ---- told --------------------------------------------------------------------------------------
+# ---- alerts ------------------------------------------------------------------------------------
 
 DRILL_S = {name: value for name, value in NUMBERS.items() if "drill" in name}
 OF_THE_DRILL = replace(

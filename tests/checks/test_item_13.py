@@ -156,7 +156,11 @@ def asked(number: int, status: int = 401, forged: int | None = None, **fields: s
             "PASS",
             "after 10 requests without a key, the next one is refused",
         ),
-        (asked(9, forged=429, **TOLD), "PASS", "after 10 requests"),  # the look was the first of them
+        (
+            asked(9, forged=429, **TOLD),
+            "PASS",
+            "after 10 requests",
+        ),  # the read-only check was the first of them
         (asked(10, forged=429), "PASS", "after 10 requests"),
         (asked(10, forged=401, **TOLD), "FAIL", "let in again with a forged X-Forwarded-For"),
         (asked(11, **TOLD), "FAIL", "11 requests to /api/chat without a key (status 401), and none"),

@@ -87,7 +87,7 @@ def test_sysrq_and_power_cannot_be_reached(server: Connection) -> None:
 
 
 def test_the_kernels_log_is_not_told_or_the_readme_says_so(server: Connection) -> None:
-    """Older kernels tell it to whoever holds CAP_SYS_ADMIN: seen with 6.1, and refused by 6.18."""
+    """Older kernels tell it to a process with CAP_SYS_ADMIN: seen with 6.1, and refused by 6.18."""
     if server.run("sudo -n dmesg", timeout=60).exit_status == 0:
         assert "read the kernel's log" in not_separated()
     else:
@@ -98,10 +98,10 @@ def test_kernel_modules_and_the_clock_are_the_hosts(server: Connection) -> None:
     refused(server, "date --set=@0")
     load = "import ctypes, os; libc = ctypes.CDLL(None, use_errno=True)\nlibc.syscall(CALL, 0, 0, 0)\n"
     call = "175 if os.uname().machine == 'x86_64' else 105"  # init_module
-    said = server.run(
+    result = server.run(
         "sudo -n python3 -", stdin=load.replace("CALL", call) + "print(os.strerror(ctypes.get_errno()))"
     )
-    assert said.stdout == "Operation not permitted\n"
+    assert result.stdout == "Operation not permitted\n"
 
 
 def test_the_daemons_seccomp_profile_is_in_force(server: Connection) -> None:
@@ -189,10 +189,10 @@ def test_shut_down_from_inside_it_is_back(server: Connection, machine: Machine) 
     def is_another_boot() -> bool:
         machine.hang_up()
         try:
-            said = server.run(started, timeout=15)
+            booted = server.run(started, timeout=15)
         except Unreachable as reason:
             raise NotYet(str(reason)) from None
-        return said.exit_status == 0 and said.stdout != before
+        return booted.exit_status == 0 and booted.stdout != before
 
     wait_until(is_another_boot, what="the server to boot", timeout=120)
     machine.wait_for("internet")

@@ -1,4 +1,4 @@
-"""Nobody else reaches the server: another host on the network, routed through this one, gets no answer."""
+"""No other host reaches the server: another host on the network, routed through this one, gets no answer."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_a_snapshot_takes_the_room_of_what_differs_and_brings_back_what_was(
     must(server, "echo second | sudo tee /var/lib/kept > /dev/null")
     must(internet, "echo second > /var/lib/kept")
     lab("restore", snapshots.BARE)
-    assert must(server, "cat /var/lib/kept") == "first\n", "it was written out though nobody asked"
+    assert must(server, "cat /var/lib/kept") == "first\n", "it was written out without a sync"
     assert must(internet, "cat /var/lib/kept") == "first\n"
     must(server, "sudo rm /var/lib/kept")
     must(internet, "rm /var/lib/kept")

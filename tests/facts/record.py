@@ -51,14 +51,14 @@ def main() -> None:
     parser.add_argument("case")
     known = {fact.name: fact for fact in all_facts()}
     parser.add_argument("facts", nargs="*", metavar="FACT", help="default: all of them")
-    given = parser.parse_args()
-    if wrong := [name for name in given.facts if name not in known]:
+    options = parser.parse_args()
+    if wrong := [name for name in options.facts if name not in known]:
         parser.error(f"there is no fact {wrong[0]}, but: {', '.join(known)}")
-    server = Connection(given.host, config=given.config)
+    server = Connection(options.host, config=options.config)
     release = server.run('. /etc/os-release; echo "$PRETTY_NAME"').stdout.strip()
-    for fact in (known[name] for name in given.facts or known):
+    for fact in (known[name] for name in options.facts or known):
         result = server.run("sudo -n env LC_ALL=C bash -s", stdin=fact.command)
-        path = HERE / fact.name / f"{given.case}.txt"
+        path = HERE / fact.name / f"{options.case}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(to_text(result, release), encoding="utf-8")
         print(path.relative_to(HERE.parent))

@@ -59,8 +59,8 @@ def writer(tmp_path: Path) -> Iterator[int]:
 def test_log_files_of_a_running_process_are_seen_by_its_descriptors(
     shared: Connection, writer: int, tmp_path: Path
 ) -> None:
-    seen = gather(shared, [log_files])[log_files]
-    held = {Path(one.log).stem: one for one in seen.held if one.pid == writer and one.log}
+    observed = gather(shared, [log_files])[log_files]
+    held = {Path(one.log).stem: one for one in observed.held if one.pid == writer and one.log}
     assert set(held) == {"plain", "left", "stuck", "lost"}
     assert {name: (one.rotated, one.deleted, one.written_last) for name, one in held.items()} == {
         "plain": (False, False, True),
@@ -69,9 +69,9 @@ def test_log_files_of_a_running_process_are_seen_by_its_descriptors(
         "lost": (True, True, True),
     }
     plain = str(tmp_path / "plain.log")
-    assert seen.lines[plain] == ('{"message": "before"}', '{"message": "after"}')
-    assert seen.beside(str(tmp_path / "stuck.log")) == (str(tmp_path / "stuck.log.1"),)
-    assert abs(seen.now - tmp_path.stat().st_mtime) < 60
+    assert observed.lines[plain] == ('{"message": "before"}', '{"message": "after"}')
+    assert observed.beside(str(tmp_path / "stuck.log")) == (str(tmp_path / "stuck.log.1"),)
+    assert abs(observed.now - tmp_path.stat().st_mtime) < 60
 
 
 @pytest.mark.usefixtures("logrotate")

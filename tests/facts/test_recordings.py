@@ -173,10 +173,10 @@ def test_sudo_rules_are_those_that_sudo_names() -> None:
 
 
 def test_a_process_that_ended_meanwhile_is_left_out_and_one_in_a_container_is_marked() -> None:
-    seen = read("processes/one_in_a_container")
-    assert [process.pid for process in seen.all] == [1, 800]
-    assert seen.by_pid(800).contained and not seen.by_pid(1).contained
-    assert seen.by_pid(800).groups == {1001, 998}
+    processes = read("processes/one_in_a_container")
+    assert [process.pid for process in processes.all] == [1, 800]
+    assert processes.by_pid(800).contained and not processes.by_pid(1).contained
+    assert processes.by_pid(800).groups == {1001, 998}
 
 
 def test_a_unit_that_is_not_installed_is_not_present() -> None:
@@ -195,10 +195,10 @@ def test_addresses_of_the_server_itself_are_found() -> None:
 
 
 def test_supervisor_s_programs_have_their_states() -> None:
-    seen = read("supervisor/running_and_fatal")
-    states = {program.full_name: program.state for program in seen.programs}
+    supervisor = read("supervisor/running_and_fatal")
+    states = {program.full_name: program.state for program in supervisor.programs}
     assert states == {"aiapp:aiapp-8000": "RUNNING", "bad": "FATAL"}
-    assert [program.kills_group for program in seen.programs if program.group == "aiapp"] == [True]
+    assert [program.kills_group for program in supervisor.programs if program.group == "aiapp"] == [True]
 
 
 def test_an_sshd_without_match_blocks_is_asked_once_for_everybody() -> None:
@@ -259,22 +259,22 @@ def test_a_store_is_known_without_its_password_and_whether_its_process_is_connec
 
 
 def test_secrets_are_numbers_and_the_same_value_has_the_same_one() -> None:
-    seen = read("secrets/finished")
-    (file,) = seen.files
+    secrets = read("secrets/finished")
+    (file,) = secrets.files
     assert (file.path, file.mode, file.owner) == ("/home/aiapp/app/.env", 0o600, "aiapp")
-    workers = [holder for holder in seen.holders if holder.program == "uvicorn"]
+    workers = [holder for holder in secrets.holders if holder.program == "uvicorn"]
     assert [holder.secrets == file.secrets for holder in workers] == [True, True]
     assert set(file.secrets) == {"OPENAI_API_KEY", "DATABASE_URL", "API_KEYS"}
-    assert not seen.places and not seen.unfinished
+    assert not secrets.places and not secrets.unfinished
 
 
 def test_secrets_that_leaked_are_told_with_their_places() -> None:
-    seen = read("secrets/leaking")
-    (file,) = seen.files
-    worker = next(holder for holder in seen.holders if holder.program == "uvicorn")
+    secrets = read("secrets/leaking")
+    (file,) = secrets.files
+    worker = next(holder for holder in secrets.holders if holder.program == "uvicorn")
     names = {number: name for name, number in worker.secrets.items()}
     assert worker.secrets["API_KEYS"] != file.secrets["API_KEYS"]  # replaced, and not restarted
-    assert {(place.kind, place.where): {names[it] for it in place.secrets} for place in seen.places} == {
+    assert {(place.kind, place.where): {names[it] for it in place.secrets} for place in secrets.places} == {
         ("command line", "bash"): {"API_KEYS"},
         ("copy", "/tmp/.env.swp"): set(names.values()),
         ("history", "/home/vagrant/.bash_history"): {"OPENAI_API_KEY"},
@@ -284,14 +284,14 @@ def test_secrets_that_leaked_are_told_with_their_places() -> None:
 
 
 def test_processes_are_seen_with_the_logs_that_they_hold_and_their_last_lines() -> None:
-    seen = read("log_files/two_processes")
+    log_files = read("log_files/two_processes")
     names = [f"/var/log/aiapp/{name}.log" for name in ("app", "access", "error", "metrics")]
     for pid in (17, 25):
-        assert {held.log for held in seen.held if held.pid == pid and held.log} == set(names)
-    assert not any(held.rotated for held in seen.held)
-    assert [len(seen.lines.get(name, ())) for name in names] == [25, 11, 1, 0]
-    assert seen.files[names[0]].mode & 0o777 == 0o640 and seen.files["/var/log/aiapp"].folder
-    assert not seen.open_to_everyone(names[0])
+        assert {held.log for held in log_files.held if held.pid == pid and held.log} == set(names)
+    assert not any(held.rotated for held in log_files.held)
+    assert [len(log_files.lines.get(name, ())) for name in names] == [25, 11, 1, 0]
+    assert log_files.files[names[0]].mode & 0o777 == 0o640 and log_files.files["/var/log/aiapp"].folder
+    assert not log_files.open_to_everyone(names[0])
 
 
 def test_process_that_holds_a_rotated_log_is_told_from_one_that_writes_to_it() -> None:
@@ -322,11 +322,11 @@ def test_a_log_that_no_run_has_met_is_not_known_and_one_that_is_due_is_read_all_
 
 
 def test_logrotate_rule_that_names_its_logs_on_several_lines_is_one_rule() -> None:
-    seen = read("rotation/debian12_after_06")
-    rule, _ = seen.find("/var/log/unattended-upgrades/unattended-upgrades-dpkg.log")
+    rotation = read("rotation/debian12_after_06")
+    rule, _ = rotation.find("/var/log/unattended-upgrades/unattended-upgrades-dpkg.log")
     assert (rule.every, rule.kept, len(rule.logs)) == (31 * 86400, 6, 3)
     assert "\n" not in rule.pattern
-    rule, _ = seen.find(LOG)
+    rule, _ = rotation.find(LOG)
     assert (rule.every, rule.size, rule.kept, rule.packs) == (86400, 100 << 20, 30, True)
 
 
@@ -368,10 +368,10 @@ def test_folder_that_logrotate_does_not_trust_is_its_reason_to_leave_a_log_alone
     [("writable_by_group", "writable by group"), ("syntax_error", "unknown unit 'B'"), ("no_rule", "")],
 )
 def test_logrotate_says_why_it_takes_no_rule_from_a_file(case: str, says: str) -> None:
-    seen = read(f"rotation/{case}")
-    assert seen.find(LOG) is None and seen.find("/var/log/dpkg.log")
-    assert says in " ".join(seen.problems)
-    assert bool(seen.problems) == bool(says)
+    rotation = read(f"rotation/{case}")
+    assert rotation.find(LOG) is None and rotation.find("/var/log/dpkg.log")
+    assert says in " ".join(rotation.problems)
+    assert bool(rotation.problems) == bool(says)
 
 
 def test_logrotate_without_rules_is_told_from_no_logrotate() -> None:
@@ -427,13 +427,16 @@ def test_a_timer_on_a_configuration_of_its_own_is_not_the_usual_one() -> None:
 
 
 def test_cron_counts_where_there_is_no_systemd_and_only_what_it_would_run() -> None:
-    found = {one.name: (one.off, one.usual, one.gap, one.idle) for one in read("starters/cron_hourly")}
-    assert found == {
+    by_name = {
+        starter.name: (starter.off, starter.usual, starter.gap, starter.idle)
+        for starter in read("starters/cron_hourly")
+    }
+    assert by_name == {
         "/etc/cron.d/own": ("", False, 1200, 1800),
         "/etc/cron.hourly/logrotate": ("", True, HOUR, 1800),
         "/etc/cron.daily/logrotate": ("", True, 24 * HOUR, 1800),
     }
-    assert [one.idle for one in read("starters/cron_daily")] == [None]
+    assert [starter.idle for starter in read("starters/cron_daily")] == [None]
 
 
 @pytest.mark.parametrize(
@@ -497,11 +500,11 @@ def test_openssh_10_is_read_as_what_it_allows() -> None:
 
 
 def test_logrotate_3_22_says_its_limits_in_one_sentence() -> None:
-    seen = read("rotation/debian13_finished")
-    rule, handled = seen.find(LOG)
+    rotation = read("rotation/debian13_finished")
+    rule, handled = rotation.find(LOG)
     assert (rule.every, rule.size, rule.at_least, rule.kept, rule.packs) == (86400, 100 << 20, None, 30, True)
     assert handled == Handled(LOG, moved=f"{LOG}.1", made=(0o640, 1001, 1001))
-    rule, _ = seen.find("/var/log/unattended-upgrades/unattended-upgrades-dpkg.log")
+    rule, _ = rotation.find("/var/log/unattended-upgrades/unattended-upgrades-dpkg.log")
     assert (rule.every, rule.kept, len(rule.logs)) == (31 * 86400, 6, 3)
     timer, cron = read("starters/debian13_finished")
     assert (timer.name, timer.off, timer.gap) == ("logrotate.timer", "", HOUR + 60)
@@ -509,7 +512,7 @@ def test_logrotate_3_22_says_its_limits_in_one_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "kept", "size", "at_least"),
+    ("printed", "kept", "size", "at_least"),
     [
         (
             "after 1 days empty log files are rotated, (30 rotations), old logs are removed after 7 days",
@@ -542,10 +545,10 @@ def test_logrotate_3_22_says_its_limits_in_one_sentence() -> None:
     ],
 )
 def test_rotation_limit_is_what_logrotate_3_22_calls_it(
-    said: str, kept: int | None, size: int | None, at_least: int | None
+    printed: str, kept: int | None, size: int | None, at_least: int | None
 ) -> None:
     """Each sentence as 3.22.0 printed it for a rule of that kind."""
-    (rule,) = of_rule(said).rules
+    (rule,) = of_rule(printed).rules
     assert (rule.kept, rule.size, rule.at_least) == (kept, size, at_least)
 
 

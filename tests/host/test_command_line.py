@@ -131,7 +131,7 @@ def test_without_a_command_it_is_help(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variables", "meant"),
+    ("variables", "expected_by_target"),
     [
         ({}, {"lab": {"no_jupyter": False}, "test": {"parts": [], "all": False}, "destroy": {"yes": False},
               "test-all": {"parts": [], "all": True}, "ssh": {"host": "server", "passed_on": []},
@@ -146,14 +146,14 @@ def test_without_a_command_it_is_help(checkout: Path) -> None:
     ids=["bare", "with variables"],
 )  # fmt: skip
 def test_every_target_of_the_makefile_is_understood(
-    variables: dict[str, str], meant: dict[str, dict[str, object]]
+    variables: dict[str, str], expected_by_target: dict[str, dict[str, object]]
 ) -> None:
     rows = re.findall(
         r"^([a-z-]+): +; @\$\(PYTHON\) vagrant/lab\.py (.+)$", (ROOT / "Makefile").read_text(), re.M
     )
     recipes = dict(rows)
-    assert {*meant} <= {*recipes}
-    for target, expected in meant.items():
+    assert {*expected_by_target} <= {*recipes}
+    for target, expected in expected_by_target.items():
         recipe = re.sub(r"\$\((\w+)\)", lambda found: variables.get(found[1], ""), recipes[target])
         given = vars(parsed(*shlex.split(recipe)))
         assert {name: given[name] for name in expected} == expected, target
@@ -161,11 +161,11 @@ def test_every_target_of_the_makefile_is_understood(
 
 def test_options_and_parts_come_in_any_order() -> None:
     for order in ("--all mutants off", "mutants --all off", "mutants off --all"):
-        given = parsed("test", *order.split())
-        assert (given.parts, given.all) == (["mutants", "off"], True)
+        options = parsed("test", *order.split())
+        assert (options.parts, options.all) == (["mutants", "off"], True)
     assert parsed("test", "debian13").parts == ["debian13"]
-    given = parsed("course", "01", "--timeout", "60", "2", "--save")
-    assert (given.chapters, given.timeout, given.save) == (["01", "02"], 60.0, True)
+    options = parsed("course", "01", "--timeout", "60", "2", "--save")
+    assert (options.chapters, options.timeout, options.save) == (["01", "02"], 60.0, True)
     assert parsed("destroy", "--yes").yes and parsed("uninstall", "--yes").yes
     assert parsed("lab", "--no-jupyter").no_jupyter
 

@@ -71,7 +71,7 @@ def test_help_names_every_target(checkout: Path) -> None:
 
 
 def test_lab_py_and_its_modules_import_the_standard_library_alone() -> None:
-    found = set()
+    imported = set()
     for path in [ROOT / "vagrant" / "lab.py", *(ROOT / "vagrant" / "host").glob("*.py")]:
-        found |= set(re.findall(r"^ *(?:import|from) ([a-z_]+)", path.read_text(), re.M))
-    assert found - set(sys.stdlib_module_names) == {"host"}
+        imported |= set(re.findall(r"^ *(?:import|from) ([a-z_]+)", path.read_text(), re.M))
+    assert imported - set(sys.stdlib_module_names) == {"host"}

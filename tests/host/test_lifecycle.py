@@ -18,15 +18,15 @@ to boot. Valid states are 'running'. The machine is in the
 properly and try again."""
 
 
-@pytest.mark.parametrize(("said", "tries"), [(INACCESSIBLE, 2), ("There are errors in the Vagrantfile", 1)])
+@pytest.mark.parametrize(("output", "tries"), [(INACCESSIBLE, 2), ("There are errors in the Vagrantfile", 1)])
 def test_a_lease_that_runs_out_while_the_machine_boots_costs_a_second_try(
-    made: Machine, monkeypatch: pytest.MonkeyPatch, said: str, tries: int
+    made: Machine, monkeypatch: pytest.MonkeyPatch, output: str, tries: int
 ) -> None:
     tried = []
 
     def fails(_: Machine, arguments: list[str]) -> subprocesses.Ended:
         tried.append(arguments)
-        return subprocesses.Ended(1, tuple(said.splitlines()))
+        return subprocesses.Ended(1, tuple(output.splitlines()))
 
     monkeypatch.setattr(lifecycle, "vagrant_up", fails)
     with pytest.raises(Problem, match="vagrant up failed"):

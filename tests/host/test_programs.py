@@ -50,7 +50,7 @@ def test_every_program_that_a_test_asks_for_is_in_the_list_of_what_is_installed(
 
 
 def test_a_test_asks_for_programs_in_one_way() -> None:
-    """What it looks for by itself is neither installed nor told."""
+    """What it looks for by itself is neither installed nor announced."""
     elsewhere = [
         f"{path.relative_to(TESTS)}: {found}"
         for path in TESTS.rglob("test_*.py")

@@ -45,7 +45,7 @@ def test_on_a_terminal_a_long_step_shows_a_clock(checkout: Path) -> None:
     )  # fmt: skip
     assert ran.wait(30) == 0
     os.close(theirs)
-    shown = os.read(ours, 100_000).decode()
+    output = os.read(ours, 100_000).decode()
     os.close(ours)
-    assert "switching the server off  0:02  Halting" in shown
-    assert re.search(r"  ok  switching the server off  \([\d.]+ s\)\r\n$", shown)
+    assert "switching the server off  0:02  Halting" in output
+    assert re.search(r"  ok  switching the server off  \([\d.]+ s\)\r\n$", output)

@@ -90,10 +90,10 @@ def test_on_arm_linux_the_server_is_a_container(has: dict[str, bool]) -> None:
 
 def test_one_sentence_says_what_was_chosen_why_and_how_to_choose_differently(has: dict[str, bool]) -> None:
     found = choosing.options(DEBIAN)
-    said = "\n".join(choosing.sentence(found.those[0], found, "make lab"))
-    assert "a system container (Docker 28.0.1)" in said
-    assert "since /dev/kvm is not there" in said
-    assert "LAB_PROVIDER=libvirt make lab" in said
+    sentence = "\n".join(choosing.sentence(found.those[0], found, "make lab"))
+    assert "a system container (Docker 28.0.1)" in sentence
+    assert "since /dev/kvm is not there" in sentence
+    assert "LAB_PROVIDER=libvirt make lab" in sentence
 
 
 def test_a_kind_that_is_asked_for_is_the_only_one(
@@ -119,13 +119,13 @@ def test_each_provider_is_known_by_vagrants_name_and_has_its_row_and_its_boxes()
 
 def test_nothing_but_its_module_asks_which_provider_there_is() -> None:
     asks = re.compile(r"""(provider|\.name)\)? *(==|in) *\(?["'](libvirt|docker|virtualbox|vmware)""")
-    found = [
+    offenders = [
         f"{path.name}: {row.strip()}"
         for path in (ROOT / "vagrant" / "host").glob("*.py")
         for row in path.read_text("utf-8").splitlines()
         if asks.search(row)
     ]
-    assert not found
+    assert not offenders
 
 
 # ---- the container ----
@@ -161,7 +161,7 @@ def test_a_pid_file_of_a_killed_daemon_is_known(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "docker.pid").write_text(str(os.getpid()))
     assert docker_daemon.stale_pid_file(), "its number is another program's now"
     (tmp_path / "docker.pid").write_text("4194304999")
-    assert not docker_daemon.stale_pid_file(), "the daemon sees by itself that nobody has this number"
+    assert not docker_daemon.stale_pid_file(), "the daemon sees by itself that no process has this number"
 
 
 def test_a_container_that_vagrant_does_not_know_is_left_over(
@@ -170,17 +170,17 @@ def test_a_container_that_vagrant_does_not_know_is_left_over(
     (tmp_path / "vagrant").mkdir()
     (tmp_path / "vagrant" / "lab.env").write_text((ROOT / "vagrant" / "lab.env").read_text("utf-8"))
     machine = Machine(tmp_path, "test")
-    asked: list[tuple[str, ...]] = []
+    commands: list[tuple[str, ...]] = []
 
     def note(*arguments: str, limit: float = 20.0) -> subprocess.CompletedProcess[str]:
-        asked.append(arguments)
+        commands.append(arguments)
         return subprocess.CompletedProcess([], 0, "", "")
 
     monkeypatch.setattr(docker, "docker", note)
     said = f'The container name "/{machine.full_name()}" is already in use by container "0123".'
     assert not Docker().remove_leftovers(machine, subprocesses.Ended(1, ("no such image",)))
     assert Docker().remove_leftovers(machine, subprocesses.Ended(1, tuple(said.split(" by "))))
-    assert asked == [("rm", "--force", "--volumes", machine.full_name())]
+    assert commands == [("rm", "--force", "--volumes", machine.full_name())]
 
 
 # ---- boxes ----

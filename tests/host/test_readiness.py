@@ -17,15 +17,15 @@ from vagrant.host.machine import Machine
 def test_after_a_boot_the_application_is_waited_for_and_may_be_broken(
     made: Machine, monkeypatch: pytest.MonkeyPatch, status: int, says: str
 ) -> None:
-    asked = []
+    commands = []
 
     def ssh(_: Machine, host: str, command: str, **limits: float) -> subprocess.CompletedProcess[str]:
-        asked.append((host, command, limits))
+        commands.append((host, command, limits))
         return subprocess.CompletedProcess([], status, "", "")
 
     monkeypatch.setattr(Machine, "ssh", ssh)
     assert says in readiness.wait_for_application(made)
-    ((host, command, limits),) = asked
+    ((host, command, limits),) = commands
     assert host == "server" and "http://127.0.0.1:8000/health/live" in command
     assert limits["limit"] > 120
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vagrant.host import chapters, snapshots, test_run
-from vagrant.host.test_reports import Took
+from vagrant.host.test_reports import StageResult
 from vagrant.host.test_servers import Server, StageRunner
 from vagrant.host.test_stages import Stage
 
@@ -30,17 +30,19 @@ def server(name: str, copied: Ran) -> Server:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Ran, Ran, list[Took]]]:
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Ran, Ran, list[StageResult]]]:
     """Runs stages on three servers: (server, stage) in their order, what was copied, and what each took."""
 
-    def run(stages: list[Stage], does: Callable[[str], bool]) -> tuple[Ran, Ran, list[Took]]:
+    def run(stages: list[Stage], does: Callable[[str], bool]) -> tuple[Ran, Ran, list[StageResult]]:
         ran: Ran = []
         copied: Ran = []
 
-        def stage_runs(stage: Stage, _: Path, __: list[str], context: dict[str, str], ___: Path) -> Took:
+        def stage_runs(
+            stage: Stage, _: Path, __: list[str], context: dict[str, str], ___: Path
+        ) -> StageResult:
             passed = does(stage.name)
             ran.append((context["LAB_MACHINE"], stage.name))
-            return Took(stage.title, 0.0, passed)
+            return StageResult(stage.title, 0.0, passed)
 
         monkeypatch.setattr(test_run, "run", stage_runs)
         monkeypatch.setattr(snapshots, "restore", lambda *_: None)
@@ -65,11 +67,11 @@ def test_the_first_server_that_makes_a_state_hands_it_over(run: Callable[..., An
             used.set()
         return used.wait(30) if name == "slow" else True
 
-    ran, copied, took = run([QUICK, SLOW, USES], does)
+    ran, copied, results = run([QUICK, SLOW, USES], does)
 
     assert ran == [("test-3", "quick"), ("test-2", "uses"), ("test", "slow")]
     assert copied == [("test-3 to test-2", "after-09")]
-    assert [one.title for one in took] == [QUICK.title, SLOW.title, USES.title]
+    assert [one.title for one in results] == [QUICK.title, SLOW.title, USES.title]
 
 
 def test_where_the_first_one_fails_the_second_that_makes_it_is_waited_for(run: Callable[..., Any]) -> None:
@@ -80,11 +82,11 @@ def test_where_the_first_one_fails_the_second_that_makes_it_is_waited_for(run: C
             failed.set()
         return failed.wait(30) and name != "quick"
 
-    ran, copied, took = run([QUICK, SLOW, USES], does)
+    ran, copied, results = run([QUICK, SLOW, USES], does)
 
     assert ran == [("test-3", "quick"), ("test", "slow"), ("test-2", "uses")]
     assert copied == [("test to test-2", "after-09")]
-    assert [one.passed for one in took] == [False, True, True]
+    assert [one.passed for one in results] == [False, True, True]
 
 
 def test_what_starts_from_a_state_that_was_not_made_is_not_run(

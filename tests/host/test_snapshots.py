@@ -38,10 +38,10 @@ def test_what_a_snapshot_is_called_is_checked_by_who_makes_it() -> None:
 @pytest.fixture
 def asked_of_vagrant(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """What Vagrant is asked for, which it does not do."""
-    asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(Machine, "change", lambda _, title, *arguments: asked.append(arguments))
+    commands: list[tuple[str, ...]] = []
+    monkeypatch.setattr(Machine, "change", lambda _, title, *arguments: commands.append(arguments))
     monkeypatch.setattr(readiness, "after_restore", lambda machine: None)
-    return asked
+    return commands
 
 
 def test_a_chapter_done_again_on_the_finished_server_keeps_its_snapshot(
@@ -86,14 +86,14 @@ esac
 
 
 @pytest.mark.parametrize(
-    ("name", "asked"),
+    ("name", "commands"),
     [
         ("after-07", ["snapshot restore --no-start --no-provision after-07", "snapshot list"]),
         ("mine", ["snapshot list"]),
     ],
 )
 def test_a_snapshot_that_is_not_there_is_said_with_those_that_are(
-    checkout: Path, name: str, asked: list[str]
+    checkout: Path, name: str, commands: list[str]
 ) -> None:
     (checkout / "bin" / "vagrant").write_text(RESTORE_FAILS)
     (checkout / ".lab" / "lab").mkdir(parents=True)
@@ -103,7 +103,7 @@ def test_a_snapshot_that_is_not_there_is_said_with_those_that_are(
         1,
         f"lab.py restore: the machine lab has no snapshot {name}\n  next: snapshots of it: bare, after-00\n",
     )
-    assert (checkout / "asked").read_text().splitlines() == asked
+    assert (checkout / "asked").read_text().splitlines() == commands
 
 
 def test_a_snapshot_that_is_there_and_cannot_be_restored_is_said_with_vagrants_reason(checkout: Path) -> None:

@@ -64,10 +64,10 @@ def test_host_keys_are_those_of_the_console_where_it_can_be_asked(
     made: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made.folder.mkdir(parents=True)
-    asked: list[str] = []
+    addresses: list[str] = []
 
     def over_the_network(vagrants: dict[str, str]) -> tuple[str, str]:
-        asked.append(vagrants["HostName"])
+        addresses.append(vagrants["HostName"])
         return "ssh-ed25519 network root@server\n", ""
 
     monkeypatch.setattr(ssh_files, "ask_for_keys", over_the_network)
@@ -75,4 +75,4 @@ def test_host_keys_are_those_of_the_console_where_it_can_be_asked(
         monkeypatch.setattr(Provider, "host_keys", lambda *_, said=console: said)
         ssh_files.fetch_server_keys(made, ssh_config.parse(SSH_CONFIG))
         assert made.known_hosts.read_text() == f"server ssh-ed25519 {known}\n"
-    assert asked == ["192.168.121.57"]
+    assert addresses == ["192.168.121.57"]

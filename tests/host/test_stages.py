@@ -12,7 +12,7 @@ from tests.notebooks.conftest import Writer, code, prose, write_notebook
 from vagrant.host import chapters, subprocesses, test_fast, test_run, test_stages
 from vagrant.host.progress import Problem
 from vagrant.host.providers import PROVIDERS
-from vagrant.host.test_reports import Took
+from vagrant.host.test_reports import StageResult
 from vagrant.host.test_stages import Stage
 
 __all__ = ["write_notebook"]
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FINISHED = f"after-{chapters.DEPLOYED}"
 
 
-def ran(logs: Path, *arguments: str | Path) -> Took:
+def ran(logs: Path, *arguments: str | Path) -> StageResult:
     """A stage as `make test` runs it, on what is given instead of the course."""
     stage = Stage("9-try", "a try", tuple(map(str, arguments)), start="bare")
     return test_run.run(stage, ROOT, [sys.executable], {"SAID": "to the children"}, logs)
@@ -29,23 +29,29 @@ def ran(logs: Path, *arguments: str | Path) -> Took:
 
 def test_every_test_that_needs_the_machine_is_in_a_stage() -> None:
     kinds = [path for provider in PROVIDERS for path in provider.tests]
-    given = {part for stage in test_stages.stages(ROOT, every=False, kind=kinds) for part in stage.arguments}
+    arguments = {
+        part for stage in test_stages.stages(ROOT, every=False, kind=kinds) for part in stage.arguments
+    }
     needing = [path for path in (ROOT / "tests").rglob("test_*.py") if "mark.vm" in path.read_text("utf-8")]
     inside = [path.relative_to(ROOT) for path in needing if path != Path(__file__)]
     assert len(inside) > 5
-    assert [str(path) for path in inside if not given & {str(each) for each in (path, *path.parents)}] == []
-    assert {f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")} <= given
+    assert [
+        str(path) for path in inside if not arguments & {str(each) for each in (path, *path.parents)}
+    ] == []
+    assert {f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")} <= arguments
 
 
 def test_the_chapters_run_on_a_bare_server_and_make_what_the_others_start_from() -> None:
     stages = test_stages.stages(ROOT, every=False)
-    deploying, rest = (stage for stage in stages if stage.makes)
-    assert deploying.afresh and deploying.start == "bare" and deploying.makes == rest.start == FINISHED
+    deploying, following = (stage for stage in stages if stage.makes)
+    assert deploying.afresh and deploying.start == "bare" and deploying.makes == following.start == FINISHED
     assert {stage.start for stage in stages[stages.index(deploying) + 1 :]} == {FINISHED}
     assert "steps" not in [stage.name for stage in test_stages.chosen(stages, [])]
-    compared = [Path(part).name for stage in (deploying, rest) for part in stage.arguments if "ipynb" in part]
+    compared = [
+        Path(part).name for stage in (deploying, following) for part in stage.arguments if "ipynb" in part
+    ]
     assert compared == [path.name for path in chapters.files(ROOT)]
-    assert not any(part.startswith("--lab-run") for part in (*deploying.arguments, *rest.arguments))
+    assert not any(part.startswith("--lab-run") for part in (*deploying.arguments, *following.arguments))
 
 
 def test_the_steps_alone_make_the_finished_server_where_several_work_side_by_side() -> None:
@@ -100,11 +106,11 @@ def test_the_reboot_that_the_last_chapter_shows_too_is_left_out_unless_it_is_ask
 
 
 def test_all_mutants_are_for_who_asks_for_all() -> None:
-    asked = [
+    flags = [
         ["--all-mutants" in stage.arguments for stage in test_stages.stages(ROOT, every=every)]
         for every in (True, False)
     ]
-    assert [sum(each) for each in asked] == [3, 0]
+    assert [sum(each) for each in flags] == [3, 0]
 
 
 def test_a_line_for_each_section_of_a_chapter(
@@ -152,15 +158,15 @@ def test_the_section_that_failed_is_named_with_the_cell_and_its_output(
         ],
     )
 
-    took = ran(tmp_path, "--nbval", "-p", "tests.notebooks.nbval_guard", path)
+    result = ran(tmp_path, "--nbval", "-p", "tests.notebooks.nbval_guard", path)
 
     printed = capsys.readouterr().out
     assert [row[:15] for row in printed.splitlines()[:2]] == ["  ok  01  Start", "  !!  01  A door"[:15]]
     assert "Another" not in printed and "not run" not in printed
     assert "01_one.ipynb, cell 1 (id " in printed and "shut" in printed
     assert "exit status 1; the whole output is in" in printed
-    assert not took.passed and len(took.lines()) == 2
-    assert re.search(r"01_one.ipynb, cell 1 \(id \w+\): Cell outputs differ$", took.lines()[1])
+    assert not result.passed and len(result.lines()) == 2
+    assert re.search(r"01_one.ipynb, cell 1 \(id \w+\): Cell outputs differ$", result.lines()[1])
 
 
 def test_a_test_that_failed_is_named_with_its_reason(
@@ -169,30 +175,30 @@ def test_a_test_that_failed_is_named_with_its_reason(
     tests = tmp_path / "test_two.py"
     tests.write_text("def test_right():\n    pass\n\n\ndef test_wrong():\n    assert 'seen' == 'expected'\n")
 
-    took = ran(tmp_path, "--tb=short", tests)
+    result = ran(tmp_path, "--tb=short", tests)
 
     printed = capsys.readouterr().out
     assert re.search(r"  !!  .*: 1 failed, 1 passed", printed)
     assert "::test_wrong\n" in printed and "assert 'seen' == 'expected'" in printed
     assert "test_right" not in printed
-    first, second = took.lines()
+    first, second = result.lines()
     assert first.startswith("  !!  ") and first.endswith("  a try")
     assert re.search(r"::test_wrong: AssertionError: assert 'seen' == 'expected'$", second)
 
 
 def test_of_what_needs_no_machine_the_tests_that_failed_are_named(tmp_path: Path) -> None:
-    said = ("E  assert 1 == 2", "FAILED tests/app/test_x.py::test_y - assert 1 == 2", "1 failed in 0.1s")
-    checked = test_fast.Checked("tests of lab_app", 1.0, subprocesses.Ended(1, said), tmp_path / "log")
-    assert checked.failures() == ["tests of lab_app", said[1]]
+    tail = ("E  assert 1 == 2", "FAILED tests/app/test_x.py::test_y - assert 1 == 2", "1 failed in 0.1s")
+    checked = test_fast.Checked("tests of lab_app", 1.0, subprocesses.Ended(1, tail), tmp_path / "log")
+    assert checked.failures() == ["tests of lab_app", tail[1]]
     assert (
-        test_fast.Checked("ruff check", 1.0, subprocesses.Ended(0, said), tmp_path / "log").failures() == []
+        test_fast.Checked("ruff check", 1.0, subprocesses.Ended(0, tail), tmp_path / "log").failures() == []
     )
 
 
 def test_the_table_at_the_end_stays_a_table_however_much_failed() -> None:
-    took = Took("a try", 3.0, False, tuple(f"test {number}" for number in range(60)))
+    took = StageResult("a try", 3.0, False, tuple(f"test {number}" for number in range(60)))
     assert [text.strip() for text in took.lines()[1:]] == [*(f"test {number}" for number in range(10)), "…"]
-    assert Took("a try", 3.0, True).lines() == ["  ok         3.0 s  a try"]
+    assert StageResult("a try", 3.0, True).lines() == ["  ok         3.0 s  a try"]
 
 
 def test_a_run_that_collects_nothing_is_no_success(
@@ -204,8 +210,8 @@ def test_a_run_that_collects_nothing_is_no_success(
 
 
 def test_how_the_mutants_were_chosen_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = f"{test_run.NOTE}chosen by LAB_MUTANTS_SEED=3f2a"
-    (tmp_path / "conftest.py").write_text(f"def pytest_report_collectionfinish():\n    return {said!r}\n")
+    note = f"{test_run.NOTE}chosen by LAB_MUTANTS_SEED=3f2a"
+    (tmp_path / "conftest.py").write_text(f"def pytest_report_collectionfinish():\n    return {note!r}\n")
     (tmp_path / "test_one.py").write_text("def test_right():\n    pass\n")
     assert ran(tmp_path, tmp_path / "test_one.py").passed
-    assert f"  --  {said}" in capsys.readouterr().out.splitlines()
+    assert f"  --  {note}" in capsys.readouterr().out.splitlines()

@@ -29,8 +29,8 @@ def labcheck(
     *arguments: str, folder: Path = Path("/"), environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     command = [*PROGRAM, *arguments]
-    told = {**ENVIRONMENT, **(environment or {})}
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=told, check=False)
+    variables = {**ENVIRONMENT, **(environment or {})}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=variables, check=False)
 
 
 def test_a_wrong_command_line_is_64_with_a_sentence() -> None:
@@ -43,10 +43,10 @@ def test_a_wrong_command_line_is_64_with_a_sentence() -> None:
         (("--config", "/nowhere.toml"), "cannot read /nowhere.toml"),
         ((), "no labcheck.toml here or above"),
     ):
-        done = labcheck(*arguments)
-        assert (done.returncode, done.stdout) == (64, "")
-        assert sentence in done.stderr
-        assert "Traceback" not in done.stderr
+        completed = labcheck(*arguments)
+        assert (completed.returncode, completed.stdout) == (64, "")
+        assert sentence in completed.stderr
+        assert "Traceback" not in completed.stderr
 
 
 def test_json_is_all_that_is_printed(sshd: Sshd) -> None:

@@ -127,7 +127,7 @@ def test_probe_s_reason_for_what_it_could_not_see_is_the_reason(part: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("wanted", "expected"),
+    ("parts", "expected"),
     [
         (("web",), [("web",)]),
         (("sent", "web", "limit"), [("sent", "web", "limit")]),
@@ -136,22 +136,22 @@ def test_probe_s_reason_for_what_it_could_not_see_is_the_reason(part: str) -> No
     ],
 )
 def test_vantage_is_asked_twice_only_where_ports_are_scanned(
-    wanted: tuple[str, ...], expected: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+    parts: tuple[str, ...], expected: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the reference once: what it answers is needed for ports and for silence."""
-    asked: list[Questions] = []
+    round_trips: list[Questions] = []
 
     def ask(questions: Questions, vantage: Connection | None) -> Answers:
-        asked.append(questions)
+        round_trips.append(questions)
         return Answers(ANSWER)
 
     monkeypatch.setattr(probing, "ask", ask)
-    everything = Questions("app.example", reference="ports.example", wanted=wanted)
+    everything = Questions("app.example", reference="ports.example", wanted=parts)
     answers = probing.ask_and_watch(everything, None, Connection("nowhere.invalid"), [IPV4])
-    assert [each.wanted for each in asked] == expected
-    assert [each.reference for each in asked] == [""] * (len(asked) - 1) + ["ports.example"]
+    assert [each.wanted for each in round_trips] == expected
+    assert [each.reference for each in round_trips] == [""] * (len(round_trips) - 1) + ["ports.example"]
     assert answers[questions.website].gets
-    if "ports" in wanted or "sent" in wanted:
+    if "ports" in parts or "sent" in parts:
         marks = answers[questions.marks_sent]
         assert list(marks.sent) == [IPV4] and "nowhere.invalid" in marks.problem
 

@@ -40,10 +40,10 @@ def test_remote_program_imports_all_that_it_needs_from_memory(name: str, tmp_pat
     start = source.rpartition("\nmain(")[0]
     assert start
     asked = "import sys; print(*(it.__file__ for name, it in sys.modules.items() if name[:8] == 'labcheck'))"
-    done = run(f"{start}\n{asked}\n", tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"labcheck/remote/{name}.py" in done.stdout.split()
-    assert all(path.startswith("labcheck/") for path in done.stdout.split())
+    completed = run(f"{start}\n{asked}\n", tmp_path)
+    assert (completed.returncode, completed.stderr) == (0, "")
+    assert f"labcheck/remote/{name}.py" in completed.stdout.split()
+    assert all(path.startswith("labcheck/") for path in completed.stdout.split())
     assert not list(tmp_path.iterdir())
 
 
@@ -65,11 +65,11 @@ def test_modules_that_are_sent_go_before_those_of_the_host(tmp_path: Path) -> No
     (tmp_path / "labcheck").mkdir()
     (tmp_path / "labcheck" / "__init__.py").write_text("raise SystemExit('an older labcheck')\n")
     source = remote_program.program("rotate_under_load", {"strange": 1})
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-"], input=source, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)},
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    assert "an older labcheck" not in done.stderr and "TypeError" in done.stderr
+    assert "an older labcheck" not in completed.stderr and "TypeError" in completed.stderr
 
 
 def test_remote_programs_run_on_the_python_of_debian_11() -> None:

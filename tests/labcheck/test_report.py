@@ -53,12 +53,12 @@ REPORT = made(
 )
 
 
-def printed(one: Report, *, verbose: bool = False, terminal: bool = False) -> str:
+def printed(to_print: Report, *, verbose: bool = False, terminal: bool = False) -> str:
     file = io.StringIO()
     console = Console(
         file=file, width=80, force_terminal=terminal, color_system="truecolor" if terminal else None
     )
-    report.terminal(one, console, verbose=verbose)
+    report.terminal(to_print, console, verbose=verbose)
     return file.getvalue()
 
 
@@ -96,9 +96,9 @@ def test_item_that_was_only_looked_at_says_so() -> None:
 
 
 def test_report_in_a_notebook_shows_nothing_that_changes_from_run_to_run() -> None:
-    shown = [report.notebook(judged) for judged in REPORT.items]
-    assert shown[0] == "1  PASS  Domain configured: A 198.51.100.10 is this server"
-    assert shown[1].splitlines() == [
+    texts = [report.notebook(judged) for judged in REPORT.items]
+    assert texts[0] == "1  PASS  Domain configured: A 198.51.100.10 is this server"
+    assert texts[1].splitlines() == [
         "6  FAIL  Firewall configured",
         "      observed  8000/tcp open: uvicorn on 0.0.0.0:8000",
         "      expected  nothing but 22/tcp, 80/tcp, 443/tcp and udp",
@@ -106,8 +106,8 @@ def test_report_in_a_notebook_shows_nothing_that_changes_from_run_to_run() -> No
         "      next      bind uvicorn to 127.0.0.1",
         "      not seen  no IPv6 here",
     ]
-    assert shown[2].splitlines()[1] == "      could not look: sudo asks for a password"
-    assert not any("60 s" in text or "3 s" in text for text in [*shown, report.board_text(REPORT)])
+    assert texts[2].splitlines()[1] == "      could not look: sudo asks for a password"
+    assert not any("60 s" in text or "3 s" in text for text in [*texts, report.board_text(REPORT)])
 
 
 def test_the_board_has_a_line_an_item_and_the_counts() -> None:
@@ -181,18 +181,25 @@ CONTROLS = "\x1b]0;owned\x07 \x1b[2J \x9b31m \x08 \r \x7f \u202e \u2066 \u2028 \
 
 
 def test_output_has_nothing_that_a_terminal_would_obey() -> None:
-    """Process names, file names, answers: a server's words may be anybody's."""
+    """Process names, file names, answers: a server's words may be an attacker's."""
     fact = Fact("processes", "cat /proc/1/cmdline", lambda result: result)
     bad = failed(CONTROLS, expected=CONTROLS, why=CONTROLS, next=CONTROLS, detail=CONTROLS)
     blind = Judged(item(8, "Secrets"), (unknown(CONTROLS, next=CONTROLS),))
-    one = made(Judged(item(8, "Secrets"), (passed(CONTROLS, detail=CONTROLS), bad)), blind,
+    hostile = made(Judged(item(8, "Secrets"), (passed(CONTROLS, detail=CONTROLS), bad)), blind,
                Judged(item(9, "Other"), (skipped(CONTROLS),)))  # fmt: skip
-    one = replace(one, system=CONTROLS, address=CONTROLS, evidence=((fact, Result(CONTROLS, CONTROLS, 0)),))
-    shown = [printed(one, verbose=True), report.as_json(one), report.board_text(one), report.board_html(one)]
-    shown += [report.notebook(judged) for judged in one.items]
+    hostile = replace(
+        hostile, system=CONTROLS, address=CONTROLS, evidence=((fact, Result(CONTROLS, CONTROLS, 0)),)
+    )
+    shown = [
+        printed(hostile, verbose=True),
+        report.as_json(hostile),
+        report.board_text(hostile),
+        report.board_html(hostile),
+    ]
+    shown += [report.notebook(judged) for judged in hostile.items]
     for text in shown:
         assert all(letter == "\n" or letter.isprintable() for letter in text), ascii(text)
-    observed = json.loads(report.as_json(one))["items"][0]["findings"][1]["observed"]
+    observed = json.loads(report.as_json(hostile))["items"][0]["findings"][1]["observed"]
     assert observed == CONTROLS  # to a program it is what it was
 
 

@@ -1,4 +1,5 @@
-"""What a real browser says of a real site: who is trusted, in this run alone, and who is not."""
+"""What a real browser says of a real site: which authority is trusted, in this run alone, and which is
+not."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from labkit import browser
-from labkit.browser import NoAnswer, NoBrowser, Seen, open_page
+from labkit.browser import NoAnswer, NoBrowser, Page, open_page
 from tests import needed
 from vagrant.host import programs
 
@@ -22,7 +23,7 @@ NAME = "site.example"
 ADDRESS = f"https://{NAME}/"
 
 
-class Page(http.server.BaseHTTPRequestHandler):
+class Website(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = b"<title>a page</title>something to see"
         self.send_response(200)
@@ -84,7 +85,7 @@ def serve(folder: Path) -> Iterator[Callable[[str], int]]:
     servers: list[http.server.ThreadingHTTPServer] = []
 
     def start(name: str) -> int:
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Website)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(folder / f"{name}-chain.pem", folder / f"{name}.key")
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
@@ -98,14 +99,14 @@ def serve(folder: Path) -> Iterator[Callable[[str], int]]:
 
 
 @pytest.fixture(scope="module")
-def seen(folder: Path, serve: Callable[[str], int]) -> Seen:
+def page(folder: Path, serve: Callable[[str], int]) -> Page:
     return open_page(ADDRESS, port=serve("site"), authority=(folder / "root.pem").read_text())
 
 
-def test_a_browser_that_is_told_of_the_authority_shows_a_padlock(seen: Seen) -> None:
-    assert seen.has_padlock, seen.lines()
-    assert seen.chain == (NAME, "The intermediate", "The root")
-    assert seen.tls.startswith("TLS 1.3, ") and seen.http == "http/1.0"
+def test_a_browser_that_is_told_of_the_authority_shows_a_padlock(page: Page) -> None:
+    assert page.has_padlock, page.lines()
+    assert page.chain == (NAME, "The intermediate", "The root")
+    assert page.tls.startswith("TLS 1.3, ") and page.http == "http/1.0"
 
 
 @pytest.mark.parametrize("authority", ["", "other"])
@@ -113,12 +114,12 @@ def test_one_that_is_told_of_none_or_of_another_shows_a_warning(
     folder: Path, serve: Callable[[str], int], authority: str
 ) -> None:
     text = (folder / f"{authority}.pem").read_text() if authority else ""
-    seen = open_page(ADDRESS, port=serve("site"), authority=text)
-    assert not seen.has_padlock
-    assert seen.lines() == [f"{ADDRESS}: no padlock, net::ERR_CERT_AUTHORITY_INVALID"]
+    page = open_page(ADDRESS, port=serve("site"), authority=text)
+    assert not page.has_padlock
+    assert page.lines() == [f"{ADDRESS}: no padlock, net::ERR_CERT_AUTHORITY_INVALID"]
 
 
-def test_what_was_told_is_told_to_that_browser_alone(seen: Seen, serve: Callable[[str], int]) -> None:
+def test_what_was_told_is_told_to_that_browser_alone(page: Page, serve: Callable[[str], int]) -> None:
     assert open_page(ADDRESS, port=serve("site")).error == "net::ERR_CERT_AUTHORITY_INVALID"
 
 
@@ -149,8 +150,8 @@ def test_network_that_changes_meanwhile_is_no_reason_for_a_warning(monkeypatch: 
         assert browser.visit(tools, "http://localhost/").error == "net::ERR_NAME_NOT_RESOLVED"
 
 
-def test_the_picture_holds_both(seen: Seen, serve: Callable[[str], int]) -> None:
-    drawn = browser.picture([("one", seen), ("another", open_page(ADDRESS, port=serve("site")))])
+def test_the_picture_holds_both(page: Page, serve: Callable[[str], int]) -> None:
+    drawn = browser.picture([("one", page), ("another", open_page(ADDRESS, port=serve("site")))])
     assert drawn.startswith(b"\x89PNG")
     height = int.from_bytes(drawn[20:24], "big")
     assert 380 < height < 700

@@ -72,10 +72,10 @@ def test_blank_lines_and_a_missing_last_newline_survive(shared: Connection) -> N
 
 
 def test_output_is_shown_as_it_comes(shared: Connection) -> None:
-    seen: list[tuple[str, float]] = []
-    run_cell(shared, "echo a\nsleep 1\necho b\n", show=lambda text: seen.append((text, time.monotonic())))
-    assert [text for text, _ in seen] == ["a\n", "b\n"]
-    assert seen[1][1] - seen[0][1] > 0.5
+    shown: list[tuple[str, float]] = []
+    run_cell(shared, "echo a\nsleep 1\necho b\n", show=lambda text: shown.append((text, time.monotonic())))
+    assert [text for text, _ in shown] == ["a\n", "b\n"]
+    assert shown[1][1] - shown[0][1] > 0.5
 
 
 def test_long_output_is_cut_and_says_so(shared: Connection) -> None:

@@ -1,4 +1,4 @@
-"""The dead man's switch against a real sshd whose door is really shut."""
+"""The dead man's switch against a real sshd that really takes no login."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from labkit import dead_mans_switch
 from labkit.dead_mans_switch import Outcome, SwitchError, guarded
 from tests.sshd import MAY, MAY_NOT, Sshd, free_port
 
-# What shuts the door: without its keys, sshd lets nobody in who is not in already.
+# What locks out: without its host keys, sshd takes no new login.
 SHUT, OPEN = "sudo mv {0}/authorized {0}/authorized.away", "mv {0}/authorized.away {0}/authorized"
 
 

@@ -22,11 +22,11 @@ class Answers(BaseHTTPRequestHandler):
     """As Prometheus answers: one series for a range, an error for an expression that is none."""
 
     def do_GET(self) -> None:
-        asked = parse_qs(urlsplit(self.path).query)
-        if asked.get("query") == ["wrong("]:
+        query = parse_qs(urlsplit(self.path).query)
+        if query.get("query") == ["wrong("]:
             body: object = {"status": "error", "error": "parse error"}
-        elif "start" in asked:
-            end = float(asked["end"][0])
+        elif "start" in query:
+            end = float(query["end"][0])
             values = [[end - 60, "1.5"], [end - 30, "NaN"], [end, "+Inf"]]
             body = {"status": "success", "data": {"result": [{"metric": {}, "values": values}]}}
         else:
@@ -50,10 +50,10 @@ def port() -> Iterator[int]:
 
 
 def test_the_api_s_data_come_back_and_its_errors_are_told(port: int) -> None:
-    seen = Prometheus(port)
-    assert seen.api("query", query="up") == {"result": []}
+    prometheus = Prometheus(port)
+    assert prometheus.api("query", query="up") == {"result": []}
     with pytest.raises(CellFailed, match="Prometheus says: parse error"):
-        seen.api("query", query="wrong(")
+        prometheus.api("query", query="wrong(")
 
 
 def test_a_history_holds_what_is_a_number_by_minutes_before_now(port: int) -> None:
@@ -83,26 +83,26 @@ def test_a_picture_without_a_point_is_one_as_well() -> None:
 
 
 def test_through_the_tunnel_the_server_s_own_port_is_seen(server: Connection, port: int) -> None:
-    seen = open_tunnel(port, server)
-    tunnel = seen.tunnel
-    assert tunnel and seen.port != port  # here both ends are on one computer, and its own port is taken
+    prometheus = open_tunnel(port, server)
+    tunnel = prometheus.tunnel
+    assert tunnel and prometheus.port != port  # here both ends are on one computer, and its own port is taken
     try:
-        assert seen.api("query", query="up") == {"result": []}
+        assert prometheus.api("query", query="up") == {"result": []}
     finally:
-        seen.close()
+        prometheus.close()
     assert tunnel.process.poll() is not None
     with pytest.raises(CellFailed, match="does not answer"):
-        seen.api("query", query="up")
+        prometheus.api("query", query="up")
 
 
 def test_when_we_are_gone_the_tunnel_ends_by_itself(server: Connection, port: int) -> None:
-    seen = open_tunnel(port, server)
-    assert seen.tunnel
-    ssh = seen.tunnel.process
+    prometheus = open_tunnel(port, server)
+    assert prometheus.tunnel
+    ssh = prometheus.tunnel.process
     assert ssh.stdin
     ssh.stdin.close()  # as the end of a program closes it, however that came
     wait_until(lambda: ssh.poll() is not None, what="ssh to end", timeout=120)
-    seen.close()
+    prometheus.close()
 
 
 def test_a_server_that_cannot_be_reached_is_told() -> None:

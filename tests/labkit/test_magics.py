@@ -149,8 +149,8 @@ def test_a_cell_under_the_switch_says_how_it_ended(
     kept = cell(f'%%vm --undo "{undo}" --within 20', "echo harmless")
     assert kept == "harmless\nA new connection works: the change stays.\n"
     shut = f'%%vm --undo "{undo}" --within 2'
-    told = f"No new connection could be opened.\nThe server has undone the change: {undo}\n"
-    assert cell(f"{shut} --expect undone", f"sudo mv {keys} {away}") == told
+    refusal = f"No new connection could be opened.\nThe server has undone the change: {undo}\n"
+    assert cell(f"{shut} --expect undone", f"sudo mv {keys} {away}") == refusal
     assert "would have locked you out" in failure(cell, shut, f"sudo mv {keys} {away}")
     slow = failure(cell, '%%vm --undo "true" --within 1', "sleep 2")
     assert slow == "the change was undone: it was not proved within 1 s; give it more time: --within 2"
@@ -249,7 +249,7 @@ def runs(pid: str) -> bool:
 
 
 def ended(pids: list[str]) -> None:
-    """They have been told to end; on a busy computer it takes them a moment."""
+    """They have been asked to end; on a busy computer it takes them a moment."""
     assert pids
     wait_until(
         lambda: not any(runs(pid) for pid in pids), what="what was started to end", timeout=5, every=0.02
@@ -315,10 +315,10 @@ def test_where_no_browser_is_a_cell_says_how_to_get_one_and_shows_what_one_showe
     cell: Cell, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    shown: list[IPython.display.Image] = []
-    monkeypatch.setattr(IPython.display, "display", shown.append)
+    images: list[IPython.display.Image] = []
+    monkeypatch.setattr(IPython.display, "display", images.append)
     assert "apt-get install chromium libnss3-tools" in cell("%padlock")
-    assert [picture.data for picture in shown] == [magics.PADLOCK.read_bytes()]
+    assert [picture.data for picture in images] == [magics.PADLOCK.read_bytes()]
     settings.write_text(settings.read_text().replace('domain = "app.example"\n', ""))
     assert failure(cell, "%padlock").startswith("labcheck.toml names no site")
 

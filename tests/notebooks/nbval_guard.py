@@ -216,14 +216,14 @@ class Cell(IPyNbCell):  # type: ignore[misc]
             return bool(super().compare_outputs(test, ref, **options))
         return self.compare_verdicts(verdicts(test), verdicts(ref))
 
-    def compare_verdicts(self, seen: list[tuple[str, str]], committed: list[tuple[str, str]]) -> bool:
+    def compare_verdicts(self, observed: list[tuple[str, str]], committed: list[tuple[str, str]]) -> bool:
         """The same items as were committed, and each of them passed."""
         items = [item for item, _ in committed]
-        if items and seen == [(item, "PASS") for item in items]:
+        if items and observed == [(item, "PASS") for item in items]:
             return True
         self.comparison_traceback = [
             f"expected items {', '.join(items) or '(the committed output names none)'}, all PASS; saw "
-            + (", ".join(f"{item} {verdict}" for item, verdict in seen) or "no verdict")
+            + (", ".join(f"{item} {verdict}" for item, verdict in observed) or "no verdict")
         ]
         return False
 

@@ -1,4 +1,4 @@
-"""The answer that chapter 03 shows comes from the chapters' own text: whoever changes that sees it here."""
+"""The answer that chapter 03 shows comes from the chapters' own text: a change of that text shows here."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def load_model() -> ModuleType:
 def test_the_answer_that_is_shown_follows_from_the_text_of_the_chapters(tmp_path: Path) -> None:
     chapter = nbformat.read(ROOT / "notebooks" / "03_health_checks.ipynb", as_version=4)
     cell = next(cell for cell in chapter.cells if cell.id == "answer")
-    asked = re.search(r'"message": "(.+?)"', cell.source)
-    assert asked
+    question = re.search(r'"message": "(.+?)"', cell.source)
+    assert question
     for text in chapter_texts(ROOT):
         name, _, prose = text.partition("\n\n")
         (tmp_path / f"{name}.md").write_text(prose, encoding="utf-8")
     model = load_model()
-    where = model.embed(asked[1])
+    where = model.embed(question[1])
 
     def distance(passage: documents.Passage) -> float:
         return -sum(a * b for a, b in zip(where, model.embed(passage.text), strict=True))
 
     nearest = sorted(documents.passages_of(tmp_path), key=distance)[: documents.NEAREST]
     given = [("system", passage.text) for passage in nearest]
-    answer = model.compose([*given, ("user", asked[1])])
+    answer = model.compose([*given, ("user", question[1])])
     shown = " ".join("".join(cell.outputs[0].text).split())
     assert f"{answer} from {nearest[0].document}" in shown

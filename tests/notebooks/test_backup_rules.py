@@ -71,9 +71,9 @@ def test_each_rule_fires_when_it_should_and_not_before(tmp_path: Path) -> None:
     names = ("BackupTooOld", "BackupFailed", "BackupUnknown", "RestoreDrillTooOld")
     tests = [
         {
-            "name": what,
+            "name": title,
             "interval": "1m",
-            "input_series": given,
+            "input_series": series,
             "promql_expr_test": [
                 {
                     "expr": f'count(ALERTS{{alertname="{name}", alertstate="firing"}}) or vector(0)',
@@ -83,15 +83,15 @@ def test_each_rule_fires_when_it_should_and_not_before(tmp_path: Path) -> None:
                 for name in names
             ],
         }
-        for what, given, minutes, firing in cases()
+        for title, series, minutes, firing in cases()
     ]
     # JSON is YAML.
     file = {"rule_files": ["backup.yml"], "evaluation_interval": "1m", "tests": tests}
     (tmp_path / "tests.yml").write_text(json.dumps(file), encoding="utf-8")
-    done = subprocess.run(
+    completed = subprocess.run(
         [promtool, "test", "rules", tmp_path / "tests.yml"], capture_output=True, text=True, timeout=120
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
 def test_every_rule_says_what_happened_and_how_bad_it_is() -> None:

@@ -86,7 +86,7 @@ def test_no_item_of_the_module_is_without_a_cell() -> None:
 
 
 def test_the_cells_in_the_map_have_names_that_can_be_read() -> None:
-    """An id that JupyterLab invented (eight hex digits) tells nobody what the cell is about."""
+    """An id that JupyterLab invented (eight hex digits) does not say what the cell is about."""
     for row in module_map():
         for cell in row.cells:
             assert re.fullmatch(r"[a-z][a-z0-9-]{2,63}", cell), f"line {row.line}: {cell!r}"

@@ -30,14 +30,14 @@ METADATA = {
 }
 
 FORBIDDEN_SOURCE = {
-    r"^\s*!": "a shell line: nobody sees its exit status; use %%vm",
-    r"^\s*\w+\s*=\s*!": "a shell line: nobody sees its exit status; use %%vm",
+    r"^\s*!": "a shell line: its exit status is lost; use %%vm",
+    r"^\s*\w+\s*=\s*!": "a shell line: its exit status is lost; use %%vm",
     r"#\s*NBVAL_": "cells are tagged, never commented",
     r"\|\|\s*true\b": "an error is either expected (--expect) or shown",
     # Their names may be said, as of packages, and iotop has a mode that prints.
     r"(^|[;&|({]|\bsudo\b)[ \t]*(nano|vim?|htop|iotop(?! -b)|less)\b": "a full-screen program hangs a cell",
     r"^\s*(function\s+)?[\w-]+\s*\(\)\s*\{": "a helper function: notebooks hold none",
-    r"\b(os\.system|subprocess|getoutput|get_ipython)\b": "a shell whose failure nobody sees; use %%vm",
+    r"\b(os\.system|subprocess|getoutput|get_ipython)\b": "a shell whose failure is lost; use %%vm",
     r"(?s)^%%laptop\b.*\bsudo\b": "administering a computer that is the person's own",
 }
 UNSTABLE_OUTPUT = {
@@ -246,7 +246,7 @@ def test_it_holds_no_secret_and_no_name_of_the_machine_it_was_written_on(chapter
 
 @cache
 def own_hosts() -> frozenset[str]:
-    """The hosts that this machine gets packages through, and its own name, if they are nobody else's."""
+    """The hosts that this machine gets packages through, and its own name, if no other machine has it."""
     places = [
         value for name, value in os.environ.items() if re.search(r"(?i)(index_?url|proxy|index)$", name)
     ]
@@ -287,17 +287,17 @@ def test_every_section_has_a_name_of_its_own_and_says_why(chapter: Chapter) -> N
 
 
 def test_every_section_that_changes_something_has_the_beat(chapter: Chapter) -> None:
-    """Look, predict, do, look again: nobody has to believe that a change did what was said."""
+    """Look, predict, do, look again: the reader sees that a change did what was said."""
     problems = []
     for name, cells in chapter.sections():
         kinds = [kind(cell) if cell.cell_type == "code" else "prose" for cell in cells]
         changes = [index for index, each in enumerate(kinds) if each in ("do", "break")]
         if not changes:
             continue
-        looks = [index for index, each in enumerate(kinds) if each in ("look", "check")]
-        if not looks or looks[0] > changes[0]:
+        readings = [index for index, each in enumerate(kinds) if each in ("look", "check")]
+        if not readings or readings[0] > changes[0]:
             problems.append(f"{name}: no look before {cells[changes[0]].id}")
-        if not looks or looks[-1] < changes[-1]:
+        if not readings or readings[-1] < changes[-1]:
             problems.append(f"{name}: no look after {cells[changes[-1]].id}")
         predicted = any(
             "**Predict.**" in cell.source and "<details>" in cell.source and "</details>" in cell.source
@@ -344,7 +344,7 @@ def test_its_pictures_and_links_are_there(chapter: Chapter) -> None:
             continue
         for bang, words, target in re.findall(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", cell.source):
             if bang and not words:
-                problems.append(f"{cell.id}: {target} has no words for who cannot see it")
+                problems.append(f"{cell.id}: {target} has no words for a reader who cannot see it")
             if not urlsplit(target).scheme and not target.startswith("#"):
                 beside = (chapter.path.parent / target.partition("#")[0]).resolve()
                 if not beside.exists():

@@ -46,24 +46,24 @@ def webhook(*alerts: dict[str, Any], status: str = "firing") -> dict[str, Any]:
 
 
 def test_a_message_is_in_the_inbox_of_its_key_and_in_no_other(address: str) -> None:
-    with client(address, "b" * 32) as mine, client(address, "c" * 32) as other:
+    with client(address, "b" * 32) as mine, client(address, "c" * 32) as theirs:
         sent = mine.post("/messages", json=webhook(alert("DiskFull", "/ is full", severity="warning")))
         assert sent.status_code == 201
         (message,) = mine.get("/messages").json()["messages"]
         assert message["id"] == sent.json()["id"] and message["status"] == "firing"
         assert message["alerts"][0]["labels"] == {"alertname": "DiskFull", "severity": "warning"}
-        assert other.get("/messages").json()["messages"] == []
+        assert theirs.get("/messages").json()["messages"] == []
         assert mine.get("/messages", params={"after": message["id"]}).json()["messages"] == []
 
 
 def test_the_screen_has_a_line_for_each_message_and_one_for_each_alert_of_a_group(address: str) -> None:
-    one = alert("HealthCheckFails", "/health is bad", severity="critical")
+    first = alert("HealthCheckFails", "/health is bad", severity="critical")
     group = [alert("TargetDown", f"{name} is down", severity="warning") for name in ("b", "a")]
     group[0]["status"] = "resolved"
     with client(address, "d" * 32) as mine:
-        mine.post("/messages", json=webhook(one))
+        mine.post("/messages", json=webhook(first))
         mine.post("/messages", json=webhook(*group))
-        mine.post("/messages", json=webhook(one | {"status": "resolved"}, status="resolved"))
+        mine.post("/messages", json=webhook(first | {"status": "resolved"}, status="resolved"))
         assert mine.get("/screen").text.splitlines() == [
             "FIRING critical HealthCheckFails: /health is bad",
             "FIRING warning TargetDown: 2 alerts",
@@ -140,7 +140,7 @@ def test_messages_and_hearts_outlive_a_restart(tmp_path: Path) -> None:
         found = mine.get("/messages").json()
         assert [message["alerts"][0]["labels"]["alertname"] for message in found["messages"]] == ["DiskFull"]
         assert found["heartbeat"]["expected"] is True
-        # Nobody beats any more: that is noticed after a restart as well.
+        # No heartbeat comes any more: that is noticed after a restart as well.
         wait_until(lambda: "SILENCE" in mine.get("/screen").text, what="the alarm", timeout=10, every=0.2)
 
 

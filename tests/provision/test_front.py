@@ -72,7 +72,7 @@ def front(folder: Path, behind: int, *, before: Sequence[str] = ()) -> Iterator[
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     text = (INTERNET / "inside" / "Caddyfile").read_text()
-    for given, here in (
+    for line, replacement in (
         ("@LAB_INTERNET_IPV4@ [@LAB_INTERNET_IPV6@]", "127.0.0.1"),
         (
             "skip_install_trust",
@@ -80,9 +80,9 @@ def front(folder: Path, behind: int, *, before: Sequence[str] = ()) -> Iterator[
         ),
         ("127.0.0.1:9000", f"127.0.0.1:{behind}"),
     ):
-        assert given in text
-        text = text.replace(given, here)
-    (folder / "Caddyfile").write_text(re.sub(r"@(LAB_\w+)@", lambda found: ENV[found[1]], text))
+        assert line in text
+        text = text.replace(line, replacement)
+    (folder / "Caddyfile").write_text(re.sub(r"@(LAB_\w+)@", lambda match: ENV[match[1]], text))
     environment = os.environ | {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -91,10 +91,10 @@ def front(folder: Path, behind: int, *, before: Sequence[str] = ()) -> Iterator[
             stdout=log,
             stderr=log,
         )
-    found = Front(process, port, folder / "caddy/pki/authorities/local/root.crt")
+    proxy = Front(process, port, folder / "caddy/pki/authorities/local/root.crt")
     try:
-        wait_until(found.answers, what=f"Caddy, see {folder}/log", timeout=120, every=0.05)
-        yield found
+        wait_until(proxy.answers, what=f"Caddy, see {folder}/log", timeout=120, every=0.05)
+        yield proxy
     finally:
         process.kill()
         process.wait(timeout=120)
@@ -114,14 +114,14 @@ def test_a_program_is_asked_when_the_question_has_arrived_in_full(tmp_path: Path
             listener.accept()
         connection.send(QUESTION[10:])
         listener.settimeout(20)
-        asked, _ = listener.accept()
-        with asked:
+        accepted, _ = listener.accept()
+        with accepted:
             received = b""
             while not received.endswith(QUESTION):
-                more = asked.recv(65536)
+                more = accepted.recv(65536)
                 assert more, received
                 received += more
-            asked.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+            accepted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
         assert connection.getresponse().read() == b"done"
 
 

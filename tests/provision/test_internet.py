@@ -255,11 +255,11 @@ class Answer:
 
 def ask(internet: Connection, server: str, name: str, kind: str = "A") -> Answer:
     """One question to one name server, asked from the internet."""
-    said = must(internet, f"dig +noall +comments +answer +authority @{server} {name} {kind}")
-    status = re.search(r"status: (\w+)", said)
-    assert status, said
-    records = [line.split() for line in said.splitlines() if line and not line.startswith(";")]
-    assert records, said
+    output = must(internet, f"dig +noall +comments +answer +authority @{server} {name} {kind}")
+    status = re.search(r"status: (\w+)", output)
+    assert status, output
+    records = [line.split() for line in output.splitlines() if line and not line.startswith(";")]
+    assert records, output
     return Answer(status[1], tuple(fields[4] for fields in records if fields[3] == kind), int(records[0][1]))
 
 
@@ -395,8 +395,8 @@ def published(internet: Connection, settings: dict[str, str]) -> dict[str, str]:
 def of_this_checkout() -> dict[str, str]:
     """What the Vagrantfile takes along: lab_app, what makes it a repository, and the chapters' prose."""
     repository = CHECKOUT / "vagrant" / "internet" / "repository"
-    found = {path: path.relative_to(CHECKOUT) for path in (CHECKOUT / "lab_app").rglob("*")}
-    found |= {path: path.relative_to(repository) for path in repository.rglob("*")}
+    paths = {path: path.relative_to(CHECKOUT) for path in (CHECKOUT / "lab_app").rglob("*")}
+    paths |= {path: path.relative_to(repository) for path in repository.rglob("*")}
     prose = {
         f"documents/{path.stem}.md": "\n\n".join(
             cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"
@@ -406,7 +406,7 @@ def of_this_checkout() -> dict[str, str]:
     documents = {name: hashlib.sha256(f"{text}\n".encode()).hexdigest() for name, text in prose.items()}
     return documents | {
         name.as_posix(): hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
-        for path, name in found.items()
+        for path, name in paths.items()
         if path.is_file()
         and "__pycache__" not in path.parts
         and not path.name.endswith((".pyc", "~", ".swp"))
@@ -426,7 +426,7 @@ KEY = "sk-lab-0123456789abcdef"
 
 def chat(server: Connection, settings: dict[str, str], *headers: str) -> tuple[int, dict[str, Any]]:
     """Ask the model one question from the server; the status and the body."""
-    told = [
+    messages = [
         {"role": "system", "content": "The harbour opens at six. The ferry leaves at nine."},
         {"role": "user", "content": "When does the ferry leave?"},
     ]
@@ -434,7 +434,7 @@ def chat(server: Connection, settings: dict[str, str], *headers: str) -> tuple[i
         "curl -sS -w '\\n%{http_code}' -H 'Content-Type: application/json' --data-binary @- "
         + "".join(f"-H '{header}' " for header in headers)
         + f"https://{settings['LAB_LLM_NAME']}/v1/chat/completions",
-        stdin=json.dumps({"model": "lab-small", "messages": told}),
+        stdin=json.dumps({"model": "lab-small", "messages": messages}),
     )
     assert answer.exit_status == 0, answer.stderr
     body, _, status = answer.stdout.rpartition("\n")
@@ -453,7 +453,7 @@ def test_the_model_answers_the_same_question_with_the_same_words(
 
 
 @pytest.mark.parametrize(
-    "headers", [(), ("Authorization: Bearer sk-somebody-elses",)], ids=["no key", "a wrong key"]
+    "headers", [(), ("Authorization: Bearer sk-of-another-account",)], ids=["no key", "a wrong key"]
 )
 def test_a_request_without_a_key_is_refused_in_openais_words(
     server: Connection, settings: dict[str, str], headers: tuple[str, ...]
@@ -468,7 +468,7 @@ def test_a_request_without_a_key_is_refused_in_openais_words(
 
 # ---- the reference host, and this computer ----
 
-KNOCK = """
+ASK_PORTS = """
 import socket, sys
 address, *ports = sys.argv[1:]
 for port in map(int, ports):
@@ -477,7 +477,7 @@ for port in map(int, ports):
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.settimeout(5)
         udp.connect((address, port))
-        udp.send(b"anybody there?")
+        udp.send(b"ping")
         print("udp", port, "open" if udp.recv(100) else "silent")
 """
 
@@ -487,11 +487,11 @@ def test_the_reference_host_answers_on_any_port(
     internet: Connection, settings: dict[str, str], family: str
 ) -> None:
     ports = (1, 23, 443, 5432, 8000, 31337, 65535)
-    seen = internet.run(
-        f"python3 - {settings[f'LAB_REFERENCE_{family}']} {' '.join(map(str, ports))}", stdin=KNOCK
+    result = internet.run(
+        f"python3 - {settings[f'LAB_REFERENCE_{family}']} {' '.join(map(str, ports))}", stdin=ASK_PORTS
     )
-    assert seen.exit_status == 0, seen.stdout + seen.stderr
-    assert seen.stdout.splitlines() == [f"{kind} {port} open" for port in ports for kind in ("tcp", "udp")]
+    assert result.exit_status == 0, result.stdout + result.stderr
+    assert result.stdout.splitlines() == [f"{kind} {port} open" for port in ports for kind in ("tcp", "udp")]
 
 
 FORWARDERS = re.compile(r'"(qemu[^"]*|VBox[^"]*|vmware[^"]*|vmnet[^"]*|ruby[^"]*|vagrant|ssh)"')
@@ -502,16 +502,16 @@ def test_what_leads_from_this_computer_to_the_server_listens_on_127_0_0_1_alone(
     if sys.platform != "linux":
         pytest.skip("ss shows the sockets of Linux; this computer has none")
     needed.program("ip")  # which comes with ss
-    shown = subprocess.run(
+    output = subprocess.run(
         ["ssh", "-F", str(server.config), "-G", server.host], capture_output=True, text=True, check=True
     ).stdout
-    options = dict(line.split(" ", 1) for line in shown.splitlines())
+    options = dict(line.split(" ", 1) for line in output.splitlines())
     listed = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
     listening = [(line.split()[3], line) for line in listed.splitlines()]
     ours = [address for address, line in listening if FORWARDERS.search(line)]
     if options["hostname"] == "127.0.0.1":
         forwarded = [address for address, _ in listening if address.endswith(f":{options['port']}")]
-        assert forwarded, f"nobody listens on port {options['port']}"
+        assert forwarded, f"no program listens on port {options['port']}"
         ours += forwarded
     assert [address for address in ours if not address.startswith("127.0.0.1:")] == []
 
@@ -522,7 +522,7 @@ FULL = "/var/tmp/shipshape-full-disk"
 FILL = f"""set -euo pipefail
 systemd-run --quiet --collect --unit=shipshape-full-disk --on-active=180 rm --force {FULL}
 free=$(( $(stat --file-system --format='%f * %S' /var/tmp) ))  # with what is kept for root
-fallocate --length $(( free - 64 * 1024 * 1024 )) {FULL}  # ext4 gives its last 16 MiB to nobody at once
+fallocate --length $(( free - 64 * 1024 * 1024 )) {FULL}  # ext4 keeps its last 16 MiB for a while
 status=0
 dd if=/dev/zero of={FULL} bs=64k oflag=append conv=notrunc,fsync 2> /run/shipshape-dd || status=$?
 said=$(< /run/shipshape-dd)
@@ -607,7 +607,7 @@ def hang_up(connection: Connection) -> None:
 
 
 def until_it_answers(connection: Connection, command: str) -> Callable[[], str]:
-    """What the host prints; NotYet while nobody is there."""
+    """What the host prints; NotYet while it does not answer."""
 
     def answer() -> str:
         try:

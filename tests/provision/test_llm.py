@@ -164,16 +164,18 @@ def near(one: list[float], other: list[float]) -> float:
 @pytest.mark.parametrize("form", ["float", "base64"])
 def test_texts_that_share_words_are_near_each_other(client: openai.OpenAI, form: Any) -> None:
     texts = ["A firewall decides which ports answer.", "Logs tell what happened.", "…"]
-    found = client.embeddings.create(model="lab-embedding", input=texts, encoding_format=form)
-    asked = client.embeddings.create(model="lab-embedding", input="Which ports does the firewall shut?")
+    embedded = client.embeddings.create(model="lab-embedding", input=texts, encoding_format=form)
+    question = client.embeddings.create(model="lab-embedding", input="Which ports does the firewall shut?")
     if form == "base64":  # decoded by hand: the client does so by itself only where it chose the form
-        vectors = [list(struct.unpack("<512f", base64.b64decode(str(one.embedding)))) for one in found.data]
+        vectors = [
+            list(struct.unpack("<512f", base64.b64decode(str(one.embedding)))) for one in embedded.data
+        ]
     else:
-        vectors = [one.embedding for one in found.data]
+        vectors = [one.embedding for one in embedded.data]
     assert [round(near(vector, vector), 4) for vector in vectors] == [1, 1, 1]
-    firewall, logs, _ = (near(vector, asked.data[0].embedding) for vector in vectors)
+    firewall, logs, _ = (near(vector, question.data[0].embedding) for vector in vectors)
     assert firewall > 0.4 > 0.2 > logs
-    assert found.usage.prompt_tokens == 7 + 5 + 1
+    assert embedded.usage.prompt_tokens == 7 + 5 + 1
 
 
 def test_a_model_is_asked_for_what_it_can(client: openai.OpenAI) -> None:
@@ -271,10 +273,10 @@ def test_an_answer_is_charged_for_also_where_nobody_is_left_to_hear_it(
     client: openai.OpenAI, base_url: str, bad_day: Callable[..., None]
 ) -> None:
     def bill() -> dict[str, int]:
-        told: dict[str, int] = httpx2.get(
+        bills: dict[str, int] = httpx2.get(
             f"{base_url}/bill", headers={"Authorization": f"Bearer {KEY}"}
         ).json()
-        return told
+        return bills
 
     assert set(httpx2.delete(f"{base_url}/bill").json().values()) == {0}
     used = ask(client, ("user", "Hello")).usage

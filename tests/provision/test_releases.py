@@ -20,25 +20,25 @@ PATCHES = sorted((CHECKOUT / "vagrant" / "internet" / "releases").glob("*.patch"
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A folder for each version, by its tag."""
-    found = {}
+    folders = {}
     before = CHECKOUT
     for patch in PATCHES:
         folder = tmp_path_factory.mktemp("version")
         shutil.copytree(before / "lab_app", folder / "lab_app")
-        done = subprocess.run(
+        completed = subprocess.run(
             ["git", "apply", patch], cwd=folder, capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, f"{patch.name} does not fit lab_app any more: {done.stderr}"
-        found[patch.stem] = before = folder
-    return found
+        assert completed.returncode == 0, f"{patch.name} does not fit lab_app any more: {completed.stderr}"
+        folders[patch.stem] = before = folder
+    return folders
 
 
 def test_each_version_says_which_it_is(versions: dict[str, Path]) -> None:
-    said = {
+    version_of_patch = {
         tag: re.findall('__version__ = "(.*)"', (folder / "lab_app" / "__init__.py").read_text("utf-8"))
         for tag, folder in versions.items()
     }
-    assert said == {"v0.2.0": ["0.2.0"], "v0.3.0": ["0.3.0"]}
+    assert version_of_patch == {"v0.2.0": ["0.2.0"], "v0.3.0": ["0.3.0"]}
 
 
 LOOKED = """

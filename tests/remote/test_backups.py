@@ -160,8 +160,8 @@ def test_restic_wrapper_is_used_as_it_is(folder: Path) -> None:
     ],
 )
 def test_repository_s_host_is_read_from_its_address(where: str, host: str) -> None:
-    told = store(f"restic -r {where} -p /etc/password backup /home")
-    assert (told.where, told.host(), told.password) == (where, host, "/etc/password")
+    restic_store = store(f"restic -r {where} -p /etc/password backup /home")
+    assert (restic_store.where, restic_store.host(), restic_store.password) == (where, host, "/etc/password")
 
 
 def store(words: str, **settings: str) -> restic.Store:
@@ -176,13 +176,13 @@ def test_a_password_in_an_address_is_masked() -> None:
 
 
 def test_a_passphrase_and_a_session_s_token_are_masked_as_well_and_a_key_s_id_is_not() -> None:
-    told = {"BORG_PASSPHRASE": "a phrase", "AWS_SESSION_TOKEN": "a-token", "AWS_ACCESS_KEY_ID": "AKIA1"}
-    assert store("", **told).masked("a phrase, a-token of AKIA1") == "••••••, •••••• of AKIA1"
+    variables = {"BORG_PASSPHRASE": "a phrase", "AWS_SESSION_TOKEN": "a-token", "AWS_ACCESS_KEY_ID": "AKIA1"}
+    assert store("", **variables).masked("a phrase, a-token of AKIA1") == "••••••, •••••• of AKIA1"
 
 
 def test_repository_in_a_folder_of_this_server_is_here(tmp_path: Path) -> None:
-    told = restic.place(store(f"restic -r {tmp_path} backup /home"))
-    assert told == {"place": "here", "host": str(tmp_path)}
+    place = restic.place(store(f"restic -r {tmp_path} backup /home"))
+    assert place == {"place": "here", "host": str(tmp_path)}
 
 
 # ---- dumps that lie about ----------------------------------------------------------------------
@@ -264,9 +264,9 @@ def store_of(folder: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> Itera
             (folder / "copy").mkdir(exist_ok=True)
             (folder / "copy" / "aiapp.dump").write_bytes(b"")
             shell(str(folder / "with-restic"), "backup", str(folder / "copy"))
-        told = restic.described(job(folder), ask=True)
-        assert told is not None
-        return told
+        description = restic.described(job(folder), ask=True)
+        assert description is not None
+        return description
 
     yield ask
     authorized.write_text(as_it_was)
@@ -286,14 +286,15 @@ def test_store_key_that_can_only_append_is_refused_to_delete(store_of: Authorize
 def test_read_only_check_of_a_store_logs_in_nowhere(store_of: Authorize, folder: Path, sshd: Sshd) -> None:
     store_of("{rclone} -q serve restic --stdio --append-only {home}")
     logins = (sshd.folder / "sshd.log").read_text().count("Accepted publickey")
-    told = restic.described(job(folder), ask=False)
-    assert told is not None and (told["place"], told["asked"], told["newest"]) == ("here", False, None)
+    description = restic.described(job(folder), ask=False)
+    assert description is not None
+    assert (description["place"], description["asked"], description["newest"]) == ("here", False, None)
     assert (sshd.folder / "sshd.log").read_text().count("Accepted publickey") == logins > 0
 
 
 def test_store_key_that_can_delete_is_allowed_to(store_of: Authorize) -> None:
-    told = store_of("{rclone} -q serve restic --stdio {home}")
-    assert (told["delete"], told["shell"], told["problem"]) == ("allowed", False, "")
+    description = store_of("{rclone} -q serve restic --stdio {home}")
+    assert (description["delete"], description["shell"], description["problem"]) == ("allowed", False, "")
 
 
 def test_store_key_that_opens_a_shell_is_seen(store_of: Authorize) -> None:

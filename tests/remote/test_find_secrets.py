@@ -68,7 +68,8 @@ class Site:
         return parse_secrets(self.raw(**narrower))
 
     def places(self) -> dict[tuple[str, str], set[str]]:
-        """(kind, where) to the names of the secrets that are there; where is told from the site's root."""
+        """(kind, where) to the names of the secrets that are there; `where` is relative to the site's
+        root."""
         secrets = self.look()
         names = {number: name for it in secrets.holders for name, number in it.secrets.items()}
         return {
@@ -96,10 +97,10 @@ def start(site: Site) -> Iterator[Callable[..., int]]:
     running = []
 
     def run(*, arguments: tuple[str, ...] = (), account: str = MAY, **variables: str) -> int:
-        given = {"OPENAI_API_KEY": KEY, "DATABASE_URL": URL} | variables
+        environment = {"OPENAI_API_KEY": KEY, "DATABASE_URL": URL} | variables
         who = pwd.getpwnam(account).pw_uid
         command = [str(site.root / PROGRAM), *(arguments or ("600",))]
-        running.append(subprocess.Popen(command, cwd=site.app, env=given, user=who, extra_groups=[]))
+        running.append(subprocess.Popen(command, cwd=site.app, env=environment, user=who, extra_groups=[]))
         return running[-1].pid
 
     yield run
@@ -128,7 +129,7 @@ def test_dotenv_file_is_read_as_a_shell_would() -> None:
     }
 
 
-# ---- who holds them ----------------------------------------------------------------------------
+# ---- holders -----------------------------------------------------------------------------------
 
 
 def test_a_running_program_is_known_with_its_secrets_and_their_file(site: Site, app: int) -> None:
@@ -214,10 +215,10 @@ def test_copy_that_only_root_and_services_may_read_is_none(site: Site, app: int)
 
 
 def test_copy_is_told_with_its_readers(site: Site, app: int) -> None:
-    other = pwd.getpwnam(MAY_NOT)
-    site.write("home/.env", KEY, 0o600, owner=other.pw_uid)
+    account = pwd.getpwnam(MAY_NOT)
+    site.write("home/.env", KEY, 0o600, owner=account.pw_uid)
     site.write("app/.env.bak", KEY, 0o600)
-    os.chown(site.write("etc/shared", KEY, 0o640, owner=0), -1, other.pw_gid)
+    os.chown(site.write("etc/shared", KEY, 0o640, owner=0), -1, account.pw_gid)
     readers = [(place.where.rpartition("/")[2], set(place.readers)) for place in site.look().places]
     assert readers == [(".env.bak", {MAY}), ("shared", {MAY_NOT}), (".env", {MAY_NOT})]
 
@@ -315,13 +316,13 @@ def test_repository_still_has_a_commit_that_was_undone(
     repository: Site, app: int, undo: tuple[str, ...]
 ) -> None:
     committed(repository)
-    kept = (repository.app / ".env").read_text()
+    before = (repository.app / ".env").read_text()
     if undo[0] == "commit":
         repository.git("rm", "-q", "--cached", ".env")
         repository.write("app/other", "something")
         repository.git("add", "other")
     repository.git(*undo)
-    repository.write("app/.env", kept, 0o600)
+    repository.write("app/.env", before, 0o600)
     where = "app, in what no branch holds any more"
     assert list(repository.places()) == [("repository", where)]
 
@@ -343,7 +344,7 @@ def test_commit_message_counts(repository: Site, app: int) -> None:
 
 
 def test_the_repository_s_own_configuration_does_not_run_as_root(repository: Site, app: int) -> None:
-    proof = repository.root / "told"
+    proof = repository.root / "proof"
     script = repository.write("script", f"#!/bin/sh\nid -un >> {proof}\n", 0o755)
     for name in ("core.fsmonitor", "core.pager", "core.sshCommand", "diff.external", "pager.log"):
         repository.git("config", name, str(script))
@@ -377,12 +378,12 @@ def test_secret_values_are_in_no_command_line_while_they_are_searched_for(
     committed(repository)
     command = ["bash", "-c", repository.command()]
     searching = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={"PATH": os.environ["PATH"]})
-    seen: list[str] = []
-    looks = 0
+    leaks: list[str] = []
+    rounds = 0
     while searching.poll() is None:
-        looks += 1
-        seen += [line for value in SECRETS for line in running(value)]
-    assert looks > 1 and not seen and searching.returncode == 0
+        rounds += 1
+        leaks += [line for value in SECRETS for line in running(value)]
+    assert rounds > 1 and not leaks and searching.returncode == 0
 
 
 def test_search_that_fails_tells_no_secret_value(site: Site, start: Callable[..., int]) -> None:

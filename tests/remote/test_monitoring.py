@@ -88,9 +88,9 @@ def test_an_alertmanager_that_is_in_the_settings_is_heard_of_a_moment_after_a_re
     assert monitoring.is_late(found) is late
 
 
-@pytest.mark.parametrize(("heard", "late"), [(["Heartbeat"], False), (["Other"], True), ([], True)])
+@pytest.mark.parametrize(("names", "late"), [(["Heartbeat"], False), (["Other"], True), ([], True)])
 def test_a_heartbeat_is_on_its_way_to_an_alertmanager_that_has_just_started(
-    heard: list[str], late: bool
+    names: list[str], late: bool
 ) -> None:
     old = {"lastEvaluation": datetime.now(UTC).isoformat().replace("+00:00", "Z")}
     rules = [
@@ -101,7 +101,7 @@ def test_a_heartbeat_is_on_its_way_to_an_alertmanager_that_has_just_started(
         "rules": rules, "series": {"up": []}, "targets": [], "alertmanagers": ["url"],
         "names_alertmanager": True,
     }  # fmt: skip
-    alerts = [{"labels": {"alertname": name}} for name in heard]
+    alerts = [{"labels": {"alertname": name}} for name in names]
     found = {"prometheus": [prometheus], "alertmanagers": [{"alerts": alerts}], "starting": False}
     assert monitoring.is_late(found) is late
 

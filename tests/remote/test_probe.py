@@ -42,8 +42,8 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
     (folder / "site.pem").write_text(key.read_text() + certificate.read_text())
 
     def run(*wrong: str, domain: str = "app.lab.example", trusted: bool = True, **changes: Any) -> Answers:
-        asked = Questions(domain=domain, candidates=ADDRESSES, tcp=(80, 443, 8000), udp=(443,))
-        asked = replace(asked, **changes)
+        to_ask = Questions(domain=domain, candidates=ADDRESSES, tcp=(80, 443, 8000), udp=(443,))
+        to_ask = replace(to_ask, **changes)
         command = [
             "unshare",
             "--net",
@@ -55,12 +55,12 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
         environment = dict(os.environ)
         if trusted:
             environment["SSL_CERT_FILE"] = str(certificate)
-        done = subprocess.run(
-            [*command, *wrong], input=probing.program(asked), env=environment,
+        completed = subprocess.run(
+            [*command, *wrong], input=probing.program(to_ask), env=environment,
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         # Loopback is the whole network of these tests: the routes to elsewhere are taken for granted.
-        answers = probing.read(Result(done.stdout, done.stderr, done.returncode))
+        answers = probing.read(Result(completed.stdout, completed.stderr, completed.returncode))
         assert not answers.unreadable, answers.unreadable
         return Answers({**answers.raw, "routes": {"value": {"4": True, "6": True}}})
 
@@ -73,10 +73,10 @@ def test_a_good_site_is_trusted_redirects_and_answers_over_both_families(ask: As
         ("", "", "TLSv1.3")
     ] * 2
     assert [redirect.answer.location for redirect in site.redirects] == ["https://app.lab.example/"] * 2
-    assert {(got.address, got.path) for got in site.gets} == {
+    assert {(fetch.address, fetch.path) for fetch in site.gets} == {
         (address, path) for address in ADDRESSES for path in HEALTH_PATHS
     }
-    assert all(got.best.status == 200 and got.best.hsts for got in site.gets)
+    assert all(fetch.best.status == 200 and fetch.best.hsts for fetch in site.gets)
 
 
 def test_request_headers_are_sent_and_the_id_of_each_request_is_read(ask: Ask) -> None:
@@ -115,12 +115,12 @@ def test_open_port_is_told_from_a_closed_one(ask: Ask) -> None:
 
 
 def test_probe_without_a_network_calls_no_port_closed() -> None:
-    asked = Questions("app.lab.example", candidates=("198.51.100.10",), reference="ports.lab.example")
-    done = subprocess.run(
+    to_ask = Questions("app.lab.example", candidates=("198.51.100.10",), reference="ports.lab.example")
+    completed = subprocess.run(
         ["unshare", "--net", "--map-root-user", sys.executable, "-"],
-        input=probing.program(asked), capture_output=True, text=True, timeout=60,
+        input=probing.program(to_ask), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    answers = probing.read(Result(done.stdout, done.stderr, done.returncode))
+    answers = probing.read(Result(completed.stdout, completed.stderr, completed.returncode))
     for question in (questions.resolver, questions.authority, questions.marks_sent, questions.website):
         with pytest.raises(Unreadable):
             answers[question]
@@ -133,10 +133,10 @@ def test_probe_without_a_network_calls_no_port_closed() -> None:
 def test_marks_that_are_sent_to_each_address_arrive_at_the_server(shared: Connection) -> None:
     with Watch(shared) as watch:
         sent = marks.send_marks([*ADDRESSES, "127.0.0.2"], "app.lab.example", watch.mark)
-        seen = watch.arrived(3)
-    assert (seen.problem, seen.lost) == ("", 0)
-    assert seen.addresses == {number: {address} for number, address in enumerate(sent)}
-    arrived = {address: seen.addresses[number] for number, address in enumerate(sent)}
+        arrivals = watch.arrived(3)
+    assert (arrivals.problem, arrivals.lost) == ("", 0)
+    assert arrivals.addresses == {number: {address} for number, address in enumerate(sent)}
+    arrived = {address: arrivals.addresses[number] for number, address in enumerate(sent)}
     watched = {"problem": "", "lost": 0, "addresses": arrived}
     routes = {"value": {"4": True, "6": True}}
     answers = Answers({"sent": {"value": sent}, "watched": watched, "routes": routes, "reference": {}})
@@ -235,7 +235,7 @@ def host_key(sshd: Sshd) -> str:
 
 def test_login_methods_are_seen_for_each_kind_of_account(sshd: Sshd) -> None:
     seen = ssh.probe_logins(["127.0.0.1"], [sshd.port], ["root", MAY, NO_ACCOUNT], [host_key(sshd)])
-    offered = ["publickey", "keyboard-interactive"]  # which is on where nobody turns it off
+    offered = ["publickey", "keyboard-interactive"]  # which is on unless it is turned off
     assert [(item["account"], item["offered"], item["error"]) for item in seen] == [
         (account, offered, "") for account in ("root", MAY, NO_ACCOUNT)
     ]
@@ -255,7 +255,7 @@ def test_login_methods_are_not_known_where_the_port_is_closed(sshd: Sshd) -> Non
 
 
 @pytest.mark.parametrize(
-    ("said", "status", "offered", "error"),
+    ("stderr", "status", "offered", "error"),
     [
         ("a@b: Permission denied (publickey,password,keyboard-interactive).", 255,
          ["publickey", "password", "keyboard-interactive"], ""),
@@ -267,10 +267,10 @@ def test_login_methods_are_not_known_where_the_port_is_closed(sshd: Sshd) -> Non
     ],
 )  # fmt: skip
 def test_ssh_refusal_is_understood(
-    said: str, status: int, offered: list[str], error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stderr: str, status: int, offered: list[str], error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = tmp_path / "ssh"
-    fake.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit {status}\n")
+    fake.write_text(f"#!/bin/sh\necho '{stderr}' >&2\nexit {status}\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     seen = ssh.probe_login("b", 22, "a", "known_hosts")

@@ -49,11 +49,11 @@ def rotate(folder: Path, tmp_path: Path) -> Iterator[Rotate]:
         logs = [str(folder / name) for name in ("app.log", "access.log")]
         asked = {"mark": "m", "ports": list(ports or (port,)), "logs": logs, "configuration": str(rules)}
         program = remote_program.program("rotate_under_load", asked)
-        done = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-IS", "-"], input=program, capture_output=True, text=True, timeout=60
         )
-        assert done.returncode == 0, done.stderr
-        return Outcome(**json.loads(done.stdout))
+        assert completed.returncode == 0, completed.stderr
+        return Outcome(**json.loads(completed.stdout))
 
     yield run
     for process in started:

@@ -36,7 +36,7 @@ URL = "postgresql://aiapp:correct%20horse%2Fbattery@127.0.0.1/aiapp"
         ("BORG_PASSPHRASE", "hunter22", ["hunter22"]),
         ("RESTIC_PASSWORD_COMMAND", "pass show restic", []),
         ("AWS_ACCESS_KEY_ID", "AKIA0123456789", []),
-        ("SENTRY_DSN", "https://0123456789abcdef@errors.example/7", []),  # it lets events in, and nobody read
+        ("SENTRY_DSN", "https://0123456789abcdef@errors.example/7", []),  # it lets events in, and reads none
         ("DATABASE_URL", "postgresql://postgres@/aiapp", []),  # an account's name
     ],
 )

@@ -3,9 +3,9 @@
     unshare --net --map-root-user python web_server.py FOLDER [WORD…] < questions
 
 starts the site, runs the probe (its source with its questions comes on standard input), and ends with it.
-The words say what is wrong with it: `old` takes old versions of TLS, `limitless` refuses nobody, `believing`
-counts by the address that a client claims, `forgetful` counts as two processes do that share nothing, and
-`silent` tells nobody how often he may ask.
+The words say what is wrong with it: `old` takes old versions of TLS, `limitless` refuses no request,
+`believing` counts by the address that a client claims, `forgetful` counts as two processes do that share
+nothing, and `silent` announces no limit.
 """
 
 from __future__ import annotations

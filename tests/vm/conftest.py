@@ -132,7 +132,7 @@ def must(connection: Connection, command: str, timeout: float = 120) -> str:
 def ssh_audit(server: Connection) -> list[str]:
     """The failures that ssh-audit finds, a line each.
 
-    It opens a dozen connections: through a tunnel they come from the server itself, whom nobody counts.
+    It opens a dozen connections: through a tunnel they come from the server itself, which is not counted.
     """
     audit = needed.program("ssh-audit")
     options = ["--no-colors", "--timeout=20"]
@@ -158,17 +158,17 @@ def other_configuration(target: config.Config, tmp_path: Path) -> Callable[..., 
     def write(*, user: str = "", key: Path | None = None, vantage: bool = True) -> Path:
         assert target.server.config
         ssh_config = target.server.config.read_text(encoding="utf-8")
-        # Without the shared connection, which would let anyone in who comes after the first.
+        # Without the shared connection, which would let every later client in.
         ssh_config = re.sub(r"(?m)^\s*Control\w+ .*\n", "", ssh_config)
-        _, found, rest = ssh_config.partition(f"Host {target.server.host}\n")
+        _, found, after = ssh_config.partition(f"Host {target.server.host}\n")
         assert found, "the ssh_config names the server"
         stranger = f"Host stranger\n  HostKeyAlias {target.server.host}\n"
         if user:
             stranger += f"  User {user}\n"
         if key:
             stranger += f"  IdentityFile {key}\n  IdentitiesOnly yes\n"
-        body = rest.partition("\nHost ")[0]
-        kept = [
+        body = after.partition("\nHost ")[0]
+        lines = [
             line
             for line in body.splitlines()
             if not (user and re.match(r"\s*User ", line))
@@ -176,7 +176,7 @@ def other_configuration(target: config.Config, tmp_path: Path) -> Callable[..., 
             and not re.match(r"\s*HostKeyAlias ", line)
         ]
         path = tmp_path / "ssh_config"
-        path.write_text(ssh_config + "\n" + stranger + "\n".join(kept) + "\n", encoding="utf-8")
+        path.write_text(ssh_config + "\n" + stranger + "\n".join(lines) + "\n", encoding="utf-8")
         toml = tmp_path / "labcheck.toml"
         toml.write_text(
             f'[target]\nhost = "stranger"\nssh_config = "{path}"\ndomain = "{target.target.domain}"\n'

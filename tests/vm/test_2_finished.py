@@ -42,21 +42,21 @@ def test_labcheck_ends_with_0_and_has_skipped_nothing(finished: Said) -> None:
 
 @pytest.mark.parametrize("family", ["4", "6"])
 def test_a_stranger_gets_an_answer_over_tls_1_3_and_http_2(internet: Connection, family: str) -> None:
-    seen = must(
+    output = must(
         internet,
         f"curl -{family} -sv -o /dev/null -w '%{{http_code}} %{{http_version}}'"
         " https://app.lab.example/health 2>&1",
     )
-    assert seen.endswith("200 2"), seen
-    assert "TLSv1.3" in seen
+    assert output.endswith("200 2"), output
+    assert "TLSv1.3" in output
 
 
 @pytest.fixture(scope="module")
 def browsers(target: Config) -> tuple[browser.Seen, browser.Seen]:
-    """One that is told of the lab's authority, and one that is not."""
+    """One that trusts the lab's authority, and one that does not."""
     needed.program("chromium", "certutil")
-    (_, told), (_, untold) = browser.visitors(target)
-    return told, untold
+    (_, trusting), (_, other) = browser.visitors(target)
+    return trusting, other
 
 
 def test_a_browser_that_trusts_the_authority_shows_a_padlock(
@@ -254,15 +254,15 @@ By the program's name and not by its unit, which journald no longer finds where 
 def test_a_look_is_one_login_and_nobody_counts_it(
     server: Connection, other_configuration: Callable[..., Path], pytestconfig: pytest.Config
 ) -> None:
-    looks = 100 if pytestconfig.getoption("--many-looks") else 5
+    checks = 100 if pytestconfig.getoption("--many-looks") else 5
     elsewhere = other_configuration(vantage=False)
     begin = int(must(server, "sleep 1.1; date +%s"))  # the test's own login came in a second before that
     with ThreadPoolExecutor(3) as pool:  # a look waits for a resolver that this computer may not have
-        for said in pool.map(lambda _: run_labcheck(configuration=elsewhere), range(looks)):
-            assert said.verdict(12) == "PASS", said.words(12)
+        for report in pool.map(lambda _: run_labcheck(configuration=elsewhere), range(checks)):
+            assert report.verdict(12) == "PASS", report.words(12)
             must(server, "true")  # the test's own connection stays open: another one would be counted
     logins, normal, aggressive, *banned = must(server, COUNTED % begin).split()
-    assert (int(logins), int(normal), int(aggressive), banned) == (looks, 0, 0, [])
+    assert (int(logins), int(normal), int(aggressive), banned) == (checks, 0, 0, [])
 
 
 NEW_SERVER = "/usr/local/lib/shipshape/new-server"
@@ -287,10 +287,10 @@ def new_server(server: Connection) -> Iterator[None]:
     must(server, f"sudo {NEW_SERVER} start", timeout=600)
     yield
     must(server, f"sudo {NEW_SERVER} stop")
-    left = (
+    leftovers = (
         "ip -netns internet link show new-server0; ip netns pids new-server; ls -d /run/shipshape/new-server"
     )
-    assert server.run(left).stdout == ""
+    assert server.run(leftovers).stdout == ""
 
 
 def test_what_a_backup_is_restored_to_has_no_data_and_no_secret_of_this_server(

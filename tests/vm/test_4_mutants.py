@@ -61,14 +61,14 @@ def test_the_mutants_fail_their_items_and_say_why(
         assert changed.exit_status == 0, mutant.name + ": " + changed.stdout + changed.stderr
     exercise = ("--exercise", "--reboot") if mutants[0].depth == "exercise" else ()
     everything = pytestconfig.getoption("--all-mutants") and not exercise
-    wanted = {mutant.item for mutant in mutants}
-    report = run_labcheck(*exercise, *(() if everything else ("--item", *map(str, sorted(wanted)))))
+    items = {mutant.item for mutant in mutants}
+    report = run_labcheck(*exercise, *(() if everything else ("--item", *map(str, sorted(items)))))
     for mutant in mutants:
         assert report.verdict(mutant.item) == "FAIL", f"{mutant.name}: {report.words(mutant.item)}"
         lines = report.words(mutant.item).splitlines()
         failures = "\n".join(line for line in lines if line.startswith("FAIL"))
         assert re.search(mutant.says, failures), f"{mutant.name}: {failures}"
-    others = {number for number in ITEMS if number in report.verdicts()} - wanted
+    others = {number for number in ITEMS if number in report.verdicts()} - items
     others -= frozenset().union(*(mutant.also for mutant in mutants))
     changed_too = [number for number in sorted(others) if report.verdict(number) != "PASS"]
     assert not changed_too, "\n".join(f"{number}: {report.words(number)}" for number in changed_too)

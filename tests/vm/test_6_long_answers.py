@@ -65,19 +65,19 @@ class Answer:
 def ask(host: Connection, address: str, key: str) -> list[Answer]:
     """The whole answer, and the stream."""
     limit = LASTS + 2 * SLACK
-    said = host.run(f"bash -c {_quoted(ASK)} {address}", stdin=key, timeout=limit)
-    found = re.findall(r"(?m)^(false|true) (\S*) (\d+) ([\d.]+) ([\d.]+) ?(.*)$", said.stdout)
-    assert len(found) == 2, said.stdout + said.stderr
+    result = host.run(f"bash -c {_quoted(ASK)} {address}", stdin=key, timeout=limit)
+    rows = re.findall(r"(?m)^(false|true) (\S*) (\d+) ([\d.]+) ([\d.]+) ?(.*)$", result.stdout)
+    assert len(rows) == 2, result.stdout + result.stderr
     return [
         Answer(
             streamed == "true",
             base64.b64decode(body).decode(),
             int(status),
             float(begins),
-            float(took),
+            float(duration),
             problem,
         )
-        for streamed, body, status, begins, took, problem in found
+        for streamed, body, status, begins, duration, problem in rows
     ]
 
 

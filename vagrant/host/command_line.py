@@ -102,7 +102,7 @@ def add_machine(known: Commands) -> None:
         "Make the server, or start it, then start JupyterLab in the foreground. What is done already is "
         "skipped. Environment: OPEN=no starts no JupyterLab, PORT=8889 gives it another port; LAB_PROVIDER "
         "and LAB_DISTRO choose the kind of machine and its system when it is made.",
-        lambda lab, given: commands.lab_command(lab, with_jupyter=not given.no_jupyter),
+        lambda lab, options: commands.lab_command(lab, with_jupyter=not options.no_jupyter),
     ).add_argument("--no-jupyter", action="store_true", help="make or start the server alone")
     known.add(
         "up",
@@ -117,12 +117,12 @@ def add_machine(known: Commands) -> None:
     known.add(
         "destroy",
         "Remove the server with its snapshots, after a yes.",
-        lambda lab, given: commands.destroy_command(lab, yes=given.yes),
+        lambda lab, options: commands.destroy_command(lab, yes=options.yes),
     ).add_argument("--yes", action="store_true", help="do not ask")
     known.add(
         "uninstall",
         "Name all that the lab put onto this computer, and remove it after a yes.",
-        lambda lab, given: commands.uninstall_command(lab, yes=given.yes),
+        lambda lab, options: commands.uninstall_command(lab, yes=options.yes),
     ).add_argument("--yes", action="store_true", help="do not ask")
 
 
@@ -131,7 +131,7 @@ def add_course(known: Commands) -> None:
     known.add(
         "ssh",
         "Log in to the server or to the stand-in internet, or run one command there.",
-        lambda lab, given: commands.ssh_command(lab, given.host, given.passed_on),
+        lambda lab, options: commands.ssh_command(lab, options.host, options.passed_on),
         usage="[HOST [COMMAND ...]]",
     ).add_argument(
         "host",
@@ -145,14 +145,14 @@ def add_course(known: Commands) -> None:
         "check",
         "Check the server: the items of the checklist. Every option is labcheck's: --item 6 -v, --exercise, "
         "--json and others, which .venv/bin/labcheck --help explains.",
-        lambda lab, given: commands.check_command(lab, given.passed_on),
+        lambda lab, options: commands.check_command(lab, options.passed_on),
         usage="[OPTION ...]",
     )
     course = known.add(
         "course",
         "Run chapters unattended, all of them or those that are named, up to the first cell that fails.",
-        lambda lab, given: commands.course_command(
-            lab, given.chapters, save=given.save, steps=given.steps, limit=given.timeout
+        lambda lab, options: commands.course_command(
+            lab, options.chapters, save=options.save, steps=options.steps, limit=options.timeout
         ),
     )
     extent = course.add_mutually_exclusive_group()
@@ -163,17 +163,17 @@ def add_course(known: Commands) -> None:
     known.add(
         "goto",
         "Bring the server to the start of a chapter, from a snapshot or by the steps of those before it.",
-        lambda lab, given: commands.goto_command(lab, given.chapter),
+        lambda lab, options: commands.goto_command(lab, options.chapter),
     ).add_argument("chapter", metavar="NN", nargs="?", type=chapter, help="its number: 04")
     known.add(
         "snapshot",
         "Keep the server as it is now, as the state after this chapter: after-NN.",
-        lambda lab, given: commands.snapshot_command(lab, given.chapter),
+        lambda lab, options: commands.snapshot_command(lab, options.chapter),
     ).add_argument("chapter", metavar="NN", nargs="?", type=chapter, help="its number: 04")
     known.add(
         "restore",
         "Bring a snapshot back. Without a name, say which there are.",
-        lambda lab, given: commands.restore_command(lab, given.name),
+        lambda lab, options: commands.restore_command(lab, options.name),
     ).add_argument("name", metavar="NAME", nargs="?", default="", help="bare, or after-NN")
 
 
@@ -218,24 +218,24 @@ def parse(known: Commands, words: Sequence[str]) -> argparse.Namespace | None:
 
     Raises Problem for a wrong word. What another program is to read is in `passed_on`.
     """
-    command, *rest = list(words) or ["help"]
-    if command == "help" and rest:
-        command, rest = rest[0], ["--help", *rest[1:]]
+    command, *arguments = list(words) or ["help"]
+    if command == "help" and arguments:
+        command, arguments = arguments[0], ["--help", *arguments[1:]]
     if command in ("help", *ASK):
         line(HELP)
         return None
     if command not in known.runs:
         raise Problem(f"there is no command {command}", "python3 vagrant/lab.py help")
     parser = known.parsers[command]
-    count = PASS_ON.get(command, len(rest))
-    if {*ASK} & {*rest[: max(count, 1)]}:
+    count = PASS_ON.get(command, len(arguments))
+    if {*ASK} & {*arguments[: max(count, 1)]}:
         line(parser.format_help().rstrip())
         return None
-    given = parser.parse_intermixed_args(rest[:count])
-    if vars(given).get("chapter", "") is None:  # its sentence says which there are
+    options = parser.parse_intermixed_args(arguments[:count])
+    if vars(options).get("chapter", "") is None:  # its sentence says which there are
         chapter("")
-    given.run, given.passed_on = known.runs[command], rest[count:]
-    return given
+    options.run, options.passed_on = known.runs[command], arguments[count:]
+    return options
 
 
 def say(command: str, problem: Problem) -> None:
@@ -255,14 +255,14 @@ def main(arguments: Sequence[str]) -> int:
     known = all_commands()
     try:
         try:
-            given = parse(known, arguments)
+            options = parse(known, arguments)
         except Problem as problem:
             say(command if command in known.runs else "", problem)
             return USAGE
-        if given is None:
+        if options is None:
             return 0
         machine = os.environ.get("LAB_MACHINE") or ("test" if command == "test" else "lab")
-        status: int = given.run(Lab(machine), given)
+        status: int = options.run(Lab(machine), options)
         return status
     except Problem as problem:
         say(command, problem)
@@ -270,7 +270,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"\n{called(command)}: interrupted: run it again, it goes on\n")
         return 130
-    except BrokenPipeError:  # whoever read our output has gone: `lab.py help | head -1`
+    except BrokenPipeError:  # the program that read our output has gone: `lab.py help | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:

@@ -31,7 +31,7 @@ PROBE_LIMIT = 15.0  # seconds; a working KVM needs under one
 
 @dataclass(frozen=True)
 class System:
-    """`family` names who installs packages here; `release` is a name for a person."""
+    """`family` names the package manager here; `release` is a name for a person."""
 
     family: str  # debian, fedora, arch, macos, windows, other
     identifier: str  # ubuntu, debian, fedora, … as in /etc/os-release
@@ -79,10 +79,10 @@ def free_disk(place: Path) -> int:
     return shutil.disk_usage(place).free
 
 
-def same_disk(one: Path, other: Path) -> bool:
+def same_disk(first: Path, second: Path) -> bool:
     """Whether two places take from the same free space."""
     devices = []
-    for place in (one, other):
+    for place in (first, second):
         while not place.exists():
             place = place.parent
         devices.append(place.stat().st_dev)

@@ -28,7 +28,7 @@ def up(machine: Machine) -> None:
     state = machine.state
     inputs = provisioning_inputs(machine.checkout)
     provision = state.recall("provisioned") != inputs or state.recall("identity") != machine.identity()
-    # Vagrant takes a machine whose provisioning was interrupted for provisioned: so it is told.
+    # Vagrant takes a machine whose provisioning was interrupted for provisioned: hence --provision.
     arguments = ["up", "--provision"] if provision else ["up"]
     state.forget("provisioned")
     ended = vagrant_up(machine, arguments)

@@ -40,7 +40,7 @@ class Machine:
         self.labcheck = self.folder / "labcheck.toml"
         self.settings = read_settings(checkout / "vagrant" / "lab.env")
 
-    # ---- who it is ----
+    # ---- names ----
 
     def identity(self) -> str:
         """Vagrant's own id of the machine, empty where there is none."""
@@ -57,7 +57,8 @@ class Machine:
 
     @property
     def provider(self) -> Provider:
-        """Who runs it: as was chosen, or as Vagrant remembers of one that was made without lab.py."""
+        """The provider that runs it: as was chosen, or as Vagrant remembers of one that was made without
+        lab.py."""
         if choices := self.state.choices():
             return named(choices.provider)
         files = sorted(self.dotfile.glob(f"machines/{self.name}/*/id"))

@@ -38,10 +38,10 @@ def check_disk(parts: list[Part]) -> None:
     while parts:
         place = parts[0].place
         together = [part for part in parts if computer.same_disk(part.place, place)]
-        wanted, free = sum(part.cost.disk for part in together), computer.free_disk(place)
-        if free < wanted:
+        needed, free = sum(part.cost.disk for part in together), computer.free_disk(place)
+        if free < needed:
             raise Problem(
-                f"too little room at {place}: {gibibytes(wanted)} are needed, {gibibytes(free)} are free",
+                f"too little room at {place}: {gibibytes(needed)} are needed, {gibibytes(free)} are free",
                 "free some space, then run the same command again",
             )
         parts = [part for part in parts if part not in together]
@@ -49,13 +49,13 @@ def check_disk(parts: list[Part]) -> None:
 
 def check_memory(parts: list[Part], machine: Machine) -> None:
     """Raises Problem where the server would not find its memory, naming the learner's if that holds it."""
-    wanted, free = sum(part.memory for part in parts), computer.free_memory()
-    if free is None or free >= wanted:
+    needed, free = sum(part.memory for part in parts), computer.free_memory()
+    if free is None or free >= needed:
         return
     learner = Machine(machine.checkout, "lab")
     held = machine.name != "lab" and learner.answers()
     raise Problem(
-        f"too little memory: {gibibytes(wanted)} are needed, {gibibytes(free)} are free"
+        f"too little memory: {gibibytes(needed)} are needed, {gibibytes(free)} are free"
         + (", and your own server of the lab is running" if held else ""),
         "switch it off: make stop" if held else "close other programs, then run the same command again",
     )

@@ -55,13 +55,13 @@ PROGRAMS = {
         Program("strace", "strace", "a race in that front, made certain", 1, 3),
         Program("ssh-audit", "ssh-audit", "the algorithms that the finished server's sshd offers", 1, 1),
         Program("chromium", "chromium", "the padlock that a browser shows", 196, 682, also="google-chrome"),
-        Program("certutil", "libnss3-tools", "whom that browser trusts", 2, 5),
+        Program("certutil", "libnss3-tools", "the authorities that the browser trusts", 2, 5),
         Program("qemu-system-x86_64", "qemu-system-x86", "the probe for hardware virtualisation", 26, 125),
     )
 }
 
 # While packages are installed: Debian's way to have no server started, and PostgreSQL's to have none made.
-# Both go again; by its comment, ours of a run that was killed is told from a file of the administrator's.
+# Both go again; by its comment, ours of a run that was killed differs from a file of the administrator's.
 POLICY = Path("/usr/sbin/policy-rc.d")
 OURS = "# of shipshape, while it installs the programs of its tests"
 CLUSTERS = Path("/etc/postgresql-common/createcluster.d/shipshape.conf")
@@ -152,10 +152,10 @@ def install(absent: list[Program], log: Path) -> None:
     """Install them, or those of them that the archive has; start none. Raises Problem."""
     packages = [program.package for program in absent]
     tools.may_become_root(command())
-    wanted, free = takes(absent)[1], computer.free_disk(Path("/usr"))
-    if free < wanted:
+    needed, free = takes(absent)[1], computer.free_disk(Path("/usr"))
+    if free < needed:
         raise Problem(
-            f"too little room in /usr: {gibibytes(wanted)} are needed, {gibibytes(free)} are free",
+            f"too little room in /usr: {gibibytes(needed)} are needed, {gibibytes(free)} are free",
             "free some space, then run the same command again",
         )
     with nothing_starts(packages):

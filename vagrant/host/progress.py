@@ -57,7 +57,7 @@ def agrees(question: str) -> bool:
 
 @dataclass
 class Step:
-    """A step under way: what it does now can be told to it, and it says so while it lasts."""
+    """A step under way: it shows what it is told to be doing now, while it lasts."""
 
     title: str
     started: float = field(default_factory=time.monotonic)

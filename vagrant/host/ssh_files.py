@@ -46,10 +46,10 @@ def fetch_server_keys(machine: Machine, vagrants: Mapping[str, str]) -> None:
 
     Else over Vagrant's own channel, which ends in this computer: the one moment without a known key.
     """
-    shown, problem = machine.provider.host_keys(machine), ""
-    if not shown:
-        shown, problem = ask_for_keys(vagrants)
-    keys = [" ".join(row.split()[:2]) for row in shown.splitlines() if row.startswith(("ssh-", "ecdsa-"))]
+    printed, problem = machine.provider.host_keys(machine), ""
+    if not printed:
+        printed, problem = ask_for_keys(vagrants)
+    keys = [" ".join(row.split()[:2]) for row in printed.splitlines() if row.startswith(("ssh-", "ecdsa-"))]
     if not keys:
         raise Problem(
             f"the server's host keys could not be read: {problem or 'it gave none'}",

@@ -135,7 +135,7 @@ def run(
         except BaseException:
             if child is None:
                 raise
-            # A program that cleans up still prints, and would wait for ever for someone who reads.
+            # A program that cleans up still prints, and would wait for ever for a reader.
             drain = threading.Thread(target=shutil.copyfileobj, args=(child.stdout, record), daemon=True)
             drain.start()
             if step is not None:
@@ -188,18 +188,18 @@ def _interrupts_held_back() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are handled in the main thread alone
         return
-    came: list[int] = []
+    signals: list[int] = []
     names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in names)}
     held = {number: handler for number, handler in before.items() if callable(handler)}
     for number in held:
-        signal.signal(number, lambda which, _: came.append(which))
+        signal.signal(number, lambda which, _: signals.append(which))
     try:
         yield
     finally:
         for number, handler in held.items():
             signal.signal(number, handler)
-    for number in came:
+    for number in signals:
         signal.raise_signal(number)
 
 
@@ -214,18 +214,18 @@ def side_by_side(*works: Callable[[threading.Event], T]) -> list[T]:
     """
     stopped = threading.Event()
     with ThreadPoolExecutor(len(works)) as pool:
-        done = [pool.submit(work, stopped) for work in works]
+        futures = [pool.submit(work, stopped) for work in works]
         try:
-            for each in wait(done, return_when=FIRST_EXCEPTION).done:
+            for each in wait(futures, return_when=FIRST_EXCEPTION).done:
                 each.result()  # raises what it raised
         except BaseException:
             stopped.set()
             # Again and again: a work that had just looked at its event may begin one more program.
-            while wait(done, timeout=0.1).not_done:
+            while wait(futures, timeout=0.1).not_done:
                 for child, grouped in list(_running):
                     end(child, grouped)
             raise
-    return [each.result() for each in done]
+    return [each.result() for each in futures]
 
 
 def quick(
@@ -271,7 +271,8 @@ def foreground(
         if child is None:
             raise
         try:
-            # At a terminal the program got the same Ctrl-C; where only this process was told, it did not.
+            # At a terminal the program got the same Ctrl-C; where only this process was signalled, it did
+            # not.
             child.wait(1.0)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             end(child, grouped=False, patience=15.0)

@@ -28,7 +28,7 @@ from .preflight import SERVER_MEMORY
 from .progress import Problem, called, line, seconds
 from .providers import PROVIDERS, Provider
 from .settings import CHECKOUT
-from .test_reports import Took, concluded
+from .test_reports import StageResult, concluded
 from .test_servers import Server, StageRunner
 from .test_stages import Stage
 
@@ -80,8 +80,8 @@ def test_command(lab: Lab, parts: Sequence[str], *, every: bool) -> int:
     distros = [each for each in OTHER_DISTROS if each in parts or (every and not names)]
     if distros and parts and not names:  # these alone
         with hold(lab.machine.lock, called("test")):
-            took = [one for distro in distros for one in on_another_distro(lab, distro)]
-        return conclude(lab, took, [], started)
+            results = [one for distro in distros for one in on_another_distro(lab, distro)]
+        return conclude(lab, results, [], started)
     machine = lab.machine
     if machine.name == "lab":
         raise Problem(
@@ -91,15 +91,15 @@ def test_command(lab: Lab, parts: Sequence[str], *, every: bool) -> int:
     with ExitStack() as locks:
         for each in labs:
             locks.enter_context(hold(each.machine.lock, called("test")))
-        took, left_out = on_own_machines(labs, names, every=every)
+        results, left_out = on_own_machines(labs, names, every=every)
         for distro in distros:
-            took += on_another_distro(lab, distro)
-    return conclude(lab, took, [] if names else left_out, started)
+            results += on_another_distro(lab, distro)
+    return conclude(lab, results, [] if names else left_out, started)
 
 
 def on_own_machines(
     labs: Sequence[Lab], names: Sequence[str], *, every: bool
-) -> tuple[list[Took], list[Stage]]:
+) -> tuple[list[StageResult], list[Stage]]:
     """The stages of these names, or all, beside what needs no machine; and those that were left out.
 
     The first lab's machine is brought up, the others' where there is room; all are switched off at the end.
@@ -117,64 +117,66 @@ def on_own_machines(
         saved = provider.saved(machine) if names else []
         stages = test_stages.chosen(known, names, saved, choices.emulated)
         servers = [Server(machine, snapshots.BARE if fresh else ""), *beside(lab, stages)]
-        bare = Took("the bare machine", time.monotonic() - started, True)
+        bare = StageResult("the bare machine", time.monotonic() - started, True)
 
-        def on_the_servers(_: threading.Event) -> list[Took]:
+        def on_the_servers(_: threading.Event) -> list[StageResult]:
             return StageRunner(lab.environment, lab.log, stages, servers, environ).run()
 
-        def without_a_machine(stopped: threading.Event) -> list[Took]:
+        def without_a_machine(stopped: threading.Event) -> list[StageResult]:
             return [] if names else [fast_tests(lab, stopped, environ)]
 
         lanes = subprocesses.side_by_side(without_a_machine, on_the_servers)
     return [bare, *lanes[0], *lanes[1]], [stage for stage in known if stage not in stages]
 
 
-def fast_tests(lab: Lab, stopped: threading.Event, environ: Mapping[str, str]) -> Took:
+def fast_tests(lab: Lab, stopped: threading.Event, environ: Mapping[str, str]) -> StageResult:
     """What needs no machine, shown when all of it has ended."""
     began = time.monotonic()
     checks = test_fast.run(CHECKOUT, lab.environment, lab.log / "test-fast.log", stopped, environ)
     status = test_fast.show(checks)
     failed = tuple(text for one in checks for text in one.failures())
     skipped = sum((one.skipped() for one in checks), Counter())
-    return Took("beside that, what needs no machine", time.monotonic() - began, status == 0, failed, skipped)
+    return StageResult(
+        "beside that, what needs no machine", time.monotonic() - began, status == 0, failed, skipped
+    )
 
 
-def conclude(lab: Lab, took: list[Took], left_out: list[Stage], started: float) -> int:
+def conclude(lab: Lab, results: list[StageResult], left_out: list[Stage], started: float) -> int:
     """The table at the end: how long each took, what failed, and what was not tested. The exit status."""
     line()
-    for text in (text for part in took for text in part.lines()):
+    for text in (text for part in results for text in part.lines()):
         line(text)
-    passed = all(part.passed for part in took)
+    passed = all(part.passed for part in results)
     for stage in left_out:
         because = "another part shows the same" if stage.spare else "the processor is emulated"
         line(f"  --  left out, since {because}: {stage.title} (make test PART={stage.name})")
-    result = concluded(passed, sum((part.skipped for part in took), Counter()))
+    result = concluded(passed, sum((part.skipped for part in results), Counter()))
     total = seconds(time.monotonic() - started)
     line(f"test: {result} ({total}); logs and JUnit reports: {lab.log}")
     return 0 if passed else 1
 
 
-def on_another_distro(lab: Lab, distro: str) -> list[Took]:
+def on_another_distro(lab: Lab, distro: str) -> list[StageResult]:
     """The whole course on a server of this distribution, and its fifteen items in both depths."""
     started = time.monotonic()
-    other = Lab(f"{lab.machine.name}-{distro}")
-    wanted = [
+    lab_of_distro = Lab(f"{lab.machine.name}-{distro}")
+    stages = [
         stage for stage in test_stages.stages(CHECKOUT, every=False) if stage.part in ("chapters", "finished")
     ]
     was = os.environ.get("LAB_DISTRO")
     os.environ["LAB_DISTRO"] = distro
     try:
-        with only_the_first([other, *others(other)]):
-            other.up(None)
-            took = [Took("the bare machine", time.monotonic() - started, True)]
-            servers = [Server(other.machine), *beside(other, wanted)]
-            took += StageRunner(lab.environment, other.log, wanted, servers).run()
+        with only_the_first([lab_of_distro, *others(lab_of_distro)]):
+            lab_of_distro.up(None)
+            results = [StageResult("the bare machine", time.monotonic() - started, True)]
+            servers = [Server(lab_of_distro.machine), *beside(lab_of_distro, stages)]
+            results += StageRunner(lab.environment, lab_of_distro.log, stages, servers).run()
     finally:
         if was is None:
             del os.environ["LAB_DISTRO"]
         else:
             os.environ["LAB_DISTRO"] = was
-    return [replace(one, title=f"{distro}: {one.title}") for one in took]
+    return [replace(one, title=f"{distro}: {one.title}") for one in results]
 
 
 @contextmanager

@@ -115,11 +115,11 @@ def run(
 
 def show(checks: list[Checked]) -> int:
     """A line for each, and the last words of what failed; 1 if anything did."""
-    for one in checks:
-        summary = f": {one.ended.tail[-1].strip('= ')}" if one.ended.tail and one.passed else ""
-        line(f"  {'ok' if one.passed else '!!'}  {one.title}{summary}  ({seconds(one.seconds)})")
-        if not one.passed:
-            for text in one.ended.tail:
+    for check in checks:
+        summary = f": {check.ended.tail[-1].strip('= ')}" if check.ended.tail and check.passed else ""
+        line(f"  {'ok' if check.passed else '!!'}  {check.title}{summary}  ({seconds(check.seconds)})")
+        if not check.passed:
+            for text in check.ended.tail:
                 line(f"        {text}")
-            line(f"        (the whole output is in {one.log})")
-    return 0 if all(one.passed for one in checks) else 1
+            line(f"        (the whole output is in {check.log})")
+    return 0 if all(check.passed for check in checks) else 1

@@ -25,7 +25,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Took:
+class StageResult:
     """How long something took, in seconds, whether it went well, and what did not."""
 
     title: str
@@ -35,7 +35,7 @@ class Took:
     skipped: Counter[str] = field(default_factory=Counter)  # for each reason, how many tests
 
     def lines(self) -> list[str]:
-        """For the table at the end: who reads nothing else still learns what failed."""
+        """For the table at the end: a reader of nothing else still learns what failed."""
         shown = [*self.failures[:10], *(["…"] if len(self.failures) > 10 else [])]
         first = f"  {'ok' if self.passed else '!!'}  {seconds(self.seconds):>12}  {self.title}"
         return [first, *(f"{'':20}{text}" for text in shown)]

@@ -11,13 +11,13 @@ from types import TracebackType
 
 from . import subprocesses
 from .progress import Step, line, step
-from .test_reports import Took, failures, skipped
+from .test_reports import StageResult, failures, skipped
 from .test_stages import Stage
 
 NOTE = "mutants: "  # with it begins the line in which pytest says how they were chosen, to be shown
 
 
-def run(stage: Stage, checkout: Path, python: list[str], context: dict[str, str], logs: Path) -> Took:
+def run(stage: Stage, checkout: Path, python: list[str], context: dict[str, str], logs: Path) -> StageResult:
     """One stage: what it does, as it does it, then what failed. `python`: the command that runs it."""
     started = time.monotonic()
     log, report = logs / f"test-{stage.name}.log", logs / f"test-{stage.name}.xml"
@@ -50,11 +50,11 @@ def run(stage: Stage, checkout: Path, python: list[str], context: dict[str, str]
             line(f"  --  {text}")
     failed = failures(report) if ended.status != 0 else []
     if ended.status != 0:
-        for text in [text for one in failed for text in one.lines()] or ended.tail[-20:]:
+        for text in [text for failure in failed for text in failure.lines()] or ended.tail[-20:]:
             line(f"        {text}")
         line(f"        (exit status {ended.status}; the whole output is in {log})")
-    shown = tuple(f"{one.name}: {one.says}" for one in failed)
-    return Took(stage.title, time.monotonic() - started, ended.status == 0, shown, skipped(report))
+    shown = tuple(f"{failure.name}: {failure.says}" for failure in failed)
+    return StageResult(stage.title, time.monotonic() - started, ended.status == 0, shown, skipped(report))
 
 
 def cells_of(notebooks: list[Path]) -> dict[tuple[str, int], str]:

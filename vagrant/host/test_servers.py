@@ -14,7 +14,7 @@ from . import chapters, snapshots, subprocesses, test_run
 from .environment import Environment
 from .machine import Machine
 from .progress import line
-from .test_reports import Took
+from .test_reports import StageResult
 from .test_stages import Stage
 
 
@@ -37,22 +37,22 @@ class StageRunner:
         self,
         environment: Environment,
         logs: Path,
-        wanted: list[Stage],
+        stages: list[Stage],
         servers: list[Server],
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self.environment = environment
         self.logs = logs
-        self.wanted = wanted
+        self.wanted = stages
         self.servers = servers
         self.environ = dict(environ or {})
         # The states that stages make for others: set when the first has made it, or none will.
-        self.made = {stage.makes: threading.Event() for stage in wanted if stage.makes}
+        self.made = {stage.makes: threading.Event() for stage in stages if stage.makes}
         self.makers: dict[str, Server] = {}
         self.telling = threading.Lock()
-        self.still_to_try = Counter(stage.makes for stage in wanted if stage.makes)
+        self.still_to_try = Counter(stage.makes for stage in stages if stage.makes)
 
-    def run(self) -> list[Took]:
+    def run(self) -> list[StageResult]:
         """How long each took, in their order; each leaves its output and a JUnit report. Raises Problem."""
         lanes: list[list[Stage]] = [[] for _ in self.servers]
         for stage in self.wanted:
@@ -62,10 +62,10 @@ class StageRunner:
         took = [one for lane in subprocesses.side_by_side(*works) for one in lane]
         return sorted(took, key=lambda one: order.index(one.title))
 
-    def lane(self, server: Server, stages: list[Stage], stopped: threading.Event) -> list[Took]:
+    def lane(self, server: Server, stages: list[Stage], stopped: threading.Event) -> list[StageResult]:
         """Stages on one server, as far as they can be run."""
-        took: list[Took] = []
-        left = list(stages)
+        results: list[StageResult] = []
+        waiting = list(stages)
         is_there = False
         try:
             for stage in stages:
@@ -93,14 +93,14 @@ class StageRunner:
                 if server is not self.servers[0]:
                     python = subprocesses.stepping_back(python)
                 ran = test_run.run(stage, server.machine.checkout, python, context, self.logs)
-                took.append(replace(ran, seconds=time.monotonic() - started))
+                results.append(replace(ran, seconds=time.monotonic() - started))
                 server.state = (stage.makes or stage.start) if ran.passed else ""
-                left.remove(stage)
+                waiting.remove(stage)
                 self.tried(stage, server if ran.passed else None)
         finally:
-            for stage in left:
+            for stage in waiting:
                 self.tried(stage, None)
-        return took
+        return results
 
     def tried(self, stage: Stage, maker: Server | None) -> None:
         """Wake what waits for the state that a stage makes: it is made, or no other stage will make it."""

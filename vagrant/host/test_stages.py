@@ -115,10 +115,10 @@ def chosen(
     if wrong := [name for name in names if name not in known]:
         raise Problem(f"there is no part {wrong[0]}", f"the parts are: {', '.join(dict.fromkeys(known))}")
     left_out = [stage for stage in every if stage.spare or (emulated and stage.patient)]
-    wanted = [stage for stage in every if (stage.part in names if names else stage not in left_out)]
+    selected = [stage for stage in every if (stage.part in names if names else stage not in left_out)]
     makers: dict[str, Stage] = {}
     for stage in every:
         makers.setdefault(stage.makes, stage)
-    missing = {stage.start for stage in wanted} - set(saved)
+    missing = {stage.start for stage in selected} - set(saved)
     needed = [makers[name] for name in missing if name in makers]
-    return [stage for stage in every if stage in wanted or stage in needed]
+    return [stage for stage in every if stage in selected or stage in needed]

@@ -31,7 +31,7 @@ VAGRANT_FROM_HASHICORP = (
 
 
 def which(program: str) -> str | None:
-    """Where a program is; the folders of the administrator count, they are not in everyone's PATH."""
+    """Where a program is; the folders of the administrator count, they are not in every account's PATH."""
     return shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin")
 
 

@@ -143,24 +143,24 @@ def pieces(checkout: Path, log: Path) -> list[Piece]:
             Piece(f"the machine {machine.name}, with its snapshots", partial(lifecycle.destroy, machine))
         )
     images = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "shipshape/*").stdout.split()
-    others = machines_of_others(checkout)
-    if images and not others:
+    other_machines = machines_of_others(checkout)
+    if images and not other_machines:
         here.append(Piece(f"images in Docker: {', '.join(images)}", remove_images))
     known = recorded()
-    if not others and (started := daemons(known)):
+    if not other_machines and (started := daemons(known)):
         title = f"daemons that the lab started: {', '.join(started)}"
         here.append(Piece(title, partial(stop_daemons, started), takes_root=True))
-    for group in known.get("groups", []) if not others else []:
+    for group in known.get("groups", []) if not other_machines else []:
         user = os.environ.get("USER") or subprocesses.quick(["id", "-un"]).stdout.strip()
         command = tools.as_root(["gpasswd", "--delete", user, group])
         here.append(Piece(f"{user}'s place in the group {group}", partial(run, command), takes_root=True))
     packages = leaving(known)
-    if packages and not others:
+    if packages and not other_machines:
         title = f"packages that the lab installed, and what only they needed: {' '.join(packages)}"
         here.append(Piece(title, partial(tools.purge, packages, log), takes_root=True))
-    for path in [*([] if others else shared_folders()), *own_folders(checkout)]:
+    for path in [*([] if other_machines else shared_folders()), *own_folders(checkout)]:
         here.append(Piece(str(path), partial(remove, path)))
-    if record().exists() and not others:
+    if record().exists() and not other_machines:
         here.append(Piece(str(record().parent), lambda: remove(record().parent)))
     return here
 

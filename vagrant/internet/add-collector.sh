@@ -1,6 +1,6 @@
 #!/bin/bash
 # add-collector.sh ROOT: Bugsink into a root file system in the making, in a virtual environment of its own, with
-# its databases' tables made. pip asks whom the computer that builds asks, and trusts whom it trusts.
+# its databases' tables made. pip asks the same index as the computer that builds, and trusts the same authorities.
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 root=$1 place=/srv/errors

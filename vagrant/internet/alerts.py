@@ -1,8 +1,9 @@
 """The stand-in internet's alert receiver: a small pager that takes Alertmanager's webhooks.
 
 Served as `uvicorn alerts:app`, one process; needs starlette and nothing else. Messages are kept in the file
-that ALERTS_DATABASE names. A key is an inbox: whoever sends with `Authorization: Bearer KEY` writes into it,
-and whoever asks with the same key reads it. Its owner makes it up: 32 to 128 letters, digits, hyphens.
+that ALERTS_DATABASE names. A key is an inbox: a program that sends with `Authorization: Bearer KEY` writes
+into it, and one that asks with the same key reads it. Its owner makes it up: 32 to 128 letters, digits,
+hyphens.
 
 POST /messages            a webhook of Alertmanager (version 4): one message for a group of alerts
 POST /heartbeat?within=S  the sender lives. If nothing comes for S seconds (or minutes: `5m`), the inbox gets
@@ -195,12 +196,12 @@ def asked_for(request: Request) -> list[dict[str, Any]]:
 
 
 async def messages(request: Request) -> Response:
-    found, heart = asked_for(request), inboxes.hearts.get(inbox_of(request))
-    told = {"expected": heart is not None}
+    stored, heart = asked_for(request), inboxes.hearts.get(inbox_of(request))
+    heartbeat = {"expected": heart is not None}
     if heart:
-        told |= {"missing": heart.missing, "beats": heart.beats, "within": heart.within}
-        told |= {"seconds_ago": round(time.monotonic() - heart.last, 1)}
-    return reply({"messages": found, "heartbeat": told})
+        heartbeat |= {"missing": heart.missing, "beats": heart.beats, "within": heart.within}
+        heartbeat |= {"seconds_ago": round(time.monotonic() - heart.last, 1)}
+    return reply({"messages": stored, "heartbeat": heartbeat})
 
 
 def line(message: Mapping[str, Any]) -> str:

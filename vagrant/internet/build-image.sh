@@ -21,7 +21,7 @@ packages=(
   knot knot-dnsutils unbound bind9-dnsutils               # the zone, the resolver, and the tools to ask them
   caddy                                                   # certificate authority, git host, front of the endpoint
   git nftables
-  rclone restic                                           # the off-site store, and whoever keeps its second key
+  rclone restic                                           # the off-site store, and the keeper of its second key
   python3 python3-dnspython                               # to look from here
   python3-starlette python3-uvicorn python3-asgiref       # the OpenAI-compatible endpoint
   python3-venv                                            # the error collector, which add-collector.sh fetches

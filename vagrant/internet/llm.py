@@ -17,7 +17,7 @@ length 1: texts that share words are near each other.
 A key looks like `sk-lab-` and at least eight letters, digits or hyphens. Errors have OpenAI's shape. Whoever
 has a key can make it worthless, for ever: `DELETE /v1/key` with it. Only its hash is kept.
 
-A bad day can be asked for, by whoever sits beside the endpoint and not in front of it:
+A bad day can be asked for, by a program beside the endpoint and not in front of it:
 `curl -X PUT 127.0.0.1:9000/fault -d '{"kind": "slow", "seconds": 8, "for": 60}'`. It ends by itself after
 `for` seconds, or with `-X DELETE`. The kinds: `slow` (every answer comes `seconds` later), `dripping` (a
 streamed answer waits `seconds` before each of its events), `lasting` (a streamed answer takes `seconds`; for
@@ -25,8 +25,8 @@ the first `silent`, 0 unless given, nothing comes, as from a model that thinks, 
 evenly over the rest), `busy` (429), `failing` (500), `hanging` (no answer at all), `cut` (the connection ends
 in the middle of an answer).
 
-`/bill` tells who has a key what was answered and will be charged for, whether or not anybody was left to hear
-it; `curl -X DELETE 127.0.0.1:9000/bill`, from beside the endpoint, begins a new one.
+`/bill` tells the holder of a key what was answered and will be charged for, whether or not a client was left
+to get it; `curl -X DELETE 127.0.0.1:9000/bill`, from beside the endpoint, begins a new one.
 """
 
 from __future__ import annotations
@@ -213,23 +213,23 @@ def compose(conversation: list[tuple[str, str]]) -> str:
     """The answer that follows from the messages."""
     question = next((text for role, text in reversed(conversation) if role == "user"), "")
     given = "\n".join(text for role, text in conversation if role in ("system", "developer"))
-    asked = words(question)
+    question_words = words(question)
     sentences = [sentence.strip() for sentence in SENTENCE_END.split(given)]
-    best = max(sentences, key=lambda sentence: len(words(sentence) & asked), default="")
-    if words(best) & asked:
+    best = max(sentences, key=lambda sentence: len(words(sentence) & question_words), default="")
+    if words(best) & question_words:
         return best
-    said = " ".join(question.split())
-    if len(said) > SAID_BACK:
-        said = said[:SAID_BACK].rstrip() + "…"
-    return f'You said: "{said}" I was given no text about it.'
+    question_text = " ".join(question.split())
+    if len(question_text) > SAID_BACK:
+        question_text = question_text[:SAID_BACK].rstrip() + "…"
+    return f'You said: "{question_text}" I was given no text about it.'
 
 
 def cut(text: str, limit: int | None) -> tuple[str, str]:
     """The text of at most that many tokens, and OpenAI's reason for its end."""
-    found = list(TOKEN.finditer(text))
-    if limit is None or len(found) <= limit:
+    tokens = list(TOKEN.finditer(text))
+    if limit is None or len(tokens) <= limit:
         return text, "stop"
-    return text[: found[limit - 1].end()], "length"
+    return text[: tokens[limit - 1].end()], "length"
 
 
 async def chat(request: Request) -> Response:
@@ -321,14 +321,14 @@ async def embeddings(request: Request) -> Response:
     form = body.get("encoding_format")
     if form not in (None, "float", "base64"):
         raise Refused(400, "'encoding_format' must be float or base64.", param="encoding_format")
-    found: list[object] = []
+    embedded: list[object] = []
     for number, text in enumerate(texts):
         vector = embed(text)
         shown = packed(vector) if form == "base64" else vector
-        found.append({"object": "embedding", "index": number, "embedding": shown})
+        embedded.append({"object": "embedding", "index": number, "embedding": shown})
     count = sum(tokens(text) for text in texts)
     usage = {"prompt_tokens": count, "total_tokens": count}
-    return reply({"object": "list", "data": found, "model": model, "usage": usage})
+    return reply({"object": "list", "data": embedded, "model": model, "usage": usage})
 
 
 def describe(model: str) -> dict[str, object]:
@@ -382,7 +382,7 @@ class Today:
 
     def set(self, fault: Fault | None) -> None:
         self.fault = fault
-        self.changed.set()  # who hangs is let go
+        self.changed.set()  # requests that hang are let go
         self.changed = asyncio.Event()
 
     def now(self) -> Fault | None:

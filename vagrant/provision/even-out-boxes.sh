@@ -15,7 +15,7 @@ if [ "$(systemctl is-enabled "${timers[@]}" | sort -u)" != masked ]; then
   echo "holding back updates, until chapter 06"
   systemctl --quiet mask --now "${timers[@]}"
   systemctl stop apt-daily.service
-  # Who is upgrading already is waited for: half an upgrade is worse than a late one.
+  # An upgrade that runs already is waited for: half an upgrade is worse than a late one.
   apt-get -qq -o DPkg::Lock::Timeout=900 check
 fi
 # Some boxes hold them back in other ways, in which the timers could not be started again.

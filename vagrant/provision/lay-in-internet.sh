@@ -47,8 +47,8 @@ install -m 644 "$source/alerts.py" $inside/srv/alerts/alerts.py
 install -m 644 "$source/inside/reference.py" "$source/inside/reference.nft" $inside/srv/reference
 install -m 600 $login $inside/root/.ssh/authorized_keys
 
-# Everybody there asks the resolver. The certificate authority asks the domain's own servers, as the real ones do:
-# an old answer in somebody's cache must not decide whether a certificate is given.
+# Every program there asks the resolver. The certificate authority asks the domain's own servers, as the real ones do:
+# an old answer in a cache must not decide whether a certificate is given.
 printf 'nameserver %s\nnameserver %s\n' "$LAB_RESOLVER_IPV4" "$LAB_RESOLVER_IPV6" > $inside/etc/resolv.conf
 printf 'nameserver %s\n' "$LAB_AUTHORITY_IPV4" > $inside/etc/resolv.authority
 install -d $inside/etc/systemd/system/{caddy,unbound,knot}.service.d

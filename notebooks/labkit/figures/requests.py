@@ -28,17 +28,17 @@ def timeline(path: str) -> None:
 
 def draw_timeline(lines: Iterable[str]) -> str:
     """The figure of a log's lines as SVG: the same for the same lines."""
-    records = [one for line in lines if (one := record(line))]
-    requests = [one for one in records if one.get("event_type") == "request"]
-    calls = [one for one in records if one.get("event_type") in ("llm_call", "llm_error")]
+    records = [entry for line in lines if (entry := record(line))]
+    requests = [entry for entry in records if entry.get("event_type") == "request"]
+    calls = [entry for entry in records if entry.get("event_type") in ("llm_call", "llm_error")]
     start = min(map(_moment, records), default=0.0)
 
     def draw(figure: Figure) -> None:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         for words, colour, codes in ENDS:
-            some = [one for one in requests if one.get("status_code") in codes]
+            some = [entry for entry in requests if entry.get("status_code") in codes]
             above.scatter(
-                _minutes(some, start), [one["duration_ms"] for one in some], s=9, c=colour,
+                _minutes(some, start), [entry["duration_ms"] for entry in some], s=9, c=colour,
                 label=f"{words}: {len(some)}", gid=words,
             )  # fmt: skip
         above.set(yscale="log" if requests else "linear", ylabel="took, ms", title="requests")

@@ -43,8 +43,8 @@ def options(system: System, existing: str = "") -> Options:
 
     `existing`: the provider of a machine that was made with Vagrant alone, and keeps its kind.
     """
-    wanted = existing or os.environ.get("LAB_PROVIDER", "")
-    providers = [named(wanted)] if wanted else [each for each in PROVIDERS if each.fits(system)]
+    name = existing or os.environ.get("LAB_PROVIDER", "")
+    providers = [named(name)] if name else [each for each in PROVIDERS if each.fits(system)]
     all_of_them = [Option(each, driver) for each in providers for driver in each.drivers(system)]
     obstacles = {option: option.provider.obstacle(system, option.driver) for option in all_of_them}
     usable = [option for option, reason in obstacles.items() if not reason]
@@ -58,7 +58,7 @@ def options(system: System, existing: str = "") -> Options:
     better = [
         text for option, text in obstacles.items() if text and option.provider.order(option.driver) < best
     ]
-    return Options(tuple(usable), tuple(better), bool(wanted))
+    return Options(tuple(usable), tuple(better), bool(name))
 
 
 def sentence(chosen: Option, options: Options, command: str) -> list[str]:
@@ -67,7 +67,7 @@ def sentence(chosen: Option, options: Options, command: str) -> list[str]:
         return [f"  The lab will use {chosen.title} (LAB_PROVIDER={chosen.provider.name})."]
     why = f", since {options.obstacles[0].rstrip('.')}" if options.obstacles else ""
     others = [option for option in options.those if option.provider.name != chosen.provider.name]
-    other = (
+    alternative = (
         f"  Another: LAB_PROVIDER={others[0].provider.name} {command}: {others[0].title}." if others else ""
     )
-    return [text for text in (f"  The lab will use {chosen.title}{why}.", other) if text]
+    return [text for text in (f"  The lab will use {chosen.title}{why}.", alternative) if text]

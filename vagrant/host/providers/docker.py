@@ -105,7 +105,7 @@ class Docker(Provider):
         if "docker.io" not in packages:
             return ()
         return (
-            "Docker's daemon runs as root; who is in its group `docker` is as good as root on this computer",
+            "Docker's daemon runs as root; a member of the group docker is as good as root here",
             "it sets the policy of iptables' FORWARD chain to DROP, which can cut other virtual machines off "
             "the network",
         )
@@ -128,15 +128,15 @@ class Docker(Provider):
         return bool(answers())
 
     def pick(self, system: System, settings: Mapping[str, str]) -> Image:
-        wanted = distro_wanted(settings)
-        distro = wanted or "ubuntu2204"
+        asked_for = distro_wanted(settings)
+        distro = asked_for or "ubuntu2204"
         tag = f"shipshape/{distro}:{dockerfile_version(box_of(settings, distro, self.name))}"
         bases = (box_of(settings, distro, self.name), TOOLS_BASE)
         if is_there(tag) or all(registry_answers(base) for base in bases):
             return Image(distro, tag, is_there=is_there(tag))
-        if wanted and not wanted.startswith("debian"):
+        if asked_for and not asked_for.startswith("debian"):
             raise Problem(
-                f"no registry of images answers, and {wanted} comes from there",
+                f"no registry of images answers, and {asked_for} comes from there",
                 "check the network or the proxy, or take a system that is built here: "
                 "LAB_DISTRO=debian12 make lab",
             )
@@ -145,7 +145,7 @@ class Docker(Provider):
                 "no registry of images answers",
                 "check the network, or the daemon's proxy settings, then run the same command again",
             )
-        distro = wanted or "debian12"
+        distro = asked_for or "debian12"
         tag = built_version(CONTAINER / "build.sh", distro).replace(" ", ":")
         return Image(distro, tag.partition(":")[0], built_here=True, is_there=is_there(tag))
 

@@ -122,7 +122,8 @@ def detach(program: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
 
 
 def join_docker_group() -> None:
-    """Ask who is not in the group: it is as good as root. It holds at the next login. Raises Unusable."""
+    """Ask an account that is not in the group, which is as good as root. It holds at the next login. Raises
+    Unusable."""
     if os.name != "posix" or is_root() or answers():
         return
     user = os.environ.get("USER") or subprocesses.quick(["id", "-un"]).stdout.strip()

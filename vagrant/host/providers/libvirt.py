@@ -122,22 +122,22 @@ class Libvirt(VirtualMachine):
         return Path("/var/lib/libvirt/images")
 
     def pick(self, system: System, settings: Mapping[str, str]) -> Image:
-        wanted = distro_wanted(settings)
+        asked_for = distro_wanted(settings)
         can_build = system.family == "debian" and platform.machine() in ("x86_64", "aarch64")
-        if wanted.startswith("debian"):
+        if asked_for.startswith("debian"):
             if can_build:
-                return self.built(wanted)
+                return self.built(asked_for)
             raise Problem(
-                f"{wanted} for libvirt is built from Debian's packages, which needs Debian or Ubuntu here",
+                f"{asked_for} for libvirt is built from Debian's packages, which needs Debian or Ubuntu here",
                 "take a system from Vagrant's catalogue: LAB_DISTRO=ubuntu2204 make lab",
             )
-        box = box_of(settings, wanted or "ubuntu2204", self.name)
+        box = box_of(settings, asked_for or "ubuntu2204", self.name)
         there = is_added(box, self.name)
         if there or catalogue_answers(box):
-            return Image(wanted or "ubuntu2204", box, is_there=there)
-        if wanted:
+            return Image(asked_for or "ubuntu2204", box, is_there=there)
+        if asked_for:
             raise Problem(
-                f"Vagrant's box catalogue does not answer, and {wanted} comes from there",
+                f"Vagrant's box catalogue does not answer, and {asked_for} comes from there",
                 "check the network or the proxy, or take a box that is built here: "
                 "LAB_DISTRO=debian12 make lab",
             )
@@ -183,10 +183,10 @@ class Libvirt(VirtualMachine):
         with step(f"removing what an interruption left: {domain}"):
             subprocesses.quick(self.command([*VIRSH, "destroy", domain]))
             subprocesses.quick(self.command([*VIRSH, "undefine", domain, "--snapshots-metadata"]))
-            gone = subprocesses.quick(
+            removal = subprocesses.quick(
                 self.command([*VIRSH, "vol-delete", "--pool", "default", f"{domain}.img"])
             )
-        return gone.returncode == 0 or taken is not None
+        return removal.returncode == 0 or taken is not None
 
 
 def give_kvm_to_its_group(device: Path = Path("/dev/kvm")) -> None:
@@ -245,7 +245,7 @@ def join_libvirt_group() -> None:
         return
     user = os.environ.get("USER") or subprocesses.quick(["id", "-un"]).stdout.strip()
     members = {entry.gr_name: entry.gr_mem for entry in grp.getgrall()}.get("libvirt")
-    if members is None or user in members:  # without the group, polkit decides who may
+    if members is None or user in members:  # without the group, polkit decides
         return
     record.remember("groups", ["libvirt"])
     with step(f"adding {user} to the group libvirt"):

@@ -203,10 +203,10 @@ def distros(settings: Mapping[str, str]) -> list[str]:
 
 def distro_wanted(settings: Mapping[str, str]) -> str:
     """LAB_DISTRO, checked; empty where the person left it open."""
-    wanted = os.environ.get("LAB_DISTRO", "")
-    if wanted and wanted not in distros(settings):
-        raise Problem(f"LAB_DISTRO={wanted} is not known", f"choose one of: {', '.join(distros(settings))}")
-    return wanted
+    distro = os.environ.get("LAB_DISTRO", "")
+    if distro and distro not in distros(settings):
+        raise Problem(f"LAB_DISTRO={distro} is not known", f"choose one of: {', '.join(distros(settings))}")
+    return distro
 
 
 def built_version(script: Path, distro: str) -> str:

@@ -51,8 +51,8 @@ def gather(connection: Connection, facts: Sequence[Fact[Any]], *, root: bool = F
     """Ask the host for every fact, each once, in one round trip under one `sudo -n`. Changes nothing there.
 
     Where sudo is refused, facts that do not need it come all the same. Facts that do not need root are read
-    as root too where sudo is there: a command that depends on who asks has to say so itself. `root`: also
-    where none of these facts needs it, for an observation of which they are a part.
+    as root too where sudo is there: a command that depends on the account that asks has to say so itself.
+    `root`: also where none of these facts needs it, for an observation of which they are a part.
     """
     root = root or any(fact.sudo for fact in facts)
     pending = {fact.name: fact for fact in facts}

@@ -11,7 +11,7 @@ from labcheck.external.model import MarksSent, Records, Sent
 from labcheck.facts.network import interface_addresses
 from labcheck.verdict import Finding, failed, passed, unknown
 
-NOT_SENT = Sent(took=False, answers=False)
+NOT_SENT = Sent(accepted=False, answers=False)
 _WHY = "visitors, and the authority that issues the certificate, go where the name leads"
 
 # Published by these networks: https://www.cloudflare.com/ips/ and https://api.fastly.com/public-ip-list
@@ -143,7 +143,7 @@ def each_address_is_this_server(
             yield passed(f"{address} is on this server's own interface")
         elif marks.problem or marks.lost:
             yield unknown(marks.problem or "more arrives at this server than could be looked through")
-        elif sent.took or sent.arrived:
+        elif sent.accepted or sent.arrived:
             yield failed(
                 f"{address} is another host: what it takes does not arrive here",
                 expected="addresses of this server and of no other",

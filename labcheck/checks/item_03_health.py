@@ -148,7 +148,8 @@ def the_application_itself_answers(site: Website) -> Iterator[Finding]:
 
 HELD = 60  # s until the server itself takes a rule away, whatever becomes of us
 
-# What the port's process has in its own environment: who it runs as, and each address that it depends on.
+# What the port's process has in its own environment: the account it runs as, and each address that it depends
+# on.
 _DEPENDENCIES = r"""set -euo pipefail
 pid=$(ss -Hltnp "sport = :$PORT" | sed -n 's/.*pid=\([0-9]*\).*/\1/p' | head -1)
 [[ -n $pid ]] || { echo "nothing listens on $PORT/tcp" >&2; exit 3; }

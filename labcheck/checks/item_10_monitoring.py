@@ -69,11 +69,11 @@ def the_targets_answer(
             next="see Status, Targets in Prometheus; is the program running?",
             detail=scrape.error,
         )
-    asked = {
+    scraped_ports = {
         int(port) for scrape in watched for port in re.findall(r"^https?://[^/]*:(\d+)/", scrape.address)
     }
     ports = sorted(servers(running, sockets, known, target))
-    missed = [port for port in ports if port not in asked]
+    missed = [port for port in ports if port not in scraped_ports]
     for port in missed:
         yield failed(
             f"Prometheus does not ask the application's process on port {port} for its numbers",

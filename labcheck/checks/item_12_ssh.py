@@ -19,7 +19,7 @@ from labcheck.external import planning, probing, questions
 from labcheck.external.model import LoginProbe
 from labcheck.facts.accounts import Accounts, accounts
 from labcheck.facts.network import Socket, listening_sockets
-from labcheck.facts.ssh import PASSWORDS, Asked, Sshd, Sshds, sshds
+from labcheck.facts.ssh import PASSWORDS, Case, Sshd, Sshds, sshds
 from labcheck.gather import gather
 from labcheck.ssh import Connection
 from labcheck.verdict import Finding, failed, passed, unknown
@@ -51,13 +51,13 @@ def called(ports: frozenset[int]) -> str:
     return f"sshd on port {', '.join(map(str, sorted(ports)))}"
 
 
-def cases(sshd: Sshd, ports: frozenset[int]) -> list[Asked]:
+def cases(sshd: Sshd, ports: frozenset[int]) -> list[Case]:
     """What it was asked about that can happen at its own ports."""
-    named = {one.port for one in sshd.asked if one.port}
-    return [one for one in sshd.asked if (one.port in ports if one.port else bool(ports - named))]
+    named = {one.port for one in sshd.cases if one.port}
+    return [one for one in sshd.cases if (one.port in ports if one.port else bool(ports - named))]
 
 
-def whom(wrong: list[Asked], every: list[Asked], known: Accounts) -> str:
+def concerning(wrong: list[Case], every: list[Case], known: Accounts) -> str:
     """For which accounts something is wrong, in words; none where it is for every account."""
     if len(wrong) == len(every):
         return ""
@@ -65,7 +65,7 @@ def whom(wrong: list[Asked], every: list[Asked], known: Accounts) -> str:
     return f" {'; '.join(daemons[:3])}{f'; and {len(daemons) - 3} more' if len(daemons) > 3 else ''}"
 
 
-def _case(case: Asked, known: Accounts) -> str:
+def _case(case: Case, known: Accounts) -> str:
     people = [
         name for name in case.accounts if (it := known.by_name(name)) and (it.is_a_person or not it.uid)
     ]
@@ -76,14 +76,14 @@ def _case(case: Asked, known: Accounts) -> str:
 
 
 def judged(
-    daemons: Sshds, sockets: tuple[Socket, ...], known: Accounts, what: Callable[[Asked], str]
+    daemons: Sshds, sockets: tuple[Socket, ...], known: Accounts, fault_of: Callable[[Case], str]
 ) -> Iterator[str]:
-    """A sentence for each sshd and each word that `what` has for one of its cases."""
+    """A sentence for each sshd and each word that `fault_of` has for one of its cases."""
     for ports, sshd in listening(daemons, sockets):
         every = cases(sshd, ports)
-        for word in sorted(set(map(what, every)) - {""}):
-            wrong = [one for one in every if what(one) == word]
-            yield f"by its files, {called(ports)} has {word}{whom(wrong, every, known)}"
+        for word in sorted(set(map(fault_of, every)) - {""}):
+            wrong = [one for one in every if fault_of(one) == word]
+            yield f"by its files, {called(ports)} has {word}{concerning(wrong, every, known)}"
 
 
 def no_account_is_offered_a_password(probes: tuple[LoginProbe, ...], target: Target) -> Iterator[Finding]:
@@ -125,7 +125,7 @@ def no_account_is_offered_a_password(probes: tuple[LoginProbe, ...], target: Tar
         yield passed(f"from outside, {account_names} are offered no password")
 
 
-def _takes(case: Asked) -> str:
+def _takes(case: Case) -> str:
     words = []
     if "password" in case.passwords:
         words.append("PasswordAuthentication yes")
@@ -154,7 +154,7 @@ def no_file_lets_a_password_in(
         yield passed("by its files, sshd takes no password from anyone anywhere")
 
 
-def _root_may(one: Asked) -> str:
+def _root_may(one: Case) -> str:
     value = one.settings["permitrootlogin"] if not one.accounts or "root" in one.accounts else "no"
     return "" if value == "no" else f"PermitRootLogin {value}"
 

@@ -92,11 +92,11 @@ class Records:
 class Sent:
     """What became of a mark that was sent to an address.
 
-    `took`: a port 80 took it; `answers`: a host is there at all. `arrived`: the addresses in the
+    `accepted`: a port 80 took it; `answers`: a host is there at all. `arrived`: the addresses in the
     headers of the packets that the server saw arrive.
     """
 
-    took: bool
+    accepted: bool
     answers: bool
     arrived: frozenset[str] = frozenset()
 

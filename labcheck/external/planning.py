@@ -63,8 +63,8 @@ def plan(
     """What to ask, after what the server says of itself; what it could not say is left out.
 
     `hostname` is where ssh connects to, in case the server does not know its public address (NAT). `wanted`
-    are the parts of the questions that there are; `chat_path` and `chat_key` say where and as whom to ask how
-    often one may.
+    are the parts of the questions that there are; `chat_path` and `chat_key` say where and with which key to
+    ask how often one may.
     """
     own = [*_known(observed, interface_addresses, ()), hostname]
     candidates = dict.fromkeys(address for address in own if _is_address(address) and is_public(address))

@@ -16,7 +16,7 @@ PASSWORDS = frozenset({"password", "keyboard-interactive"})
 
 
 @dataclass(frozen=True)
-class Asked:
+class Case:
     """What sshd says that it does for these accounts from this address at this port of its own.
 
     Empty (None) stands for whatever no Match block names: each account, any address, all other ports.
@@ -46,7 +46,7 @@ class Sshd:
     or, where `since_start` says that this is all that is known, after it was started."""
 
     pid: int
-    asked: tuple[Asked, ...]
+    cases: tuple[Case, ...]
     changed: tuple[str, ...]
     since_start: bool
 
@@ -82,7 +82,7 @@ def parse_sshds(result: Result) -> Sshds:
 
 def _sshd(block: str, stderr: str) -> Sshd:
     pid, *lines = block.splitlines()
-    cases: list[Asked] = []
+    cases: list[Case] = []
     settings: dict[str, str] = {}
     times: dict[str, int] = {}
     known: dict[str, int] = {}
@@ -99,7 +99,7 @@ def _sshd(block: str, stderr: str) -> Sshd:
                 raise Unreadable(f"what sshd would do is not known: a Match block asks for the port {port}")
             settings = {}
             names = tuple(accounts.split(",")) if accounts else ()
-            cases.append(Asked(names, address, int(port) if port else None, settings))
+            cases.append(Case(names, address, int(port) if port else None, settings))
         elif kind == "status" and text != "0":
             problem = last_line(stderr)
             raise Unreadable(f"sshd -T ended with status {text}: {problem}")
@@ -188,7 +188,7 @@ alike() { # put those accounts together that no pattern tells apart, and root by
   done < <(getent passwd)
   accounts=("${found[@]}")
 }
-ask() { # WHO ADDRESS PORT [SPEC]
+ask() { # ACCOUNTS ADDRESS PORT [SPEC]
   local out status name value
   echo "== asked $1|$2|$3"
   out=$("/proc/$pid/exe" "${arguments[@]}" -T ${4:+-C "$4"})
@@ -240,10 +240,10 @@ for pid in $(pgrep -x sshd); do
     echo '== unreadable its Match blocks tell more than MOST cases apart'
     continue
   fi
-  for who in "${accounts[@]}"; do for address in "${addresses[@]}"; do for port in "${ports[@]}"; do
-    from=${address:-203.0.113.99} user=${who%%,*}
+  for similar in "${accounts[@]}"; do for address in "${addresses[@]}"; do for port in "${ports[@]}"; do
+    from=${address:-203.0.113.99} user=${similar%%,*}
     spec=user=${user:-root},host=$from,addr=$from,laddr=127.0.0.1,lport=${port:-1},rdomain=
-    ask "$who" "$address" "$port" "${matching:+$spec}"
+    ask "$similar" "$address" "$port" "${matching:+$spec}"
   done; done; done
   stat -c '== file %Z %n' "${!files[@]}"
   read_at

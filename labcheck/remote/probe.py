@@ -78,7 +78,7 @@ def ask(questions: Json) -> Json:
                 answer, lambda: probe_logins(addresses, ports, accounts, questions["host_keys"])
             )
         if "ports" in parts:
-            # Only this server is scanned, never a stranger to whom a wrong record points.
+            # Only this server is scanned, never another host to which a wrong record points.
             own = [address for address in addresses if address in questions["own"] or address in candidates]
             scanned = answer(lambda: scan(own, tcp, udp))
         return {

@@ -33,11 +33,13 @@ def test_resolver_with_a_stale_answer_fails() -> None:
 
 
 OWN = "10.0.0.5"  # the server's own address behind a provider's translation
-HERE = Sent(took=True, answers=True, arrived=frozenset({OWN}))
-ELSEWHERE = Sent(took=True, answers=True)
-ROUTED = Sent(took=True, answers=True, arrived=frozenset({"198.51.100.99"}))  # through this server to another
-SHUT = Sent(took=False, answers=True)
-SILENT = Sent(took=False, answers=False)
+HERE = Sent(accepted=True, answers=True, arrived=frozenset({OWN}))
+ELSEWHERE = Sent(accepted=True, answers=True)
+ROUTED = Sent(
+    accepted=True, answers=True, arrived=frozenset({"198.51.100.99"})
+)  # through this server to another
+SHUT = Sent(accepted=False, answers=True)
+SILENT = Sent(accepted=False, answers=False)
 
 
 @pytest.mark.parametrize(

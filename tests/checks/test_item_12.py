@@ -12,7 +12,7 @@ from labcheck.errors import Unreadable
 from labcheck.external.model import NO_ACCOUNT, LoginProbe
 from labcheck.facts.accounts import Account, Accounts
 from labcheck.facts.network import Socket, listening_sockets
-from labcheck.facts.ssh import Asked, Sshds, sshds
+from labcheck.facts.ssh import Case, Sshds, sshds
 from labcheck.facts.ssh import Sshd as Seen
 from labcheck.gather import gather
 from labcheck.remote.external.ssh import probe_logins
@@ -37,17 +37,17 @@ SETTINGS = {
     "permitemptypasswords": "no",
     "permitrootlogin": "no",
 }
-HARD = Asked((), "", None, SETTINGS)
+HARD = Case((), "", None, SETTINGS)
 SSHD = Seen(257, (HARD,), (), False)
 SOCKETS = (Socket("tcp", "0.0.0.0", 22, "sshd", (257,)), Socket("tcp", "::", 22, "sshd", (257,)))
 
 
-def asked(accounts: str = "", address: str = "", port: int | None = None, **settings: str) -> Asked:
-    return Asked(tuple(accounts.split()), address, port, SETTINGS | settings)
+def case_of(accounts: str = "", address: str = "", port: int | None = None, **settings: str) -> Case:
+    return Case(tuple(accounts.split()), address, port, SETTINGS | settings)
 
 
-def running(*cases: Asked) -> Sshds:
-    return Sshds((replace(SSHD, asked=cases or (HARD,)),), frozenset({500}))
+def running(*cases: Case) -> Sshds:
+    return Sshds((replace(SSHD, cases=cases or (HARD,)),), frozenset({500}))
 
 
 def offers(
@@ -78,7 +78,7 @@ def test_account_that_does_not_exist_counts_as_much_as_one_that_does() -> None:
     assert verdict(ssh.no_account_is_offered_a_password(probes, target=TARGET)) == "FAIL"
 
 
-def test_keys_alone_pass_and_a_family_where_nobody_listens_does_not_matter() -> None:
+def test_keys_alone_pass_and_an_address_family_without_sshd_does_not_matter() -> None:
     probes = (
         offers(),
         offers("vagrant"),
@@ -110,45 +110,47 @@ def test_an_sshd_that_stops_answering_leaves_the_rest_unknown() -> None:
 @pytest.mark.parametrize(
     ("case", "says"),
     [
-        (asked(passwordauthentication="yes"), "has PasswordAuthentication yes"),
-        (asked(kbdinteractiveauthentication="yes"), "has KbdInteractiveAuthentication yes"),
-        (asked(permitemptypasswords="yes"), "has PermitEmptyPasswords yes"),
-        (asked(challengeresponseauthentication="yes"), "has KbdInteractiveAuthentication yes"),
+        (case_of(passwordauthentication="yes"), "has PasswordAuthentication yes"),
+        (case_of(kbdinteractiveauthentication="yes"), "has KbdInteractiveAuthentication yes"),
+        (case_of(permitemptypasswords="yes"), "has PermitEmptyPasswords yes"),
+        (case_of(challengeresponseauthentication="yes"), "has KbdInteractiveAuthentication yes"),
     ],
 )
-def test_sshd_setting_that_allows_a_password_fails(case: Asked, says: str) -> None:
+def test_sshd_setting_that_allows_a_password_fails(case: Case, says: str) -> None:
     (finding,) = ssh.no_file_lets_a_password_in(running(case), SOCKETS, KNOWN)
     assert finding.verdict.value == "FAIL" and finding.observed == f"by its files, sshd on port 22 {says}"
 
 
 def test_a_second_factor_after_the_key_passes() -> None:
-    case = asked(
+    case = case_of(
         kbdinteractiveauthentication="yes", authenticationmethods="publickey,keyboard-interactive:pam"
     )
     assert verdict(ssh.no_file_lets_a_password_in(running(case), SOCKETS, KNOWN)) == "PASS"
 
 
 def test_a_match_block_fails_and_says_for_whom_and_from_where() -> None:
-    accounts = asked("daemon vagrant", "203.0.113.99")
-    guest = asked("daemon vagrant", "10.0.0.0", passwordauthentication="yes")
-    service = asked("transfer", "203.0.113.99", passwordauthentication="yes")
+    accounts = case_of("daemon vagrant", "203.0.113.99")
+    guest = case_of("daemon vagrant", "10.0.0.0", passwordauthentication="yes")
+    service = case_of("transfer", "203.0.113.99", passwordauthentication="yes")
     (finding,) = ssh.no_file_lets_a_password_in(running(accounts, guest, service), SOCKETS, KNOWN)
     assert finding.observed.endswith("yes for vagrant from 10.0.0.0; for transfer from 203.0.113.99")
 
 
 def test_a_match_block_for_a_port_counts_where_sshd_listens_on_it() -> None:
-    daemons = running(asked(port=2222, passwordauthentication="yes"), asked())
+    daemons = running(case_of(port=2222, passwordauthentication="yes"), case_of())
     assert verdict(ssh.no_file_lets_a_password_in(daemons, SOCKETS, KNOWN)) == "PASS"
     both = (*SOCKETS, Socket("tcp", "0.0.0.0", 2222, "sshd", (257,)))
     assert verdict(ssh.no_file_lets_a_password_in(daemons, both, KNOWN)) == "FAIL"
-    others = running(asked(port=22), asked(passwordauthentication="yes"))
+    others = running(case_of(port=22), case_of(passwordauthentication="yes"))
     assert verdict(ssh.no_file_lets_a_password_in(others, SOCKETS, KNOWN)) == "PASS"
 
 
 @pytest.mark.parametrize("value", ["yes", "without-password", "forced-commands-only"])
 def test_root_login_fails_even_with_a_key(value: str) -> None:
-    assert verdict(ssh.root_does_not_log_in(running(asked(permitrootlogin=value)), SOCKETS, KNOWN)) == "FAIL"
-    only_root = running(asked("vagrant", permitrootlogin=value), asked("root"))
+    assert (
+        verdict(ssh.root_does_not_log_in(running(case_of(permitrootlogin=value)), SOCKETS, KNOWN)) == "FAIL"
+    )
+    only_root = running(case_of("vagrant", permitrootlogin=value), case_of("root"))
     assert verdict(ssh.root_does_not_log_in(only_root, SOCKETS, KNOWN)) == "PASS"
 
 
@@ -173,7 +175,7 @@ def test_a_socket_that_systemd_opened_for_sshd_is_sshd_s() -> None:
 
 
 def test_sshds_on_the_same_port_are_both_judged() -> None:
-    inner = Seen(800, (asked(passwordauthentication="yes"),), (), False)
+    inner = Seen(800, (case_of(passwordauthentication="yes"),), (), False)
     both = Sshds((*running().listening, inner), frozenset())
     sockets = (Socket("tcp", IPV4, 22, "sshd", (257,)), Socket("tcp", "127.0.0.1", 22, "sshd", (800,)))
     assert verdict(ssh.no_file_lets_a_password_in(both, sockets, KNOWN)) == "FAIL"
@@ -208,13 +210,13 @@ def test_sshd_that_offers_more_than_its_files_was_not_reloaded() -> None:
 
 
 def test_sshd_that_offers_less_than_its_files_was_not_reloaded() -> None:
-    daemons = running(asked(passwordauthentication="yes"))
+    daemons = running(case_of(passwordauthentication="yes"))
     (finding,) = ssh.what_is_offered_is_what_is_written(daemons, SOCKETS, (offers(),))
     assert "it offers no password to root" in finding.observed
 
 
 def test_login_methods_are_compared_with_the_settings_for_that_account() -> None:
-    daemons = running(asked("root"), asked("vagrant", "10.0.0.0", passwordauthentication="yes"))
+    daemons = running(case_of("root"), case_of("vagrant", "10.0.0.0", passwordauthentication="yes"))
     same = (offers(), offers("vagrant", "publickey password"), offers(NO_ACCOUNT, "publickey password"))
     assert not list(ssh.what_is_offered_is_what_is_written(daemons, SOCKETS, same))
     (finding,) = ssh.what_is_offered_is_what_is_written(

@@ -100,7 +100,7 @@ def test_packet_filter_counts_only_if_it_drops_what_no_rule_allows(case: str, dr
         ("nftables_reject", True, set()),
     ],
 )
-def test_packet_filter_that_rejects_is_told_from_one_that_could(
+def test_packet_filter_that_rejects_is_distinguished_from_one_that_could(
     case: str, rejects: bool, rejected: set[tuple[int, str, int]]
 ) -> None:
     found = read(f"packet_filter/{case}")
@@ -144,8 +144,8 @@ def test_a_finished_debian_12_is_read_as_what_it_is() -> None:
 
 def test_a_debian_12_as_chapter_06_leaves_it_is_read_as_what_it_is() -> None:
     (sshd,) = read("sshds/debian12_after_06").listening
-    (asked,) = sshd.asked
-    assert not asked.passwords and asked.settings["permitrootlogin"] == "no" and not sshd.changed
+    (case,) = sshd.cases
+    assert not case.passwords and case.settings["permitrootlogin"] == "no" and not sshd.changed
     stores = read("shared_stores/debian12_after_06")
     assert [(store.variable, store.place, store.connected) for store in stores] == [
         ("REDIS_URL", "localhost:6379/0", True)
@@ -201,16 +201,16 @@ def test_supervisor_s_programs_have_their_states() -> None:
     assert [program.kills_group for program in supervisor.programs if program.group == "aiapp"] == [True]
 
 
-def test_an_sshd_without_match_blocks_is_asked_once_for_everybody() -> None:
+def test_sshd_without_match_blocks_is_asked_once_for_all_accounts() -> None:
     (sshd,) = read("sshds/hardened").listening
-    (asked,) = sshd.asked
-    assert (asked.accounts, asked.address, asked.port) == ((), "", None)
-    assert not asked.passwords and asked.settings["permitrootlogin"] == "no"
+    (case,) = sshd.cases
+    assert (case.accounts, case.address, case.port) == ((), "", None)
+    assert not case.passwords and case.settings["permitrootlogin"] == "no"
     assert (sshd.changed, sshd.since_start) == ((), False)
     assert read("sshds/none").listening == ()
 
 
-def test_ssh_sessions_are_told_from_listening_sshds() -> None:
+def test_ssh_sessions_are_distinguished_from_listening_sshds() -> None:
     seen = read("sshds/with_a_login")
     assert [sshd.pid for sshd in seen.listening] == [257] and seen.sessions == {1924, 1930}
 
@@ -222,23 +222,23 @@ def test_sshd_file_that_changed_after_it_was_read_is_named() -> None:
 
 def test_sshds_are_each_asked_with_the_arguments_that_they_were_started_with() -> None:
     first, second = read("sshds/two").listening
-    assert (first.asked[0].passwords, first.since_start) == (frozenset(), False)
-    assert (second.asked[0].passwords, second.since_start) == ({"password"}, True)
+    assert (first.cases[0].passwords, first.since_start) == (frozenset(), False)
+    assert (second.cases[0].passwords, second.since_start) == ({"password"}, True)
 
 
 def test_match_blocks_are_asked_for_all_that_they_tell_apart() -> None:
     (sshd,) = read("sshds/match_blocks").listening
-    allowed = {(one.accounts[0], one.address): one.passwords for one in sshd.asked}
+    allowed = {(one.accounts[0], one.address): one.passwords for one in sshd.cases}
     assert {account for account, _ in allowed} == {"root", "daemon", "transfer"}  # one for all that are alike
     assert allowed["transfer", "203.0.113.99"] == {"password"}
     assert allowed["daemon", "192.168.0.0"] == {"keyboard-interactive"}
     assert not allowed["daemon", "192.168.9.1"] and not allowed["root", "127.0.0.1"]
-    named, others = read("sshds/match_port").listening[0].asked
+    named, others = read("sshds/match_port").listening[0].cases
     assert (named.port, named.passwords, others.port, others.passwords) == (2222, {"password"}, None, set())
 
 
 def test_a_password_counts_only_where_it_can_be_tried_before_anything_else() -> None:
-    after_a_key, instead_of_one, older = read("sshds/two_ways").listening[0].asked
+    after_a_key, instead_of_one, older = read("sshds/two_ways").listening[0].cases
     assert after_a_key.passwords == set()
     assert instead_of_one.passwords == older.passwords == {"keyboard-interactive"}
 
@@ -268,7 +268,7 @@ def test_secrets_are_numbers_and_the_same_value_has_the_same_one() -> None:
     assert not secrets.places and not secrets.unfinished
 
 
-def test_secrets_that_leaked_are_told_with_their_places() -> None:
+def test_secrets_that_leaked_are_reported_with_their_places() -> None:
     secrets = read("secrets/leaking")
     (file,) = secrets.files
     worker = next(holder for holder in secrets.holders if holder.program == "uvicorn")
@@ -294,7 +294,7 @@ def test_processes_are_seen_with_the_logs_that_they_hold_and_their_last_lines() 
     assert not log_files.open_to_everyone(names[0])
 
 
-def test_process_that_holds_a_rotated_log_is_told_from_one_that_writes_to_it() -> None:
+def test_process_that_holds_a_rotated_log_is_distinguished_from_one_that_writes_to_it() -> None:
     rotated = [held for held in read("log_files/after_a_rotation").held if held.rotated]
     assert {held.log.rpartition("/")[2] for held in rotated if held.pid == 17} == {"error.log", "metrics.log"}
     assert len(rotated) == 6 and not any(held.written_last for held in rotated)
@@ -374,7 +374,7 @@ def test_logrotate_says_why_it_takes_no_rule_from_a_file(case: str, says: str) -
     assert bool(rotation.problems) == bool(says)
 
 
-def test_logrotate_without_rules_is_told_from_no_logrotate() -> None:
+def test_logrotate_without_rules_is_distinguished_from_no_logrotate() -> None:
     assert read("rotation/no_rules_at_all").installed and not read("rotation/no_rules_at_all").rules
     assert not read("rotation/not_installed").installed
 
@@ -494,8 +494,8 @@ def test_a_finished_debian_13_is_read_as_what_it_is() -> None:
 
 def test_openssh_10_is_read_as_what_it_allows() -> None:
     (sshd,) = read("sshds/debian13_finished").listening
-    (asked,) = sshd.asked
-    assert asked.passwords == frozenset() and asked.settings["permitrootlogin"] == "no"
+    (case,) = sshd.cases
+    assert case.passwords == frozenset() and case.settings["permitrootlogin"] == "no"
     assert sshd.changed == () and not sshd.since_start
 
 

@@ -31,7 +31,7 @@ SHAKE = {
 ANSWER: dict[str, Any] = {
     "resolver": {"value": {"A": record_set(IPV4), "AAAA": record_set(IPV6)}},
     "authority": {"value": [{"server": "ns1", "A": record_set(IPV4), "AAAA": record_set(IPV6)}]},
-    "sent": {"value": {IPV4: {"took": True, "answers": True}}},
+    "sent": {"value": {IPV4: {"accepted": True, "answers": True}}},
     "ports": {"value": [{"address": IPV4, "protocol": "tcp", "number": 443, "state": "open"}]},
     "reference": {"value": [{"address": "192.0.2.9", "protocol": "tcp", "number": 443, "state": "open"}]},
     "routes": {"value": {"4": True, "6": True}},

@@ -108,7 +108,7 @@ def test_certificate_for_another_name_is_untrusted(ask: Ask) -> None:
     assert "not valid for" in shake.untrusted
 
 
-def test_open_port_is_told_from_a_closed_one(ask: Ask) -> None:
+def test_open_port_is_distinguished_from_a_closed_one(ask: Ask) -> None:
     states = {(port.address, port.name): port.state for port in ask()[questions.port_scan].ports}
     assert {states[address, "443/tcp"] for address in ADDRESSES} == {"open"}
     assert {states[address, "8000/tcp"] for address in ADDRESSES} == {"closed"}
@@ -147,7 +147,7 @@ def test_mark_that_is_sent_elsewhere_does_not_arrive(shared: Connection) -> None
     with Watch(shared) as watch:
         sent = marks.send_marks(["192.0.2.1"], "app.lab.example", watch.mark)
         assert watch.arrived(1).addresses == {}
-    assert not sent["192.0.2.1"]["took"]
+    assert not sent["192.0.2.1"]["accepted"]
 
 
 def test_account_that_may_not_become_root_cannot_watch_marks(sshd: Sshd) -> None:
@@ -164,7 +164,7 @@ def test_server_that_is_off_cannot_watch_marks(sshd: Sshd) -> None:
 
 def test_mark_is_taken_where_port_80_is_open_and_nothing_else_is(ask: Ask) -> None:
     sent = ask(wanted=("sent",), mark="labcheck-1").raw["sent"]["value"]
-    assert sent == {address: {"took": True, "answers": True} for address in ADDRESSES}
+    assert sent == {address: {"accepted": True, "answers": True} for address in ADDRESSES}
 
 
 # ---- how often ---------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from labcheck.remote.external.web import TRY_TIMEOUT, get
 def send_mark(address: str, domain: str, mark: str) -> Json:
     """Send this text to an address, in datagrams and in a request, for the program that watches there.
 
-    `took`: a server on port 80 took the request; `answers`: a host is there at all.
+    `accepted`: a server on port 80 took the request; `answers`: a host is there at all.
     """
     answers = False
     with socket.socket(
@@ -36,10 +36,10 @@ def send_mark(address: str, domain: str, mark: str) -> Json:
         connection.sock = socket.create_connection((address, TCP_PORT), CONNECT_TIMEOUT)
         connection.sock.settimeout(TRY_TIMEOUT)
     except OSError as error:
-        return {"took": False, "answers": answers or why(error) == "refused" or is_open(address, 443)}
+        return {"accepted": False, "answers": answers or why(error) == "refused" or is_open(address, 443)}
     get(connection, "/", {"User-Agent": mark})
     connection.close()
-    return {"took": True, "answers": True}
+    return {"accepted": True, "answers": True}
 
 
 def send_marks(addresses: list[str], domain: str, mark: str) -> dict[str, Json]:

@@ -82,7 +82,7 @@ def test_the_workspace_fits_the_format() -> None:
     ],
     ids=str,
 )
-def test_what_is_misspelled_is_found(wrong: Mapping) -> None:
+def test_misspelled_properties_are_found(wrong: Mapping) -> None:
     assert len(problems({**CONFIG, **wrong})) == 1
 
 

@@ -214,7 +214,7 @@ def test_a_check_does_no_looking_of_its_own(path: Path) -> None:
     assert not looking & set(imports(path))
 
 
-def test_only_what_is_in_its_folder_calls_vagrant() -> None:
+def test_vagrant_is_called_from_its_folder_alone() -> None:
     """The benchmarks and the tests of the lab program may: they compare with it."""
     elsewhere = [path for path in files() if path.relative_to(ROOT).parts[0] not in ("vagrant", "tests")]
     programs = [

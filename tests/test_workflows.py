@@ -116,7 +116,7 @@ DISTROS = {distro for distro, _ in rows()}
 every_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 
 
-def test_there_are_workflows_to_check() -> None:
+def test_workflows_are_found() -> None:
     assert {"tests.yml", "lab-container.yml", "lab-virtual-machine.yml"} <= {path.name for path in WORKFLOWS}
 
 
@@ -214,7 +214,7 @@ def test_targets_are_found_in_a_command(run: str, targets: set[str]) -> None:
 
 
 @every_workflow
-def test_what_is_chosen_passes_sudo(path: Path) -> None:
+def test_variables_that_are_chosen_pass_sudo(path: Path) -> None:
     """sudo keeps what it is configured to keep of the environment: without, the default would be tested."""
     workflow = load(text(path))
     for job in jobs(workflow):

@@ -211,7 +211,7 @@ def first_refused(folder: Path, processes: int, **more: str) -> int:
         ports = [stack.enter_context(served(folder, "lab_app.main:app", **more)) for _ in range(processes)]
         for number in range(1, 100):
             url = f"http://127.0.0.1:{ports[number % processes]}/api/chat"
-            answer = httpx2.post(url, json={"message": "who counts?"}, timeout=10)
+            answer = httpx2.post(url, json={"message": "what is counted?"}, timeout=10)
             if answer.status_code == 429:
                 return number
             assert answer.json()["reason"] == "llm_not_configured", "until then all get the same answer"

@@ -250,7 +250,7 @@ def test_a_request_has_its_client_s_address_and_not_the_proxy_s(
     assert verdict(logs.clients_can_be_told_apart(**here, **look)) == expected
 
 
-def test_visitor_without_request_ids_cannot_be_told_from_the_server_s_own_health_check() -> None:
+def test_visitor_without_request_ids_cannot_be_distinguished_from_the_server_s_own_health_check() -> None:
     here = values(files({"access": [request(ip_address="127.0.0.1")]}), own=(), ssh=SSH)
     with pytest.raises(Unreadable, match="no X-Request-ID"):
         list(logs.clients_can_be_told_apart(**here, site=site(replace(WELL, request_id=""))))

@@ -218,7 +218,7 @@ def test_alert_in_other_words_or_a_stricter_one_passes(name: str, query: str) ->
         ({"holds_for": 3600.0}, "has to hold for 3600 s"),
     ],
 )
-def test_a_health_alert_that_nobody_would_get_in_time_fails(changed: dict[str, Any], says: str) -> None:
+def test_health_alert_that_comes_too_late_fails(changed: dict[str, Any], says: str) -> None:
     findings = alerts(with_rule("HealthCheckFails", **changed))
     assert verdict(findings) == "FAIL" and says in text_of(findings)
 
@@ -409,7 +409,7 @@ def heart(monitoring: Monitoring = GOOD, **changed: Any) -> Monitoring:
         (manager(receivers={"pager": ("webhook",), "heartbeat": ()}), "sends it nowhere"),
     ],
 )
-def test_a_heartbeat_that_nobody_hears_fails(state: Monitoring, says: str) -> None:
+def test_heartbeat_that_does_not_arrive_fails(state: Monitoring, says: str) -> None:
     findings = watched(state)
     assert verdict(findings) == "FAIL" and says in text_of(findings)
 

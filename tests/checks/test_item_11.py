@@ -205,7 +205,7 @@ def test_a_second_password_counts_if_it_was_made_elsewhere(
     assert verdict(item.they_can_be_opened_without_the_server(with_store(passwords=passwords))) == expected
 
 
-def test_a_password_that_everybody_may_read_fails() -> None:
+def test_password_of_the_store_that_every_account_may_read_fails() -> None:
     findings = list(
         item.they_can_be_opened_without_the_server(with_store(open=("/etc/aiapp-backup/password",)))
     )
@@ -240,7 +240,7 @@ OF_THE_DRILL = replace(
         (watching(TOO_OLD, replace(OF_THE_DRILL, firing=True)), "RestoreDrillTooOld is firing"),
     ],
 )
-def test_backup_age_that_alerts_nobody_fails(state: Monitoring, says: str) -> None:
+def test_backup_age_without_an_alert_fails(state: Monitoring, says: str) -> None:
     findings = list(item.a_person_is_told(FOUND, state))
     assert verdict(findings) == "FAIL" and says in text_of(findings)
 

@@ -139,7 +139,9 @@ def test_supervisor_s_own_socket_is_no_store_of_the_programs_that_it_starts() ->
 # ---- exercise ----------------------------------------------------------------------------------
 
 
-def asked(number: int, status: int = 401, forged: int | None = None, **fields: str) -> list[Counted]:
+def answers_until_refused(
+    number: int, status: int = 401, forged: int | None = None, **fields: str
+) -> list[Counted]:
     """So many answers, then a refusal and what a forged address got, if there was one."""
     plain = [counted(status, **fields)] * number
     if forged is None:
@@ -152,24 +154,36 @@ def asked(number: int, status: int = 401, forged: int | None = None, **fields: s
     ("answers", "expected", "says"),
     [
         (
-            asked(10, forged=429, **TOLD),
+            answers_until_refused(10, forged=429, **TOLD),
             "PASS",
             "after 10 requests without a key, the next one is refused",
         ),
         (
-            asked(9, forged=429, **TOLD),
+            answers_until_refused(9, forged=429, **TOLD),
             "PASS",
             "after 10 requests",
         ),  # the read-only check was the first of them
-        (asked(10, forged=429), "PASS", "after 10 requests"),
-        (asked(10, forged=401, **TOLD), "FAIL", "let in again with a forged X-Forwarded-For"),
-        (asked(11, **TOLD), "FAIL", "11 requests to /api/chat without a key (status 401), and none"),
-        (asked(11), "FAIL", "and none was refused"),
-        (asked(11, 200), "FAIL", "and none was refused"),
-        (asked(11, 422, **TOLD), "FAIL", "and none was refused"),
-        (asked(11, 422), "UNKNOWN", "whether those are counted that get an answer is not known"),
-        (asked(1, ratelimit_policy="1000;w=60"), "UNKNOWN", "higher than what is sent here"),
-        ([*asked(3, **TOLD), counted(None, "no answer")], "UNKNOWN", "stopped answering: no answer"),
+        (answers_until_refused(10, forged=429), "PASS", "after 10 requests"),
+        (answers_until_refused(10, forged=401, **TOLD), "FAIL", "let in again with a forged X-Forwarded-For"),
+        (
+            answers_until_refused(11, **TOLD),
+            "FAIL",
+            "11 requests to /api/chat without a key (status 401), and none",
+        ),
+        (answers_until_refused(11), "FAIL", "and none was refused"),
+        (answers_until_refused(11, 200), "FAIL", "and none was refused"),
+        (answers_until_refused(11, 422, **TOLD), "FAIL", "and none was refused"),
+        (
+            answers_until_refused(11, 422),
+            "UNKNOWN",
+            "whether those are counted that get an answer is not known",
+        ),
+        (answers_until_refused(1, ratelimit_policy="1000;w=60"), "UNKNOWN", "higher than what is sent here"),
+        (
+            [*answers_until_refused(3, **TOLD), counted(None, "no answer")],
+            "UNKNOWN",
+            "stopped answering: no answer",
+        ),
     ],
 )
 def test_rate_limit_has_to_refuse_one_client_and_its_forged_address(
@@ -189,7 +203,7 @@ def test_rate_limit_refusal_without_a_time_to_come_back_fails() -> None:
 
 def test_rate_limit_finding_names_the_count_that_was_used_and_not_the_key() -> None:
     with_key = replace(TARGET, chat_key="the-key-of-labcheck")
-    findings = list(limits.how_far_it_goes(asked(10, forged=429), with_key))
+    findings = list(limits.how_far_it_goes(answers_until_refused(10, forged=429), with_key))
     assert "with the key from labcheck.toml" in findings[0].observed
     assert "the-key-of-labcheck" not in str(findings)
 

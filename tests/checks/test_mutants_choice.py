@@ -125,7 +125,7 @@ def test_mutants_that_restart_or_reboot_cost_more() -> None:
     assert choice.cost([plain]) < choice.cost([restart]) < choice.cost([plain]) + choice.cost([restart])
 
 
-def test_pytest_says_the_seed_and_runs_the_share_that_it_is_told() -> None:
+def test_pytest_prints_the_seed_and_runs_the_share_that_was_chosen() -> None:
     seed = {choice.SEED: COMMITS[7]}
     whole = collected(**seed)
     assert f"mutants: chosen by {choice.SEED}={COMMITS[7]}" in whole

@@ -75,7 +75,7 @@ def test_the_hosts_kernel_settings_stay(server: Connection, setting: str) -> Non
         assert path.read_text(encoding="ascii") == before
 
 
-def test_its_own_networks_settings_can_be_set(server: Connection) -> None:
+def test_container_can_set_its_own_networks_settings(server: Connection) -> None:
     must(server, "sudo sysctl -w net.ipv4.conf.all.log_martians=1")
     assert Path("/proc/sys/net/ipv4/conf/all/log_martians").read_text(encoding="ascii") == "0\n"
 
@@ -86,7 +86,7 @@ def test_sysrq_and_power_cannot_be_reached(server: Connection) -> None:
     refused(server, "echo mem > /sys/power/state")
 
 
-def test_the_kernels_log_is_not_told_or_the_readme_says_so(server: Connection) -> None:
+def test_kernel_log_is_not_readable_or_the_readme_says_so(server: Connection) -> None:
     """Older kernels tell it to a process with CAP_SYS_ADMIN: seen with 6.1, and refused by 6.18."""
     if server.run("sudo -n dmesg", timeout=60).exit_status == 0:
         assert "read the kernel's log" in not_separated()
@@ -108,7 +108,9 @@ def test_the_daemons_seccomp_profile_is_in_force(server: Connection) -> None:
     assert must(server, "awk '/^Seccomp:/ { print $2 }' /proc/1/status").strip() == "2"
 
 
-def test_it_has_the_capabilities_that_are_named_and_no_other(server: Connection, container: str) -> None:
+def test_container_has_the_capabilities_that_are_named_and_no_other(
+    server: Connection, container: str
+) -> None:
     named = {
         row.partition("=")[2]
         for row in (CHECKOUT / "vagrant" / "container" / "privileges").read_text("utf-8").splitlines()
@@ -127,7 +129,7 @@ def not_separated() -> str:
     return found[0]
 
 
-def test_what_a_container_does_not_separate_is_in_the_readme() -> None:
+def test_readme_has_what_a_container_does_not_separate() -> None:
     """The loop devices are one range for the whole kernel: the paragraph has to name what can be done."""
     assert not [word for word in ("kernel", "loop device", "CAP_SYS_ADMIN") if word not in not_separated()]
 

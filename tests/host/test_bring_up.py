@@ -39,7 +39,7 @@ def settled(monkeypatch: pytest.MonkeyPatch, *options: choosing.Option) -> Choic
     return bring_up.Lab("try").settle_on(choosing.Options(options, (), asked_for=False), image)
 
 
-def test_where_the_probe_fails_the_next_kind_is_taken_and_both_are_said(
+def test_next_kind_is_taken_and_both_are_named_where_the_trial_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = choosing.Option(Broken(), "first"), choosing.Option(Working(), "second")

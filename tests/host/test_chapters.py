@@ -28,6 +28,6 @@ def test_a_chapter_is_reached_from_the_latest_earlier_snapshot(
     assert chapters.path_to(chapter, KNOWN, saved) == way
 
 
-def test_without_any_snapshot_there_is_no_way() -> None:
+def test_chapter_cannot_be_reached_without_any_snapshot() -> None:
     with pytest.raises(Problem, match="snapshot of the bare server is gone"):
         chapters.path_to("02", KNOWN, ["after-02"])

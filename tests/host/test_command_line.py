@@ -123,7 +123,7 @@ def test_called_by_make_a_wrong_word_names_the_target(checkout: Path) -> None:
     assert ran.stderr.startswith("make goto: there is no chapter 07\n  next: ")
 
 
-def test_without_a_command_it_is_help(checkout: Path) -> None:
+def test_missing_command_means_help(checkout: Path) -> None:
     assert lab(checkout).stdout == lab(checkout, "help").stdout == lab(checkout, "--help").stdout
 
 
@@ -213,7 +213,7 @@ def test_lab_machine_chooses_the_machine(running: Path) -> None:
     assert "there is no server yet" in lab(running, "check").stderr
 
 
-def test_what_is_no_word_of_a_command_raises_before_anything_is_run() -> None:
+def test_unknown_word_of_a_command_raises_before_anything_is_run() -> None:
     with pytest.raises(Problem, match="there is no part of") as caught:
         command_line.parse(command_line.all_commands(), ["test", "of"])
     assert caught.value.next_steps[0].endswith("debian13")

@@ -31,9 +31,7 @@ def test_a_failed_program_is_one_sentence_and_names_the_log(checkout: Path) -> N
         (["destroy"], "destroy asks first, and there is no one to ask"),
     ],
 )
-def test_what_cannot_be_done_is_said_with_the_next_step(
-    checkout: Path, arguments: list[str], sentence: str
-) -> None:
+def test_errors_name_the_next_step(checkout: Path, arguments: list[str], sentence: str) -> None:
     ran = lab(checkout, *arguments)
     assert ran.returncode == 1
     assert sentence in ran.stderr

@@ -52,7 +52,9 @@ def test_a_second_program_on_the_same_machine_is_refused(
     assert "next: wait until it has ended" in second.stderr
 
 
-def test_another_machine_is_not_kept_waiting(checkout: Path, stopping: subprocess.Popen[str]) -> None:
+def test_lock_of_one_machine_does_not_hold_up_another(
+    checkout: Path, stopping: subprocess.Popen[str]
+) -> None:
     assert lab(checkout, "stop", LAB_MACHINE="other").returncode == 0
 
 

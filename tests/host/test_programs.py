@@ -59,7 +59,7 @@ def test_a_test_asks_for_programs_in_one_way() -> None:
     assert not elsewhere, "\n".join(elsewhere)
 
 
-def test_while_packages_are_installed_no_server_starts_and_then_everything_is_as_before(policy: Path) -> None:
+def test_servers_do_not_start_while_packages_are_installed_and_then_all_is_as_before(policy: Path) -> None:
     with programs.nothing_starts(["postgresql"]):
         assert subprocesses.quick([str(policy), "redis-server", "start"]).returncode == 101
         assert "create_main_cluster = false" in programs.CLUSTERS.read_text()
@@ -72,7 +72,7 @@ def test_interrupted_it_leaves_nothing_behind_either(policy: Path) -> None:
     assert not policy.exists() and not programs.CLUSTERS.exists()
 
 
-def test_what_a_killed_run_left_goes_with_the_next_one(policy: Path) -> None:
+def test_leftovers_of_a_killed_run_go_with_the_next_one(policy: Path) -> None:
     policy.parent.mkdir()
     policy.write_text(f"#!/bin/sh\n{programs.OURS}\nexit 101\n")
     with programs.nothing_starts(["restic"]):
@@ -96,7 +96,7 @@ def test_the_administrator_s_own_policy_stays_and_is_named_where_it_lets_servers
     assert policy.read_text() == f"#!/bin/sh\nexit {status}\n"
 
 
-def test_what_systemd_would_start_at_a_boot_is_found_in_the_packages_own_lists() -> None:
+def test_units_that_systemd_starts_at_a_boot_are_found_in_the_packages_own_lists() -> None:
     listed = ("/lib/systemd/system/ssh.service", "/lib/systemd/system/ssh@.service",
               "/usr/lib/systemd/system/ssh.socket", "/usr/share/doc/ssh.service")  # fmt: skip
     assert programs.UNIT.findall("\n".join(listed)) == ["ssh.service", "ssh.socket"]

@@ -15,7 +15,7 @@ from tests.host.checkout import environment, lab
 from vagrant.host.progress import step
 
 
-def test_of_two_steps_at_once_one_has_the_terminals_last_line(
+def test_last_line_of_the_terminal_belongs_to_one_of_two_steps_at_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")
@@ -36,7 +36,7 @@ def test_piped_a_step_is_one_line_and_the_whole_output_is_in_the_log(checkout: P
     assert "\n2000\n" in (checkout / ".lab" / "lab" / "log" / "vagrant.log").read_text()
 
 
-def test_on_a_terminal_a_long_step_shows_a_clock(checkout: Path) -> None:
+def test_long_step_shows_a_clock_on_a_terminal(checkout: Path) -> None:
     (checkout / "bin" / "vagrant").write_text("#!/bin/sh\necho Halting; sleep 3.5\n")
     ours, theirs = pty.openpty()
     ran = subprocess.Popen(

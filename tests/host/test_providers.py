@@ -69,12 +69,14 @@ def test_hardware_virtualisation_comes_first_then_a_container_then_emulation(has
     assert names(DEBIAN) == ["docker", "libvirt qemu"]
 
 
-def test_what_the_lab_installs_itself_counts_as_there(has: dict[str, bool]) -> None:
+def test_programs_that_the_lab_installs_count_as_there(has: dict[str, bool]) -> None:
     has.update(kvm=True, libvirt=False)
     assert names(DEBIAN)[0] == "libvirt kvm"
 
 
-def test_what_is_installed_comes_before_what_a_person_would_have_to_install(has: dict[str, bool]) -> None:
+def test_installed_providers_come_before_those_that_a_person_would_have_to_install(
+    has: dict[str, bool],
+) -> None:
     has.update(kvm=True, libvirt=False)
     assert names(FEDORA) == ["docker", "libvirt kvm", "libvirt qemu"]
     has["docker"] = False
@@ -84,11 +86,11 @@ def test_what_is_installed_comes_before_what_a_person_would_have_to_install(has:
     assert names(MAC) == ["docker", "vmware_desktop"]
 
 
-def test_on_arm_linux_the_server_is_a_container(has: dict[str, bool]) -> None:
+def test_server_is_a_container_on_arm_linux(has: dict[str, bool]) -> None:
     assert names(ARM) == ["docker"]
 
 
-def test_one_sentence_says_what_was_chosen_why_and_how_to_choose_differently(has: dict[str, bool]) -> None:
+def test_sentence_says_what_was_chosen_why_and_how_to_choose_differently(has: dict[str, bool]) -> None:
     found = choosing.options(DEBIAN)
     sentence = "\n".join(choosing.sentence(found.those[0], found, "make lab"))
     assert "a system container (Docker 28.0.1)" in sentence
@@ -117,7 +119,7 @@ def test_each_provider_is_known_by_vagrants_name_and_has_its_row_and_its_boxes()
         assert distros == {"UBUNTU2204", "UBUNTU2404", "DEBIAN12", "DEBIAN13"}
 
 
-def test_nothing_but_its_module_asks_which_provider_there_is() -> None:
+def test_provider_s_name_is_asked_for_in_its_module_alone() -> None:
     asks = re.compile(r"""(provider|\.name)\)? *(==|in) *\(?["'](libvirt|docker|virtualbox|vmware)""")
     offenders = [
         f"{path.name}: {row.strip()}"

@@ -14,7 +14,7 @@ from vagrant.host.machine import Machine
 
 
 @pytest.mark.parametrize(("status", "says"), [(0, "answers"), (124, "no answer within 120 s")])
-def test_after_a_boot_the_application_is_waited_for_and_may_be_broken(
+def test_application_is_waited_for_after_a_boot_and_may_be_broken(
     made: Machine, monkeypatch: pytest.MonkeyPatch, status: int, says: str
 ) -> None:
     commands = []

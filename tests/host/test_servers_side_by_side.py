@@ -74,7 +74,9 @@ def test_the_first_server_that_makes_a_state_hands_it_over(run: Callable[..., An
     assert [one.title for one in results] == [QUICK.title, SLOW.title, USES.title]
 
 
-def test_where_the_first_one_fails_the_second_that_makes_it_is_waited_for(run: Callable[..., Any]) -> None:
+def test_second_server_that_makes_a_state_is_waited_for_where_the_first_fails(
+    run: Callable[..., Any],
+) -> None:
     failed = threading.Event()
 
     def does(name: str) -> bool:
@@ -89,7 +91,7 @@ def test_where_the_first_one_fails_the_second_that_makes_it_is_waited_for(run: C
     assert [one.passed for one in results] == [False, True, True]
 
 
-def test_what_starts_from_a_state_that_was_not_made_is_not_run(
+def test_stage_is_not_run_where_its_state_was_not_made(
     run: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran, copied, took = run([QUICK, SLOW, USES], lambda _: False)
@@ -98,7 +100,7 @@ def test_what_starts_from_a_state_that_was_not_made_is_not_run(
     assert f"{USES.title}: not run, since what it starts from was not made" in capsys.readouterr().out
 
 
-def test_what_needs_its_own_server_s_snapshot_is_not_run_on_a_copy(
+def test_stage_that_needs_its_own_server_s_snapshot_is_not_run_on_a_copy(
     run: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = Stage("own", "off, and on again", (), "after-09", server=2, own=True)

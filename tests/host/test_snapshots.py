@@ -24,12 +24,12 @@ from vagrant.host.providers.provider import SNAPSHOT
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_only_snapshots_of_ours_are_names() -> None:
+def test_names_are_those_of_our_snapshots_alone() -> None:
     text = "==> lab: \nbare\nafter-00\nafter-01\nmine\n"
     assert virtual_machine.parse_snapshots(text) == ["bare", "after-00", "after-01"]
 
 
-def test_what_a_snapshot_is_called_is_checked_by_who_makes_it() -> None:
+def test_name_of_a_snapshot_is_checked_where_it_is_made() -> None:
     known = chapters.numbers(ROOT)
     assert all(SNAPSHOT.fullmatch(snapshots.name_after(chapter)) for chapter in known)
     assert libvirt.lost_its_address("the\n'inaccessible' state")
@@ -63,7 +63,7 @@ def test_a_chapter_done_again_on_the_finished_server_keeps_its_snapshot(
     assert len(asked_of_vagrant) == 6
 
 
-def test_where_a_restore_failed_nothing_is_remembered(made: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_restore_is_not_remembered_as_a_state(made: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     made.state.remember("stands-at", "after-09")
 
     def fails(*_: object) -> None:

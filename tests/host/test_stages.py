@@ -105,7 +105,7 @@ def test_the_reboot_that_the_last_chapter_shows_too_is_left_out_unless_it_is_ask
     assert rebooted("rebooted") and rebooted(every=True)
 
 
-def test_all_mutants_are_for_who_asks_for_all() -> None:
+def test_all_mutants_run_only_where_all_are_asked_for() -> None:
     flags = [
         ["--all-mutants" in stage.arguments for stage in test_stages.stages(ROOT, every=every)]
         for every in (True, False)
@@ -186,7 +186,7 @@ def test_a_test_that_failed_is_named_with_its_reason(
     assert re.search(r"::test_wrong: AssertionError: assert 'seen' == 'expected'$", second)
 
 
-def test_of_what_needs_no_machine_the_tests_that_failed_are_named(tmp_path: Path) -> None:
+def test_tests_that_need_no_machine_are_named_where_they_failed(tmp_path: Path) -> None:
     tail = ("E  assert 1 == 2", "FAILED tests/app/test_x.py::test_y - assert 1 == 2", "1 failed in 0.1s")
     checked = test_fast.Checked("tests of lab_app", 1.0, subprocesses.Ended(1, tail), tmp_path / "log")
     assert checked.failures() == ["tests of lab_app", tail[1]]
@@ -209,7 +209,7 @@ def test_a_run_that_collects_nothing_is_no_success(
     assert "no tests ran" in capsys.readouterr().out
 
 
-def test_how_the_mutants_were_chosen_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_choice_of_mutants_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     note = f"{test_run.NOTE}chosen by LAB_MUTANTS_SEED=3f2a"
     (tmp_path / "conftest.py").write_text(f"def pytest_report_collectionfinish():\n    return {note!r}\n")
     (tmp_path / "test_one.py").write_text("def test_right():\n    pass\n")

@@ -17,7 +17,7 @@ from vagrant.host import (
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_what_is_installed_is_written_down_before_it_is_done(
+def test_installations_are_written_down_before_they_are_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

@@ -78,7 +78,7 @@ def run(server: Connection, *items: Item, exercise: bool = False) -> runner.Repo
     return runner.run(items, Context(TARGET, server), exercise=exercise)
 
 
-def test_a_run_looks_at_a_real_host(shared: Connection) -> None:
+def test_run_observes_a_real_host(shared: Connection) -> None:
     report = run(shared, item(is_open, is_root))
     assert [f.verdict for f in report.items[0].findings] == [Verdict.PASS, Verdict.PASS]
     assert report.system
@@ -86,7 +86,7 @@ def test_a_run_looks_at_a_real_host(shared: Connection) -> None:
     assert report.exit_status() == 0
 
 
-def test_a_late_fact_sees_what_the_look_from_outside_left_behind(
+def test_late_fact_sees_what_the_questions_from_outside_left_behind(
     shared: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace = tmp_path / "left"
@@ -130,7 +130,7 @@ def test_item_that_needs_sudo_is_unknown_without_it_and_the_rest_is_judged(sshd:
     ("changes", "reason"),
     [({"Port": "closed"}, "the connection was refused"), ({"IdentityFile": "other"}, "it refused every key")],
 )
-def test_a_host_that_lets_nobody_in_makes_everything_unknown(
+def test_host_that_refuses_the_login_makes_everything_unknown(
     sshd: Sshd, changes: dict[str, str], reason: str
 ) -> None:
     words = {"closed": str(free_port()), "other": str(sshd.folder / "other")}
@@ -171,7 +171,7 @@ def test_an_exercise_that_loses_the_host_is_unknown_and_keeps_what_it_found(shar
     assert exercised(is_open, shared, Unreadable("why")).verdict is Verdict.UNKNOWN
 
 
-def test_exercise_is_not_done_where_the_look_found_a_fault(shared: Connection) -> None:
+def test_exercise_is_not_done_where_the_read_only_check_found_a_fault(shared: Connection) -> None:
     shut = Criterion({"value": Fact("shut", "echo shut", lambda r: r.stdout.strip())}, is_open.judge)
     judged = exercised(shut, shared, passed("never"))
     assert [f.observed for f in judged.findings] == ["shut"]
@@ -190,7 +190,7 @@ def cannot_tell(value: str) -> Iterator[Finding]:
     yield unknown("only an exercise tells", until_exercised=True)
 
 
-def test_exercise_is_done_where_the_look_left_a_question_to_it(shared: Connection) -> None:
+def test_exercise_is_done_where_the_read_only_check_left_a_question_to_it(shared: Connection) -> None:
     def both(*said: Finding) -> runner.Judged:
         def exercise(server: Connection, context: Context) -> Iterator[Finding]:
             yield from said

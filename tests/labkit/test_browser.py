@@ -103,14 +103,14 @@ def page(folder: Path, serve: Callable[[str], int]) -> Page:
     return open_page(ADDRESS, port=serve("site"), authority=(folder / "root.pem").read_text())
 
 
-def test_a_browser_that_is_told_of_the_authority_shows_a_padlock(page: Page) -> None:
+def test_browser_that_trusts_the_authority_shows_a_padlock(page: Page) -> None:
     assert page.has_padlock, page.lines()
     assert page.chain == (NAME, "The intermediate", "The root")
     assert page.tls.startswith("TLS 1.3, ") and page.http == "http/1.0"
 
 
 @pytest.mark.parametrize("authority", ["", "other"])
-def test_one_that_is_told_of_none_or_of_another_shows_a_warning(
+def test_browser_without_the_authority_or_with_another_shows_a_warning(
     folder: Path, serve: Callable[[str], int], authority: str
 ) -> None:
     text = (folder / f"{authority}.pem").read_text() if authority else ""
@@ -119,11 +119,13 @@ def test_one_that_is_told_of_none_or_of_another_shows_a_warning(
     assert page.lines() == [f"{ADDRESS}: no padlock, net::ERR_CERT_AUTHORITY_INVALID"]
 
 
-def test_what_was_told_is_told_to_that_browser_alone(page: Page, serve: Callable[[str], int]) -> None:
+def test_authority_is_trusted_by_that_browser_alone(page: Page, serve: Callable[[str], int]) -> None:
     assert open_page(ADDRESS, port=serve("site")).error == "net::ERR_CERT_AUTHORITY_INVALID"
 
 
-def test_another_name_and_an_old_certificate_have_none(folder: Path, serve: Callable[[str], int]) -> None:
+def test_padlock_is_missing_for_another_name_and_for_an_old_certificate(
+    folder: Path, serve: Callable[[str], int]
+) -> None:
     root = (folder / "root.pem").read_text()
     other = open_page("https://elsewhere.example/", port=serve("site"), authority=root)
     assert other.error == "net::ERR_CERT_COMMON_NAME_INVALID"
@@ -131,7 +133,7 @@ def test_another_name_and_an_old_certificate_have_none(folder: Path, serve: Call
     assert old.error == "net::ERR_CERT_DATE_INVALID"
 
 
-def test_nothing_but_the_site_has_an_address() -> None:
+def test_site_alone_has_an_address() -> None:
     needed.program("chromium", "certutil")
     with browser.a_browser(["--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND"]) as tools:
         assert browser.visit(tools, "http://localhost/").error == "net::ERR_NAME_NOT_RESOLVED"
@@ -157,7 +159,7 @@ def test_the_picture_holds_both(page: Page, serve: Callable[[str], int]) -> None
     assert 380 < height < 700
 
 
-def test_a_browser_that_ends_at_once_is_told_with_what_it_wrote(tmp_path: Path) -> None:
+def test_browser_that_ends_at_once_is_reported_with_what_it_wrote(tmp_path: Path) -> None:
     needed.program("chromium", "certutil")
     script = tmp_path / "chromium"
     script.write_text("#!/bin/sh\necho 'no display, no sandbox, no luck' >&2\n")
@@ -170,7 +172,7 @@ def test_a_browser_that_ends_at_once_is_told_with_what_it_wrote(tmp_path: Path) 
         tools.call("Browser.getVersion")
 
 
-def test_no_browser_and_one_in_a_snap_are_told_with_what_to_install(
+def test_missing_browser_and_one_in_a_snap_are_reported_with_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_programs(tmp_path, monkeypatch)

@@ -88,12 +88,12 @@ def test_a_cell_that_reads_its_input_finds_it_empty(shared: Connection) -> None:
     assert run_cell(shared, "cat\nread -r line || echo nothing\necho on\n").output == "nothing\non\n"
 
 
-def test_apt_is_told_not_to_ask_also_under_sudo(shared: Connection) -> None:
+def test_apt_asks_nothing_also_under_sudo(shared: Connection) -> None:
     ran = run_cell(shared, "sudo env | grep -c -E '^(DEBIAN_FRONTEND=noninteractive|NEEDRESTART_MODE=a)$'\n")
     assert ran.output == "2\n"
 
 
-def test_another_account_works_in_its_own_home(shared: Connection) -> None:
+def test_account_of_a_cell_works_in_its_own_home(shared: Connection) -> None:
     ran = run_cell(shared, 'id -un\npwd\necho "$HOME"\nfalse\n', account=MAY_NOT)
     assert ran.output == f"{MAY_NOT}\n/home/{MAY_NOT}\n/home/{MAY_NOT}\n"
     assert ran.why() == "exit status 1 from line 4: false"
@@ -120,7 +120,7 @@ def test_a_background_process_neither_holds_the_cell_nor_outlives_it(shared: Con
     assert shared.run("pgrep -fx 'sleep 4721'").exit_status == 1
 
 
-def test_what_left_the_cell_by_setsid_stays_and_does_not_hold_it(shared: Connection) -> None:
+def test_process_that_left_the_cell_by_setsid_stays_and_does_not_hold_it(shared: Connection) -> None:
     begin = time.monotonic()
     run_cell(shared, "setsid sleep 4722 &\necho started\n")
     assert time.monotonic() - begin < 10

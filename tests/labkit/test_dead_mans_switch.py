@@ -39,7 +39,7 @@ def make(server: Connection, command: str, undo: str, **options: int) -> Outcome
     return guarded(server, change, undo=undo, **options)
 
 
-def test_a_change_that_leaves_the_door_open_stays(shared: Connection, tmp_path: Path) -> None:
+def test_change_after_which_a_login_is_possible_stays(shared: Connection, tmp_path: Path) -> None:
     mark = tmp_path / "undone"
     outcome = make(shared, "echo done", f"touch {mark}", within=6)
     assert outcome == Outcome(True, Result("done\n", "", 0))
@@ -49,7 +49,7 @@ def test_a_change_that_leaves_the_door_open_stays(shared: Connection, tmp_path: 
     assert not mark.exists()
 
 
-def test_a_change_that_shuts_the_door_is_undone_by_the_server(sshd: Sshd, shared: Connection) -> None:
+def test_change_that_locks_out_is_undone_by_the_server(sshd: Sshd, shared: Connection) -> None:
     shut, undo = SHUT.format(sshd.folder), OPEN.format(sshd.folder) + "; echo opened"
     outcome = make(shared, shut, undo, within=1)
     assert not outcome.kept
@@ -68,9 +68,7 @@ def test_a_change_that_cuts_its_own_connection_is_judged_by_a_new_one(sshd: Sshd
     assert outcome.undo == Result("", "", 0)
 
 
-def test_what_a_slow_change_does_after_the_clock_ran_out_is_undone_too(
-    shared: Connection, tmp_path: Path
-) -> None:
+def test_slow_change_is_undone_too_after_the_clock_ran_out(shared: Connection, tmp_path: Path) -> None:
     late = tmp_path / "late"
     outcome = make(
         shared, f"sleep 2.5; sudo touch {late}", f"rm -f {late}; echo undone >> {late}.log", within=1
@@ -106,7 +104,7 @@ def test_the_server_undoes_it_when_this_computer_dies(sshd: Sshd, tmp_path: Path
     assert (sshd.folder / "authorized").exists()
 
 
-def test_what_a_run_that_died_left_is_undone_before_the_next_begins(
+def test_leftovers_of_a_run_that_died_are_undone_before_the_next_begins(
     shared: Connection, tmp_path: Path
 ) -> None:
     dead_mans_switch._arm(shared, f"touch {tmp_path}/first", 600, "of-the-first-run")
@@ -124,7 +122,7 @@ def test_an_undoing_that_fails_is_reported(sshd: Sshd, shared: Connection) -> No
     assert make(shared, SHUT.format(sshd.folder), undo, within=2).undo == Result("", "trouble\n", 4)
 
 
-def test_nothing_is_changed_where_the_switch_cannot_be_set(sshd: Sshd, tmp_path: Path) -> None:
+def test_change_is_not_made_where_the_switch_cannot_be_set(sshd: Sshd, tmp_path: Path) -> None:
     with pytest.raises(SwitchError, match="nothing was changed: sudo: a password is required"):
         make(sshd.connection(User=MAY_NOT), f"touch {tmp_path}/changed", "true", within=20)
     with pytest.raises(SwitchError, match="at least 1 s"):
@@ -132,7 +130,7 @@ def test_nothing_is_changed_where_the_switch_cannot_be_set(sshd: Sshd, tmp_path:
     assert not (tmp_path / "changed").exists()
 
 
-def test_a_place_to_look_from_has_a_say(sshd: Sshd, shared: Connection) -> None:
+def test_vantage_has_to_reach_the_server_too(sshd: Sshd, shared: Connection) -> None:
     def nothing(connection: Connection) -> Result:
         return connection.run("true")
 

@@ -49,7 +49,7 @@ def port() -> Iterator[int]:
         server.shutdown()
 
 
-def test_the_api_s_data_come_back_and_its_errors_are_told(port: int) -> None:
+def test_api_s_data_come_back_and_its_errors_are_raised(port: int) -> None:
     prometheus = Prometheus(port)
     assert prometheus.api("query", query="up") == {"result": []}
     with pytest.raises(CellFailed, match="Prometheus says: parse error"):
@@ -60,12 +60,12 @@ def test_a_history_holds_what_is_a_number_by_minutes_before_now(port: int) -> No
     assert Prometheus(port).history("up", 5) == [(-1.0, 1.5)]
 
 
-def test_nobody_at_the_other_end_is_told() -> None:
+def test_tunnel_without_a_program_at_the_other_end_is_reported() -> None:
     with pytest.raises(CellFailed, match="does not answer through the tunnel"):
         Prometheus(free_port(0)).api("query", query="up")
 
 
-def test_a_port_that_somebody_has_is_not_taken(port: int) -> None:
+def test_port_that_is_in_use_is_not_taken(port: int) -> None:
     assert free_port(port) != port
 
 
@@ -82,7 +82,7 @@ def test_a_picture_without_a_point_is_one_as_well() -> None:
     assert "<svg" in draw_panels([dict.fromkeys(panel, ()) for _, panel, _ in PANELS], 15)
 
 
-def test_through_the_tunnel_the_server_s_own_port_is_seen(server: Connection, port: int) -> None:
+def test_tunnel_leads_to_the_server_s_own_port(server: Connection, port: int) -> None:
     prometheus = open_tunnel(port, server)
     tunnel = prometheus.tunnel
     assert tunnel and prometheus.port != port  # here both ends are on one computer, and its own port is taken
@@ -95,7 +95,7 @@ def test_through_the_tunnel_the_server_s_own_port_is_seen(server: Connection, po
         prometheus.api("query", query="up")
 
 
-def test_when_we_are_gone_the_tunnel_ends_by_itself(server: Connection, port: int) -> None:
+def test_tunnel_ends_by_itself_with_the_process_that_opened_it(server: Connection, port: int) -> None:
     prometheus = open_tunnel(port, server)
     assert prometheus.tunnel
     ssh = prometheus.tunnel.process
@@ -105,6 +105,6 @@ def test_when_we_are_gone_the_tunnel_ends_by_itself(server: Connection, port: in
     prometheus.close()
 
 
-def test_a_server_that_cannot_be_reached_is_told() -> None:
+def test_server_that_cannot_be_reached_is_reported() -> None:
     with pytest.raises(CellFailed, match=r"there is no tunnel to nowhere\.invalid"):
         open_tunnel(9090, Connection("nowhere.invalid"))

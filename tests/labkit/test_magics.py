@@ -267,7 +267,7 @@ LEFT_RUNNING = [
 ]
 
 
-def test_what_a_cell_of_the_laptop_leaves_behind_is_gone_when_it_has_ended(cell: Cell) -> None:
+def test_leftovers_of_a_laptop_s_cell_are_gone_when_it_has_ended(cell: Cell) -> None:
     folder, *pids = cell("%%laptop", *LEFT_RUNNING).split()
     ended(pids)
     assert not Path(folder).exists()
@@ -292,7 +292,7 @@ def test_a_cell_of_the_laptop_that_takes_too_long_is_ended() -> None:
     assert (ran.exit_status, ran.output) == (TIMED_OUT, "before\n")
 
 
-def test_where_there_is_no_bash_a_sentence_says_so(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_bash_is_said_in_a_sentence(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert "there is no bash on this computer" in failure(cell, "%%laptop", "true")
 
@@ -311,7 +311,7 @@ def test_check_all_is_every_number_of_the_checklist_in_order() -> None:
     assert (options.items, options.exercise) == ([[item.number for item in ITEMS]], True)
 
 
-def test_where_no_browser_is_a_cell_says_how_to_get_one_and_shows_what_one_showed(
+def test_padlock_cell_without_a_browser_says_how_to_get_one_and_shows_a_saved_picture(
     cell: Cell, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -341,7 +341,7 @@ def test_done_saves_in_the_lab_and_nowhere_else(
     assert failure(cell, "%done 09") == "the machine was not saved: no room"
 
 
-def test_in_a_notebook_a_failure_is_one_line_without_a_traceback(settings: Path, tmp_path: Path) -> None:
+def test_failure_in_a_notebook_is_one_line_without_a_traceback(settings: Path, tmp_path: Path) -> None:
     new = nbformat.v4.new_code_cell
     book = nbformat.v4.new_notebook(
         cells=[

@@ -26,7 +26,7 @@ def source(chapter: Chapter, name: str) -> str:
     return str(next(cell.source for cell in chapter.cells if cell.id == name))
 
 
-def test_its_table_has_the_modules_items_in_the_modules_words(checklist: Chapter) -> None:
+def test_table_has_the_module_s_items_in_the_module_s_words(checklist: Chapter) -> None:
     words = [
         text
         for item, _, _, text in table("module_outline.tsv", ["id", "kind", "chapter", "text"])

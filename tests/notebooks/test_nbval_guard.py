@@ -159,7 +159,7 @@ def test_all_differences_can_be_seen_at_once(write_notebook: Writer) -> None:
     assert "ZeroDivisionError" in run.cells[2]
 
 
-def test_on_the_second_run_checks_pass_in_other_words_and_must_pass(write_notebook: Writer) -> None:
+def test_checks_of_the_second_run_pass_in_other_words_and_must_pass(write_notebook: Writer) -> None:
     green = "  6  PASS  Firewall    22, 80 answer\n"
     path = write_notebook(
         "01_again.ipynb",
@@ -198,7 +198,7 @@ def test_the_steps_alone_leave_out_what_looks_checks_or_breaks(write_notebook: W
     assert run.exit_status == 0
 
 
-def test_what_is_compared_follows_from_the_tags_and_the_run() -> None:
+def test_comparison_follows_from_the_tags_and_the_run() -> None:
     tags = ("setup", "do", "look", "check", "break", "solution", "picture")
     assert [compares({tag}, "first") for tag in tags] == ["text"] * 6 + ["nothing"]
     assert [compares({tag}, "again") for tag in tags] == [

@@ -136,7 +136,7 @@ def findings(cells: list[NotebookNode], rules: dict[str, str], text_of: object) 
                 yield f"{cell.id}: {found[0]!r} is {reason}"
 
 
-def test_it_is_a_valid_notebook_with_nothing_of_its_machine_in_it(chapter: Chapter) -> None:
+def test_chapter_is_a_valid_notebook_with_nothing_of_its_machine_in_it(chapter: Chapter) -> None:
     repeated = [name for name, times in Counter(cell.id for cell in chapter.cells).items() if times > 1]
     problems = [f"{name}: two cells have this id" for name in repeated]
     nbformat.validate(chapter.notebook)
@@ -236,7 +236,7 @@ def test_outputs_are_short_and_the_same_every_time(chapter: Chapter) -> None:
     report(problems)
 
 
-def test_it_holds_no_secret_and_no_name_of_the_machine_it_was_written_on(chapter: Chapter) -> None:
+def test_chapter_holds_no_secret_and_no_name_of_the_machine_it_was_written_on(chapter: Chapter) -> None:
     text = chapter.path.read_text(encoding="utf-8")
     problems = [reason for pattern, reason in FORBIDDEN_ANYWHERE.items() if re.search(pattern, text)]
     here = {str(ROOT), str(Path.home()) if str(Path.home()) != "/root" else "", *own_hosts()}
@@ -260,7 +260,7 @@ def own_hosts() -> frozenset[str]:
     return frozenset(host for host in hosts | {socket.gethostname()} if len(host) > 5) - PUBLIC_HOSTS
 
 
-def test_it_begins_with_what_you_will_be_able_to_do(chapter: Chapter) -> None:
+def test_chapter_begins_with_what_you_will_be_able_to_do(chapter: Chapter) -> None:
     first = chapter.cells[0]
     assert first.cell_type == "markdown"
     assert re.match(r"# \S", first.source), "the first line is the chapter's title"
@@ -268,7 +268,7 @@ def test_it_begins_with_what_you_will_be_able_to_do(chapter: Chapter) -> None:
     assert (chapter.code[0].source, kind(chapter.code[0])) == ("%load_ext labkit", "setup")
 
 
-def test_it_ends_with_the_board_its_snapshot_and_what_comes_next(chapter: Chapter) -> None:
+def test_chapter_ends_with_the_board_its_snapshot_and_what_comes_next(chapter: Chapter) -> None:
     *_, board, done = chapter.code
     assert (board.source, kind(board)) == ("%board", "look")
     assert (done.source, kind(done)) == (f"%done {chapter.number}", "setup")
@@ -309,7 +309,7 @@ def test_every_section_that_changes_something_has_the_beat(chapter: Chapter) -> 
     report(problems)
 
 
-def test_it_breaks_something_on_purpose_and_checks_something(chapter: Chapter) -> None:
+def test_chapter_breaks_something_on_purpose_and_checks_something(chapter: Chapter) -> None:
     kinds = {kind(cell) for cell in chapter.code}
     if chapter.number != "00":
         assert {"break", "check"} <= kinds
@@ -337,7 +337,7 @@ def test_every_check_cell_is_green(chapter: Chapter) -> None:
     report(problems)
 
 
-def test_its_pictures_and_links_are_there(chapter: Chapter) -> None:
+def test_chapter_s_pictures_and_links_are_there(chapter: Chapter) -> None:
     problems = []
     for cell in chapter.cells:
         if cell.cell_type != "markdown":

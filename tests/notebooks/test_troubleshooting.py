@@ -48,7 +48,7 @@ def uses(chapter: Chapter, pattern: str) -> Iterator[tuple[NotebookNode, bool]]:
 
 
 @pytest.mark.parametrize("command", TWELVE)
-def test_what_the_command_says_is_compared(troubleshooting: Chapter, command: str) -> None:
+def test_output_of_the_command_is_compared(troubleshooting: Chapter, command: str) -> None:
     compared = [cell for cell, _ in uses(troubleshooting, TWELVE[command]) if "picture" not in tags(cell)]
     assert any(cell.outputs for cell in compared)
 

@@ -74,7 +74,7 @@ def test_the_screen_has_a_line_for_each_message_and_one_for_each_alert_of_a_grou
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer short", "Bearer " + "x" * 129, f"Basic {KEY}"])
-def test_without_a_key_there_is_no_inbox(address: str, authorization: str | None) -> None:
+def test_inbox_needs_a_key(address: str, authorization: str | None) -> None:
     headers = {"Authorization": authorization} if authorization else {}
     for path in ("/messages", "/screen"):
         assert httpx2.get(address + path, headers=headers, timeout=5).status_code == 401
@@ -97,7 +97,7 @@ def test_without_a_key_there_is_no_inbox(address: str, authorization: str | None
         b"\xff",
     ],
 )
-def test_what_is_no_webhook_is_refused_and_kept_nowhere(address: str, body: bytes) -> None:
+def test_message_that_is_no_webhook_is_refused_and_kept_nowhere(address: str, body: bytes) -> None:
     with client(address, "e" * 32) as mine:
         assert mine.post("/messages", content=body).status_code == 400
         assert mine.post("/heartbeat?within=60", content=body).status_code == 400
@@ -117,7 +117,7 @@ def test_a_heartbeat_says_when_the_next_one_comes(address: str, within: str) -> 
         assert mine.get("/messages").json()["heartbeat"] == {"expected": False}
 
 
-def test_a_heart_that_stops_is_told_once_and_so_is_one_that_beats_again(address: str) -> None:
+def test_heartbeat_that_stops_is_reported_once_and_so_is_one_that_comes_back(address: str) -> None:
     beat = webhook(alert("Heartbeat", "alive"))
     with client(address, "0" * 32) as mine:
         assert mine.post("/heartbeat?within=1s", json=beat).status_code == 201

@@ -263,12 +263,14 @@ def ask(internet: Connection, server: str, name: str, kind: str = "A") -> Answer
     return Answer(status[1], tuple(fields[4] for fields in records if fields[3] == kind), int(records[0][1]))
 
 
-@pytest.mark.parametrize("who", ["AUTHORITY_IPV4", "AUTHORITY_IPV6", "RESOLVER_IPV4", "RESOLVER_IPV6"])
+@pytest.mark.parametrize(
+    "name_server", ["AUTHORITY_IPV4", "AUTHORITY_IPV6", "RESOLVER_IPV4", "RESOLVER_IPV6"]
+)
 @pytest.mark.parametrize("kind", ["A", "AAAA"])
 def test_the_zone_starts_without_the_learners_record(
-    internet: Connection, settings: dict[str, str], who: str, kind: str
+    internet: Connection, settings: dict[str, str], name_server: str, kind: str
 ) -> None:
-    assert ask(internet, settings[f"LAB_{who}"], settings["LAB_APP_NAME"], kind).status == "NXDOMAIN"
+    assert ask(internet, settings[f"LAB_{name_server}"], settings["LAB_APP_NAME"], kind).status == "NXDOMAIN"
 
 
 def test_the_server_itself_finds_the_internets_names_and_not_the_learners(
@@ -319,7 +321,7 @@ def update(settings: dict[str, str], change: str, *, key: str) -> str:
     return f"knsupdate {key} << 'END'\n" + "\n".join(lines) + "\nEND\n"
 
 
-def test_with_the_key_the_zone_is_changed_and_the_world_hears_of_it_when_it_has_forgotten(
+def test_zone_is_changed_with_the_key_and_the_resolver_follows_after_the_ttl(
     internet: Connection, settings: dict[str, str], trial_name: str
 ) -> None:
     authority, resolver = settings["LAB_AUTHORITY_IPV4"], settings["LAB_RESOLVER_IPV4"]
@@ -338,7 +340,7 @@ def test_with_the_key_the_zone_is_changed_and_the_world_hears_of_it_when_it_has_
 
 
 @pytest.mark.parametrize("key", ["", f"-y hmac-sha256:provider:{'A' * 43}="], ids=["no key", "a wrong key"])
-def test_without_the_key_the_zone_is_not_changed(
+def test_zone_is_not_changed_without_the_key(
     internet: Connection, settings: dict[str, str], trial_name: str, key: str
 ) -> None:
     add = f"update add {trial_name}. 60 A {settings['LAB_SERVER_IPV4']}"
@@ -498,7 +500,7 @@ FORWARDERS = re.compile(r'"(qemu[^"]*|VBox[^"]*|vmware[^"]*|vmnet[^"]*|ruby[^"]*
 """What opens a port of this computer for a virtual machine: vagrant-libvirt does so by `ssh -L`."""
 
 
-def test_what_leads_from_this_computer_to_the_server_listens_on_127_0_0_1_alone(server: Connection) -> None:
+def test_ports_that_lead_to_the_server_listen_on_127_0_0_1_alone(server: Connection) -> None:
     if sys.platform != "linux":
         pytest.skip("ss shows the sockets of Linux; this computer has none")
     needed.program("ip")  # which comes with ss
@@ -637,13 +639,13 @@ def key_before_the_reboot(server: Connection, internet: Connection) -> str:
     return key
 
 
-def test_after_a_reboot_the_stand_in_internet_comes_back_by_itself(
+def test_stand_in_internet_comes_back_by_itself_after_a_reboot(
     key_before_the_reboot: str, server: Connection
 ) -> None:
     must(server, f"{LIB}/lab-ready 180", timeout=200)
 
 
-def test_after_a_reboot_the_internet_is_the_same_host_and_lets_us_in(
+def test_stand_in_internet_is_the_same_host_after_a_reboot_and_lets_us_in(
     key_before_the_reboot: str, internet: Connection
 ) -> None:
     """Its key is verified by ssh against the one that was fetched when the machine was made."""

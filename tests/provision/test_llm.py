@@ -115,13 +115,18 @@ def test_a_key_that_is_not_of_the_lab_is_refused(base_url: str, key: str) -> Non
 
 
 def test_a_revoked_key_is_refused_from_then_on_and_no_other(base_url: str) -> None:
-    def asked(key: str, method: str = "GET", path: str = "models") -> int:
+    def status_of(key: str, method: str = "GET", path: str = "models") -> int:
         headers = {"Authorization": f"Bearer {key}"}
         return httpx2.request(method, f"{base_url}/v1/{path}", headers=headers).status_code
 
     leaked = "sk-lab-it-was-in-a-repository"
-    assert (asked(leaked), asked(leaked, "DELETE", "key"), asked(leaked), asked(KEY)) == (200, 200, 401, 200)
-    assert asked(leaked, "DELETE", "key") == 401
+    assert (status_of(leaked), status_of(leaked, "DELETE", "key"), status_of(leaked), status_of(KEY)) == (
+        200,
+        200,
+        401,
+        200,
+    )
+    assert status_of(leaked, "DELETE", "key") == 401
 
 
 def test_a_revoked_key_stays_revoked_and_is_not_in_the_file(tmp_path: Path) -> None:
@@ -269,7 +274,7 @@ def test_a_lasting_model_is_silent_first_and_spreads_the_rest_evenly(
     assert time.monotonic() - started < 1
 
 
-def test_an_answer_is_charged_for_also_where_nobody_is_left_to_hear_it(
+def test_answer_is_charged_for_also_where_the_client_has_gone(
     client: openai.OpenAI, base_url: str, bad_day: Callable[..., None]
 ) -> None:
     def bill() -> dict[str, int]:

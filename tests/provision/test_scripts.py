@@ -21,7 +21,7 @@ def scripts() -> list[Path]:
 NAMES = [str(path.relative_to(CHECKOUT)) for path in scripts()]
 
 
-def test_there_are_scripts_to_check() -> None:
+def test_scripts_are_found() -> None:
     assert len(NAMES) > 10
 
 

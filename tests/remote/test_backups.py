@@ -188,7 +188,7 @@ def test_repository_in_a_folder_of_this_server_is_here(tmp_path: Path) -> None:
 # ---- dumps that lie about ----------------------------------------------------------------------
 
 
-def test_a_dump_is_found_by_what_is_in_it_and_counts_if_everybody_may_read_it(
+def test_dump_is_found_by_what_is_in_it_and_counts_if_every_account_may_read_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dumps, "PLACES", (str(tmp_path),))
@@ -211,7 +211,7 @@ def test_a_dump_is_found_by_what_is_in_it_and_counts_if_everybody_may_read_it(
     assert {Path(path).name for path in dumps.open_dumps()} == {"custom", "plain.txt", "packed.gz"}
 
 
-def test_folder_that_is_closed_keeps_everybody_out(tmp_path: Path) -> None:
+def test_folder_that_is_closed_keeps_other_accounts_out(tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "password").touch(mode=0o644)
     tmp_path.chmod(0o700)

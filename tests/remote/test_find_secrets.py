@@ -98,9 +98,9 @@ def start(site: Site) -> Iterator[Callable[..., int]]:
 
     def run(*, arguments: tuple[str, ...] = (), account: str = MAY, **variables: str) -> int:
         environment = {"OPENAI_API_KEY": KEY, "DATABASE_URL": URL} | variables
-        who = pwd.getpwnam(account).pw_uid
+        uid = pwd.getpwnam(account).pw_uid
         command = [str(site.root / PROGRAM), *(arguments or ("600",))]
-        running.append(subprocess.Popen(command, cwd=site.app, env=environment, user=who, extra_groups=[]))
+        running.append(subprocess.Popen(command, cwd=site.app, env=environment, user=uid, extra_groups=[]))
         return running[-1].pid
 
     yield run
@@ -157,7 +157,7 @@ def test_value_that_only_a_shell_understands_is_marked(site: Site, app: int) -> 
     assert file.odd == {"OPENAI_API_KEY"}
 
 
-def test_secrets_file_is_told_with_its_group_and_the_folders_around_it(site: Site, app: int) -> None:
+def test_secrets_file_is_reported_with_its_group_and_the_folders_around_it(site: Site, app: int) -> None:
     site.write("app/.env", f"OPENAI_API_KEY={KEY}\n", 0o640)
     os.chown(site.app / ".env", -1, pwd.getpwnam(MAY_NOT).pw_gid)
     site.app.chmod(0o777)
@@ -214,7 +214,7 @@ def test_copy_that_only_root_and_services_may_read_is_none(site: Site, app: int)
     assert not site.places()
 
 
-def test_copy_is_told_with_its_readers(site: Site, app: int) -> None:
+def test_copy_is_reported_with_its_readers(site: Site, app: int) -> None:
     account = pwd.getpwnam(MAY_NOT)
     site.write("home/.env", KEY, 0o600, owner=account.pw_uid)
     site.write("app/.env.bak", KEY, 0o600)
@@ -402,7 +402,9 @@ def test_a_search_that_runs_out_of_time_or_size_says_what_it_did_not_come_to(sit
     assert str(site.root) in site.look(total=1000).unfinished
 
 
-def test_secret_that_is_too_short_is_told_and_not_searched_for(site: Site, start: Callable[..., int]) -> None:
+def test_secret_that_is_too_short_is_reported_and_not_searched_for(
+    site: Site, start: Callable[..., int]
+) -> None:
     start(OPENAI_API_KEY="short", DATABASE_URL="postgresql://aiapp:aiapp@127.0.0.1/aiapp")
     site.write("etc/copy", "aiapp short")
     found = site.look()

@@ -29,7 +29,9 @@ from tests.sshd import free_port
         (["prometheus", "--web.external-url=https://a.example/mon"], ("0.0.0.0:9090", "/mon")),
     ],
 )
-def test_a_monitor_is_asked_where_it_was_told_to_listen(words: list[str], expected: tuple[str, str]) -> None:
+def test_monitor_is_asked_where_it_is_configured_to_listen(
+    words: list[str], expected: tuple[str, str]
+) -> None:
     assert monitoring.where(words, 9090) == expected
 
 

@@ -33,7 +33,7 @@ def sleeper(tmp_path: Path) -> Iterator[Process]:
     started.wait()
 
 
-def test_a_process_is_told_with_its_whole_name_its_variables_and_its_files(
+def test_process_is_reported_with_its_whole_name_its_variables_and_its_files(
     sleeper: Process, tmp_path: Path
 ) -> None:
     assert (sleeper.name(), sleeper.program()) == ("prometheus-aler", "prometheus-alertmanager")

@@ -120,6 +120,6 @@ def test_rotation_is_refused_where_no_server_answers(rotate: Rotate, folder: Pat
     assert not list(folder.glob("*.1"))
 
 
-def test_a_rotation_that_fails_is_told(rotate: Rotate) -> None:
+def test_rotation_that_fails_is_reported(rotate: Rotate) -> None:
     outcome = rotate("follows", "rotate 3\n create\n compress\n compresscmd /nonexistent/gzip")
     assert "failed to compress log" in outcome.failed

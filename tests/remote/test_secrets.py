@@ -40,7 +40,7 @@ URL = "postgresql://aiapp:correct%20horse%2Fbattery@127.0.0.1/aiapp"
         ("DATABASE_URL", "postgresql://postgres@/aiapp", []),  # an account's name
     ],
 )
-def test_a_secret_is_told_from_other_variables(name: str, value: str, parts: list[str]) -> None:
+def test_secret_is_distinguished_from_other_variables(name: str, value: str, parts: list[str]) -> None:
     assert secrets.secret_parts(name, value) == parts
 
 

@@ -24,6 +24,6 @@ def test_timestamp_is_read_with_its_zone_and_all_its_digits(text: str, expected:
 
 @pytest.mark.parametrize("text", ["soon", "", "2026-11-26", "2026-11-26T20:57:04", "2026-13-26T20:57:04Z",
                                   "2026-11-26T20:57:04Z and more"])  # fmt: skip
-def test_timestamp_that_is_none_is_told(text: str) -> None:
+def test_timestamp_that_is_none_is_reported(text: str) -> None:
     with pytest.raises(ValueError):
         timestamps.seconds(text)

@@ -17,7 +17,7 @@ def bare() -> Said:
 
 
 @pytest.mark.parametrize("number", ITEMS)
-def test_on_a_bare_server_the_item_fails_and_says_what_was_seen_and_expected(bare: Said, number: int) -> None:
+def test_item_fails_on_a_bare_server_and_says_what_was_observed_and_expected(bare: Said, number: int) -> None:
     item = bare.item(number)
     assert item["verdict"] == "FAIL", bare.words(number)
     for finding in item["findings"]:
@@ -27,7 +27,7 @@ def test_on_a_bare_server_the_item_fails_and_says_what_was_seen_and_expected(bar
             )
 
 
-def test_on_a_bare_server_nothing_passes_and_nothing_is_guessed(bare: Said) -> None:
+def test_bare_server_passes_nothing_and_nothing_is_guessed(bare: Said) -> None:
     assert bare.verdicts() == dict.fromkeys(ITEMS, "FAIL")
 
 
@@ -36,5 +36,5 @@ def test_labcheck_ends_with_1_on_a_bare_server(bare: Said) -> None:
     assert bare.report["schema"] == 2
 
 
-def test_on_a_bare_server_ssh_audit_finds_weak_algorithms(server: Connection) -> None:
+def test_ssh_audit_finds_weak_algorithms_on_a_bare_server(server: Connection) -> None:
     assert any("ecdh-sha2-nistp256" in line for line in ssh_audit(server))

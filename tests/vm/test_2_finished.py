@@ -41,7 +41,7 @@ def test_labcheck_ends_with_0_and_has_skipped_nothing(finished: Said) -> None:
 
 
 @pytest.mark.parametrize("family", ["4", "6"])
-def test_a_stranger_gets_an_answer_over_tls_1_3_and_http_2(internet: Connection, family: str) -> None:
+def test_client_gets_an_answer_over_tls_1_3_and_http_2(internet: Connection, family: str) -> None:
     output = must(
         internet,
         f"curl -{family} -sv -o /dev/null -w '%{{http_code}} %{{http_version}}'"
@@ -121,7 +121,7 @@ def test_sshd_opens_no_windows_and_ends_a_connection_after_three_failures(server
     assert {"x11forwarding no", "maxauthtries 3"} <= set(settings)
 
 
-def test_other_accounts_cannot_list_who_may_use_sudo(server: Connection) -> None:
+def test_sudo_rules_cannot_be_listed_by_other_accounts(server: Connection) -> None:
     refused = server.run("sudo -u nobody ls /etc/sudoers.d")
     assert refused.exit_status != 0 and "Permission denied" in refused.stderr
 
@@ -153,7 +153,7 @@ def test_secrets_are_in_no_log_and_no_command_line(server: Connection) -> None:
 
 
 @pytest.mark.parametrize("address", ["198.51.100.10", "2001:db8:100::10"])
-def test_whoever_knocks_too_often_is_shut_out_and_never_the_place_that_is_looked_from(
+def test_address_with_too_many_failed_logins_is_banned_and_never_the_vantage(
     server: Connection, internet: Connection, address: str
 ) -> None:
     source = re.search(r"\bsrc (\S+)", must(internet, f"ip route get {address}"))
@@ -174,7 +174,7 @@ def account_without_sudo(server: Connection) -> Iterator[str]:
     must(server, "sudo userdel -rf watcher 2>/dev/null; ! id watcher 2>/dev/null")
 
 
-def test_where_sudo_is_refused_the_inside_is_unknown_and_the_outside_is_still_judged(
+def test_refused_sudo_makes_the_inside_unknown_and_the_outside_is_still_judged(
     account_without_sudo: str, other_configuration: Callable[..., Path]
 ) -> None:
     report = run_labcheck(configuration=other_configuration(user=account_without_sudo))
@@ -186,7 +186,7 @@ def test_where_sudo_is_refused_the_inside_is_unknown_and_the_outside_is_still_ju
         assert "sudo" in report.words(number)
 
 
-def test_where_the_key_is_refused_everything_that_needs_the_server_is_unknown(
+def test_refused_key_makes_everything_that_needs_the_server_unknown(
     other_configuration: Callable[..., Path], tmp_path: Path
 ) -> None:
     key = tmp_path / "stranger"
@@ -222,7 +222,7 @@ def vantage_without_network(server: Connection) -> Iterator[None]:
     )
 
 
-def test_where_the_vantage_has_no_network_the_outside_is_unknown_and_the_inside_still_judged(
+def test_vantage_without_a_network_makes_the_outside_unknown_and_the_inside_is_still_judged(
     vantage_without_network: None,
 ) -> None:
     # The other half of 10, 11 and 14 is there, too: the pager, the store, the collector.
@@ -251,7 +251,7 @@ By the program's name and not by its unit, which journald no longer finds where 
 """
 
 
-def test_a_look_is_one_login_and_nobody_counts_it(
+def test_read_only_check_is_one_login_and_is_not_counted(
     server: Connection, other_configuration: Callable[..., Path], pytestconfig: pytest.Config
 ) -> None:
     checks = 100 if pytestconfig.getoption("--many-looks") else 5
@@ -293,7 +293,7 @@ def new_server(server: Connection) -> Iterator[None]:
     assert server.run(leftovers).stdout == ""
 
 
-def test_what_a_backup_is_restored_to_has_no_data_and_no_secret_of_this_server(
+def test_server_that_a_backup_is_restored_to_has_no_data_and_no_secret_of_this_one(
     server: Connection, new_server: None
 ) -> None:
     looked_for, *leftovers = must(

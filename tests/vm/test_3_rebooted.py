@@ -17,7 +17,7 @@ def test_the_server_reboots_and_the_firewall_is_still_shut() -> None:
     assert "exercise" in {finding["depth"] for finding in report.item(6)["findings"]}
 
 
-def test_after_the_reboot_all_items_pass() -> None:
+def test_all_items_pass_after_the_reboot() -> None:
     """Within two minutes: Supervisor takes a program for RUNNING only after some seconds."""
 
     def all_pass() -> Said:
@@ -29,7 +29,7 @@ def test_after_the_reboot_all_items_pass() -> None:
     assert wait_until(all_pass, what="the items to pass", timeout=120).exit_status == 0
 
 
-def test_after_the_reboot_all_items_pass_when_they_are_exercised_too() -> None:
+def test_all_items_pass_after_the_reboot_when_they_are_exercised_too() -> None:
     report = run_labcheck("--exercise")
     wrong = [number for number in ITEMS if report.verdict(number) != "PASS"]
     assert not wrong, "\n".join(f"{number}: {report.words(number)}" for number in wrong)

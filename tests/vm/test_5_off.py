@@ -9,14 +9,14 @@ from .conftest import ITEMS, lab, run_labcheck
 pytestmark = pytest.mark.vm
 
 
-def test_when_the_server_is_off_every_item_is_unknown() -> None:
+def test_every_item_is_unknown_when_the_server_is_off() -> None:
     lab("stop")
     said = run_labcheck()
     assert said.exit_status == 2
     assert {number: said.verdict(number) for number in ITEMS} == dict.fromkeys(ITEMS, "UNKNOWN"), said.text
 
 
-def test_after_make_stop_and_make_lab_all_items_pass_in_both_depths() -> None:
+def test_all_items_pass_in_both_depths_after_make_stop_and_make_lab() -> None:
     lab("up")
     said = run_labcheck("--exercise")
     wrong = [number for number in ITEMS if said.verdict(number) != "PASS"]

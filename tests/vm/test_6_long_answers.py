@@ -52,13 +52,13 @@ Over HTTP/2, curl takes the first frame of the connection for the beginning of t
 
 @dataclass(frozen=True)
 class Answer:
-    """What one question got: `begins` and `took` are in seconds, `problem` is curl's."""
+    """What one question got: `begins` and `duration` are in seconds, `problem` is curl's."""
 
     streamed: bool
     body: str
     status: int
     begins: float
-    took: float
+    duration: float
     problem: str
 
 
@@ -210,7 +210,7 @@ def happened(
 def test_an_answer_of_180_seconds_arrives(happened: Happened, proxy: str, streamed: bool) -> None:
     (answer,) = [each for each in getattr(happened, proxy) if each.streamed == streamed]
     assert (answer.status, answer.problem) == (200, ""), answer
-    assert LASTS <= answer.took < LASTS + SLACK, answer
+    assert LASTS <= answer.duration < LASTS + SLACK, answer
     if streamed:
         assert SILENT <= answer.begins < LASTS, answer
         *pieces, last, end = answer.body.split("\n\n")

@@ -24,6 +24,7 @@ DATABASE = "/api/v2/tenants/default_tenant/databases/default_database"
 COLLECTIONS = f"{DATABASE}/collections"
 NEAREST = 3  # passages that go with a question
 LONGEST = 1200  # characters of a passage
+LIMIT = 5.0  # seconds for an answer of Chroma
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Documents:
     def __init__(self, settings: Settings, client: openai.AsyncOpenAI) -> None:
         self.settings = settings
         self.client = client
-        self.http = httpx2.AsyncClient(base_url=str(settings.chroma_url), timeout=5)
+        self.http = httpx2.AsyncClient(base_url=str(settings.chroma_url), timeout=LIMIT)
 
     async def post(self, path: str, body: dict[str, Any]) -> Any:
         """What Chroma answers about the collection, which is made where there is none. Raises Problem."""

@@ -83,7 +83,7 @@ def sshd(accounts: None) -> Iterator[Sshd]:
             with socket.socket() as probe:
                 return probe.connect_ex(("127.0.0.1", port)) == 0
 
-        wait_until(answers, what=f"sshd to answer; its log is {log.read_text()!r}", timeout=10, every=0.05)
+        wait_until(answers, what=f"sshd to answer; its log is {log.read_text()!r}", timeout=60, every=0.05)
         yield Sshd(port, folder)
     finally:
         daemon.terminate()

@@ -24,10 +24,18 @@ import pytest
 from lab_app.app import create_app
 from lab_app.settings import Settings
 
+from . import time_limits
 from .services import ChromaServer, PostgresServer, RedisServer, running
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk-lab-test-key-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raise the time limits of applications in this process, unless the test is marked with `own_limits`."""
+    if request.node.get_closest_marker("own_limits") is None:
+        time_limits.put_generous(monkeypatch.setattr)
 
 
 def wait_until(condition: Callable[[], Any], what: str, timeout: float = 60) -> Any:
@@ -71,12 +79,22 @@ StartServer = Callable[..., Server]
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
-    """`start_server("lab_app.main:app", before=[...], arguments=[...], VARIABLE=...)`, in an empty folder."""
+    """`start_server("lab_app.main:app", before=[...], arguments=[...], VARIABLE=...)`, in an empty folder.
+
+    The application has generous time limits there, but for `own_limits`: see time_limits.
+    """
     started: list[Server] = []
 
     def start(
-        app: str, *, before: list[str] | None = None, arguments: list[str] | None = None, **variables: str
+        app: str,
+        *,
+        before: list[str] | None = None,
+        arguments: list[str] | None = None,
+        own_limits: bool = False,
+        **variables: str,
     ) -> Server:
+        if app == "lab_app.main:app" and not own_limits:
+            app = "tests.app.unhurried:app"
         folder = tmp_path_factory.mktemp("server")
         uvicorn = [sys.executable, "-m", "uvicorn", app, "--port", "0", *(arguments or [])]
         path = os.pathsep.join([str(ROOT), str(ROOT / "vagrant" / "internet")])
@@ -93,7 +111,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
     yield start
     for server in started:
         server.process.kill()
-        server.process.wait(timeout=10)
+        server.process.wait(timeout=time_limits.GENEROUS)
 
 
 @pytest.fixture(scope="session")

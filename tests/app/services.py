@@ -23,7 +23,7 @@ from tests.needed import absent, program
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LOCK = CHECKOUT / "vagrant" / "internet" / "repository" / "chroma" / "requirements.lock"
-PATIENCE = 20  # seconds for a server to start or to stop; each takes less than one
+PATIENCE = 60  # seconds for a server to start, to stop or to answer; each takes less than one
 APP, PASSWORD = "app", "a-password-of-the-tests"  # PostgreSQL's account for the application
 
 # Ends a server when its standard input ends: when the tests are through with it, and when they were killed.
@@ -258,7 +258,7 @@ class ChromaServer(Service):
     def database(self) -> Iterator[str]:
         """The URL of the server, where every collection has been removed, whoever made it."""
         self.recover()
-        with httpx2.Client(base_url=self.url, timeout=5) as client:
+        with httpx2.Client(base_url=self.url, timeout=PATIENCE) as client:
             collections = "/api/v2/tenants/default_tenant/databases/default_database/collections"
             for each in client.get(collections).raise_for_status().json():
                 client.delete(f"{collections}/{each['name']}").raise_for_status()

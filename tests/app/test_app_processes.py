@@ -24,6 +24,7 @@ from .conftest import KEY, ROOT, wait_until
 from .services import free_port, unprivileged
 from .test_ledger import as_typed, migrations
 from .test_sentry import PUBLIC, Collector, collector
+from .time_limits import GENEROUS
 
 __all__ = ["collector"]
 USERS_KEY = "key-of-the-first-user"
@@ -71,6 +72,7 @@ def running(
             url = f"http://127.0.0.1:{port}"
             wait_until(lambda: answers(url), "the application")
             monkeypatch.setattr(app_processes, "environments", own)
+            monkeypatch.setattr(app_processes, "PATIENCE", GENEROUS)
             yield Running(process.pid, url, tmp_path / "log")
         finally:
             process.terminate()  # or leaving the `with` would wait for it without end
@@ -78,7 +80,7 @@ def running(
 
 def answers(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/health/live", timeout=2).status_code == 200
+        return httpx2.get(f"{url}/health/live", timeout=GENEROUS).status_code == 200
     except httpx2.HTTPError:
         return False
 
@@ -134,7 +136,9 @@ def test_a_question_costs_the_same_in_ledger_log_and_metric(running: Running) ->
     assert Decimal(seen["ledger"]) == Decimal(seen["log"]) > 0
     assert abs(seen["metric"] - float(seen["log"])) < 1e-15
     headers = {"Authorization": f"Bearer {USERS_KEY}"}
-    httpx2.post(f"{running.url}/api/chat", json={"message": "What does it cost?"}, headers=headers)  # cached
+    httpx2.post(
+        f"{running.url}/api/chat", json={"message": "What does it cost?"}, headers=headers, timeout=GENEROUS
+    )  # cached
     spent = app_processes.spent()
     assert (spent["error"], spent["ledger"]["calls"], spent["ledger"]["unpriced"]) == ("", 1, 0)
     assert spent["ledger"]["since_first"] == spent["ledger"]["since_last"] == seen["ledger"]
@@ -191,7 +195,10 @@ def test_what_was_asked_just_before_a_restart_is_not_put_down_to_the_new_process
 
 def test_refusals_are_counted_by_path_also_in_what_was_put_aside(running: Running) -> None:
     headers = {"Authorization": f"Bearer {USERS_KEY}"}
-    seen = [httpx2.post(f"{running.url}/api/chat", json={}, headers=headers).status_code for _ in range(11)]
+    seen = [
+        httpx2.post(f"{running.url}/api/chat", json={}, headers=headers, timeout=GENEROUS).status_code
+        for _ in range(11)
+    ]
     assert seen == [422] * 10 + [429]
     wait_until(lambda: app_processes.refused() == {"/api/chat": 1}, "the line of the refused request")
     line = '{"status": %d, "path": "%s"}\n'

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from .conftest import KEY, StartEndpoint, client_of, settings
+from .time_limits import GENEROUS
 
 HELLO = {"message": "Hello, server!"}
 
@@ -97,7 +98,7 @@ async def test_an_address_that_never_answers_is_a_504_when_the_time_is_up(
     started = time.monotonic()
     response = await post(request.getfixturevalue(fault), openai_timeout=0.5)
     assert_problem(response, 504, "llm_timeout")
-    assert 0.4 < time.monotonic() - started < 10  # the library itself would wait ten minutes
+    assert 0.4 < time.monotonic() - started < GENEROUS  # the library itself would wait ten minutes
 
 
 async def test_too_many_requests_at_the_model_are_a_503(start_endpoint: StartEndpoint) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from lab_app.documents import LONGEST, passages_of
 
+from . import time_limits
 from .conftest import KEY, ROOT, client_of, settings
 from .services import Service
 from .test_chat import assert_problem
@@ -111,14 +112,16 @@ async def test_a_chroma_that_is_down_is_a_503_and_named_by_health(
 
 
 async def test_a_chroma_that_hangs_is_named_and_is_well_again_when_it_goes_on(
-    model: str, chroma_url: str, chroma_server: Service
+    model: str, chroma_url: str, chroma_server: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def status() -> Any:
         async with client_of(settings(model, chroma_url=chroma_url)) as client:
             return (await client.get("/health/ready")).json()["components"]["vector_db"]["status"]
 
-    chroma_server.pause()
-    assert await status() == "unhealthy"
+    with monkeypatch.context() as hanging:
+        time_limits.put_own(hanging.setattr)
+        chroma_server.pause()
+        assert await status() == "unhealthy"
     chroma_server.resume()
     assert await status() == "healthy"
 
@@ -129,7 +132,7 @@ async def test_a_collection_that_was_removed_is_made_again(model: str, chroma_ur
     async with client_of(settings(model, chroma_url=chroma_url, cache_seconds=0, **EMBEDDING)) as client:
         asked = {"message": "What does a firewall do?"}
         assert (await client.post("/api/chat", json=asked)).json()["documents"]
-        assert httpx2.delete(f"{collections}/documents").status_code == 200
+        assert httpx2.delete(f"{collections}/documents", timeout=time_limits.GENEROUS).status_code == 200
         assert (await client.post("/api/chat", json=asked)).json()["documents"] == []
 
 

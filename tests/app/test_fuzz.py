@@ -14,6 +14,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from .conftest import KEY, StartServer
+from .time_limits import GENEROUS
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 EXAMPLES = 100  # for each operation, and each of the two modes
@@ -42,7 +43,7 @@ def test_answers_are_as_described_and_none_is_a_server_error(
         )
         @given(operation.as_strategy(generation_mode=mode))
         def ask(case: schemathesis.Case) -> None:
-            case.validate_response(case.call(timeout=10), checks=CHECKS)
+            case.validate_response(case.call(timeout=GENEROUS), checks=CHECKS)
 
         ask()
     # Every line of the log is JSON, and none of the application's own is about something unexpected.

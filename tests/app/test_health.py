@@ -17,22 +17,24 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from lab_app import health
 from tests import needed
 
-from .conftest import KEY, StartEndpoint, StartServer, client_of, settings
+from .conftest import KEY, Server, StartEndpoint, StartServer, client_of, settings
+from .time_limits import GENEROUS, clock
 
 
 async def timed(client: httpx2.AsyncClient, path: str = "/health") -> tuple[httpx2.Response, float]:
-    started = time.monotonic()
+    started = clock()
     response = await client.get(path)
-    return response, time.monotonic() - started
+    return response, clock() - started
 
 
-async def openai_component(url: str) -> dict[str, Any]:
+async def openai_component(url: str, within: float = GENEROUS) -> dict[str, Any]:
     """The component as /health shows it; the rules that hold for every answer are asserted on the way."""
     async with client_of(settings(url)) as client:
         response, took = await timed(client)
-    assert took < 1
+    assert took < within
     assert response.status_code == 200
     assert KEY not in response.text
     assert str(urlsplit(url).hostname) not in response.text
@@ -63,13 +65,14 @@ async def test_live_and_ready_do_not_depend_on_the_model(path: str, silent: str)
     async with client_of(settings(silent)) as client:
         response, took = await timed(client, path)
     assert response.status_code == 200
-    assert took < 0.3
+    assert took < GENEROUS  # for which the model would have been waited
 
 
 async def test_a_model_that_answers_is_healthy_with_its_latency(model: str) -> None:
+    started = time.monotonic()
     component = await openai_component(model)
     assert (component["status"], component["reason"]) == ("healthy", None)
-    assert 0 < component["latency_ms"] < 700
+    assert 0 < component["latency_ms"] < (time.monotonic() - started) * 1000
 
 
 async def test_a_refused_key_is_named(model: str) -> None:
@@ -83,21 +86,31 @@ async def test_an_address_where_nothing_listens_is_named(nobody: str) -> None:
     assert (await openai_component(nobody))["reason"] == "no connection"
 
 
+@pytest.mark.own_limits  # a resolver that is down says nothing
 async def test_a_name_that_does_not_exist_is_named() -> None:
-    component = await openai_component("http://does-not-exist.invalid:1/v1")
+    component = await openai_component("http://does-not-exist.invalid:1/v1", within=1)
     assert component["status"] == "unhealthy"
     assert component["reason"] in ("its name does not resolve", "no answer within 700 ms")
 
 
+@pytest.mark.own_limits
 async def test_an_endpoint_that_accepts_and_never_answers_costs_less_than_a_second(silent: str) -> None:
-    assert (await openai_component(silent))["reason"] == "no answer within 700 ms"
+    assert (await openai_component(silent, within=1))["reason"] == "no answer within 700 ms"
 
 
+@pytest.mark.own_limits
 async def test_an_endpoint_that_drops_packets_costs_less_than_a_second(dropping: str) -> None:
-    assert (await openai_component(dropping))["reason"] == "no answer within 700 ms"
+    assert (await openai_component(dropping, within=1))["reason"] == "no answer within 700 ms"
 
 
-@pytest.mark.parametrize("fault", ["silent", "dropping", "nobody"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param("silent", marks=pytest.mark.own_limits),
+        pytest.param("dropping", marks=pytest.mark.own_limits),
+        "nobody",
+    ],
+)
 async def test_with_everything_gone_at_once_the_answer_comes_within_a_second_and_names_each(
     fault: str, request: pytest.FixtureRequest
 ) -> None:
@@ -129,7 +142,10 @@ async def test_an_answer_that_is_not_json_is_not_healthy(start_endpoint: StartEn
     assert component["status"] == "unhealthy"
 
 
-async def test_a_hundred_askers_share_one_look(start_endpoint: StartEndpoint) -> None:
+async def test_a_hundred_askers_share_one_look(
+    start_endpoint: StartEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "SHARED_FOR", GENEROUS)
     endpoint = start_endpoint(body=b'{"object": "list", "data": []}')
     async with client_of(settings(endpoint.url)) as client:
         answers = await asyncio.gather(*(client.get("/health") for _ in range(100)))
@@ -138,22 +154,26 @@ async def test_a_hundred_askers_share_one_look(start_endpoint: StartEndpoint) ->
     assert endpoint.requests == ["GET /v1/models"]
 
 
-async def test_a_hanging_look_is_shared_and_its_verdict_too(start_endpoint: StartEndpoint) -> None:
+@pytest.mark.own_limits
+async def test_a_hanging_look_is_shared_and_its_verdict_too(
+    start_endpoint: StartEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "GIVEN_UP_AFTER", GENEROUS)
     endpoint = start_endpoint(hold=True)
     async with client_of(settings(endpoint.url)) as client:
-        started = time.monotonic()
+        started = clock()
         # So few that their own work, done in this process, stays far below what the deadline leaves.
         await asyncio.gather(*(client.get("/health") for _ in range(20)))
-        assert time.monotonic() - started < 1
+        assert clock() - started < 1
         _, took = await timed(client)
-    assert took < 0.3  # from the shared result
+    assert took < health.DEADLINE  # a look of its own would take as long
     assert endpoint.requests == ["GET /v1/models"]
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/health"])
 def test_head_is_answered_as_get_is_without_the_body(path: str, start_server: StartServer) -> None:
     url = start_server("lab_app.main:app").url + path
-    head, got = httpx2.head(url, timeout=5), httpx2.get(url, timeout=5)
+    head, got = httpx2.head(url, timeout=GENEROUS), httpx2.get(url, timeout=GENEROUS)
     assert head.status_code == got.status_code == 200 and head.content == b""
     assert head.headers["content-type"] == got.headers["content-type"] == "application/json"
 
@@ -164,30 +184,34 @@ async def test_head_tells_of_a_critical_failure_too(nobody: str) -> None:
     assert statuses == [503, 503]
 
 
-def get(url: str) -> tuple[dict[str, Any], float]:
-    started = time.monotonic()
-    response = httpx2.get(url, timeout=5)
-    return response.json(), time.monotonic() - started
+def get(app: Server) -> tuple[dict[str, Any], float]:
+    started = clock(app.process.pid)
+    response = httpx2.get(app.url + "/health", timeout=GENEROUS)
+    return response.json(), clock(app.process.pid) - started
 
 
 def test_a_stopped_model_is_seen_and_a_resumed_one_too(start_server: StartServer) -> None:
     llm = start_server("llm:app")
-    app = start_server("lab_app.main:app", OPENAI_API_KEY=KEY, OPENAI_BASE_URL=llm.url + "/v1")
-    wait_for_status(app.url, "healthy")
+    variables = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": llm.url + "/v1"}
+    app = start_server("lab_app.main:app", own_limits=True, **variables)
+    wait_for_status(app, "healthy")
     os.kill(llm.process.pid, signal.SIGSTOP)
-    wait_for_status(app.url, "degraded")
+    wait_for_status(app, "degraded", within=1)
     os.kill(llm.process.pid, signal.SIGCONT)
-    wait_for_status(app.url, "healthy")
+    wait_for_status(app, "healthy")
     changes = [line for line in app.lines("health_change") if line["component"] == "openai_api"]
-    assert [line["level"] for line in changes] == ["INFO", "WARNING", "INFO"]
+    levels = [(line["level"], line["message"]) for line in changes]
+    # On a busy computer it may have come and gone more often.
+    well, ill = ("INFO", "openai_api is healthy"), ("WARNING", "openai_api is unhealthy")
+    assert set(levels) == {well, ill} and levels.index(ill, levels.index(well)) and levels[-1] == well
 
 
-def wait_for_status(url: str, status: str) -> None:
-    """Until it says so, each answer within a second: a result is shared for 1 s, a hanging look for 3."""
-    deadline = time.monotonic() + 6
+def wait_for_status(app: Server, status: str, within: float = GENEROUS) -> None:
+    """Until it says so, with each answer within so many seconds."""
+    deadline = time.monotonic() + GENEROUS
     while True:
-        body, took = get(url + "/health")
-        assert took < 1
+        body, took = get(app)
+        assert took < within
         if body["status"] == status:
             return
         assert time.monotonic() < deadline, body
@@ -203,7 +227,7 @@ def test_a_resolver_that_never_answers_costs_less_than_a_second(
             with contextlib.suppress(OSError):
                 resolver.bind((f"127.0.0.{last}", 53))
                 break
-        resolver.settimeout(5)
+        resolver.settimeout(20)
         configuration, hosts = tmp_path / "resolv.conf", tmp_path / "hosts"
         configuration.write_text(f"nameserver {resolver.getsockname()[0]}\noptions timeout:30 attempts:1\n")
         hosts.write_text("127.0.0.1 localhost\n")  # this computer's own may know the name
@@ -212,15 +236,16 @@ def test_a_resolver_that_never_answers_costs_less_than_a_second(
         app = start_server(
             "lab_app.main:app",
             before=["unshare", "--mount", "sh", "-c", script, "sh"],
+            own_limits=True,
             OPENAI_API_KEY=KEY,
             OPENAI_BASE_URL="http://llm.lab.example/v1",
         )
-        body, took = get(app.url + "/health")
+        body, took = get(app)
         assert b"lab" in resolver.recv(512)  # it was asked
         assert took < 1
         assert body["components"]["openai_api"]["reason"] == "no answer within 700 ms"
         app.process.send_signal(signal.SIGTERM)
-        app.process.wait(timeout=5)  # the lookup that hangs does not hold up the shutdown
+        app.process.wait(timeout=20)  # the lookup that hangs for 30 s does not hold up the shutdown
 
 
 def test_certificates_are_checked_against_the_operating_systems_store(
@@ -239,7 +264,7 @@ def test_certificates_are_checked_against_the_operating_systems_store(
     variables = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": llm.url + "/v1"}
     stranger = start_server("lab_app.main:app", **variables)
     friend = start_server("lab_app.main:app", SSL_CERT_FILE=str(certificate), **variables)
-    body, _ = get(stranger.url + "/health")
+    body, _ = get(stranger)
     assert body["components"]["openai_api"]["reason"] == "its certificate is not trusted"
-    body, _ = get(friend.url + "/health")
+    body, _ = get(friend)
     assert body["components"]["openai_api"]["status"] == "healthy", json.dumps(body)

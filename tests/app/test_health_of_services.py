@@ -24,17 +24,13 @@ from .conftest import StartEndpoint, client_of, settings, wait_until
 from .services import ChromaServer, PostgresServer, RedisServer, running
 from .test_chat import HELLO, LAST, USAGE, chunk, streamed
 from .test_services import keys, postgres
+from .time_limits import GENEROUS
 
 
 async def component(name: str, **configured: Any) -> tuple[int, str, dict[str, Any]]:
     """Status code and top line of /health, and the component of this name."""
     async with client_of(settings(**configured)) as client:
         response = await client.get("/health")
-        # In the first second of a new process a connection can be slow on a busy computer.
-        for _ in range(5):
-            if not str(response.json()["components"][name]["reason"]).startswith("no answer"):
-                break
-            response = await client.get("/health")
     return response.status_code, response.json()["status"], response.json()["components"][name]
 
 
@@ -161,7 +157,7 @@ async def test_chroma_whose_data_is_damaged_is_unhealthy_though_its_heart_beats(
         _, _, documents = await component("vector_db", chroma_url=server.url)
         assert (documents["status"], documents["reason"]) == ("healthy", None)
         os.truncate(server.folder / "data" / "chroma.sqlite3", 100)
-        server_says = httpx2.get(f"{server.url}/api/v2/heartbeat", timeout=5)
+        server_says = httpx2.get(f"{server.url}/api/v2/heartbeat", timeout=GENEROUS)
         assert server_says.status_code == 200
         code, whole, documents = await component("vector_db", chroma_url=server.url)
     assert (code, whole, documents["status"]) == (503, "unhealthy", "unhealthy")

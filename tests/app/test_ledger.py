@@ -25,6 +25,7 @@ from .conftest import KEY, ROOT, StartEndpoint, StartServer, client_of, settings
 from .services import Service
 from .test_chat import HELLO, chunk, streamed
 from .test_stream import leave
+from .time_limits import GENEROUS
 
 PRICED = {"openai_priced_as": "gpt-4o-mini"}  # 0.15 and 0.60 dollars for a million tokens
 COST = Decimal("0.0000108")  # of 4 tokens sent and 17 received: 0.6 and 10.2 millionths
@@ -105,6 +106,7 @@ async def test_the_cost_of_a_model_without_a_known_price_is_not_guessed(
     assert row["cost_usd"] is None
 
 
+@pytest.mark.own_limits
 async def test_a_ledger_that_is_down_does_not_undo_an_answer(
     model: str, database_url: str, postgres_server: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -123,7 +125,7 @@ async def test_a_client_that_leaves_while_its_row_is_written_does_not_undo_it(
     server = start_server("lab_app.main:app", DATABASE_URL=as_typed(database_url), **variables)
     postgres_server.pause()
     leave(server, lambda: server.lines("llm_call"), HELLO)
-    httpx2.get(server.url + "/health/live", timeout=5)  # so that it has noticed
+    httpx2.get(server.url + "/health/live", timeout=GENEROUS)  # so that it has noticed
     postgres_server.resume()
     request = wait_until(lambda: server.lines("request")[1:], "the line of the request")[0]
     assert request["status_code"] == 499
@@ -196,12 +198,13 @@ async def test_health_says_that_migrations_are_missing(postgres_url: str) -> Non
     assert (await component(postgres_url))["status"] == "healthy"
 
 
-async def test_health_names_a_database_that_is_down_and_one_that_hangs(
-    database_url: str, postgres_server: Service
-) -> None:
+@pytest.mark.own_limits
+async def test_health_names_a_database_that_hangs(database_url: str, postgres_server: Service) -> None:
     postgres_server.pause()
     assert (await component(database_url))["reason"].startswith("no answer")
-    postgres_server.resume()
+
+
+async def test_health_names_a_database_that_is_down(database_url: str, postgres_server: Service) -> None:
     postgres_server.stop()
     assert (await component(database_url))["reason"] == "no connection"
 

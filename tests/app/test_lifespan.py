@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
-from lab_app import llm
+from lab_app import health, llm
 from lab_app.app import create_app
 from lab_app.clients import Clients
 from lab_app.dependencies import get_ledger, get_openai, get_settings
@@ -19,6 +19,7 @@ from lab_app.ledger import Entry
 from .conftest import client_of, settings
 from .test_chat import HELLO, assert_problem
 from .test_documents import EMBEDDING
+from .time_limits import GENEROUS
 
 
 async def connections(redis: Redis) -> int:
@@ -59,10 +60,12 @@ async def test_nothing_is_opened_before_the_start(model: str) -> None:
     assert not hasattr(create_app(settings(model)).state, "clients")
 
 
+@pytest.mark.own_limits
 @pytest.mark.parametrize("fault", ["silent", "dropping"])
 async def test_a_stop_does_not_wait_for_what_does_not_answer(
-    fault: str, request: pytest.FixtureRequest
+    fault: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(health, "GIVEN_UP_AFTER", GENEROUS)
     url = request.getfixturevalue(fault).removesuffix("/v1")
     where = url.removeprefix("http://")
     database = f"postgresql://a:secret@{where}/b"
@@ -70,7 +73,7 @@ async def test_a_stop_does_not_wait_for_what_does_not_answer(
     async with client_of(gone) as client:
         assert (await client.get("/health")).status_code == 503
         began = time.monotonic()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < GENEROUS / 2
 
 
 class Kept:

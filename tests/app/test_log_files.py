@@ -27,6 +27,7 @@ from lab_app.log_files import FILES, LogFiles
 from tests import needed
 
 from .conftest import KEY, ROOT, wait_until
+from .time_limits import GENEROUS
 
 # Says that it is ready, waits for a line, and then writes numbered lines through the application's own
 # configuration, as many as a very busy server, until there is a file. Its last words are how many, and how
@@ -456,7 +457,7 @@ def test_the_application_writes_each_request_to_its_files_and_nothing_to_standar
     url = start_app(folder)
     headers = {"X-Request-ID": "the-one"}
     question = {"message": "a private question"}
-    assert httpx2.post(url + "/api/chat", json=question, headers=headers, timeout=5).status_code == 200
+    assert httpx2.post(url + "/api/chat", json=question, headers=headers, timeout=GENEROUS).status_code == 200
     (request,) = wait_until(lambda: entries(folder / "access.log"), "its line")
     (call,) = entries(folder / "metrics.log")
     assert (request["request_id"], request["path"]) == ("the-one", "/api/chat")
@@ -473,13 +474,13 @@ def test_the_application_answers_while_the_disk_of_its_logs_is_full(
     url = start_app(small_disk / "logs")
     ballast = fill(small_disk)
     for _ in range(40):  # until the last page of the file is full as well
-        assert httpx2.get(url + "/health/live", timeout=5).status_code == 200
+        assert httpx2.get(url + "/health/live", timeout=GENEROUS).status_code == 200
     ballast.unlink()
-    httpx2.get(url + "/health/live", headers={"X-Request-ID": "again"}, timeout=5)
+    httpx2.get(url + "/health/live", headers={"X-Request-ID": "again"}, timeout=GENEROUS)
     access_log = small_disk / "logs" / "access.log"
     wait_until(lambda: '"request_id":"again"' in read(access_log), "a line again")
     token = {"Authorization": "Bearer token-of-the-tests"}
-    metrics = httpx2.get(url + "/metrics", headers=token, timeout=5).text
+    metrics = httpx2.get(url + "/metrics", headers=token, timeout=GENEROUS).text
     found = re.search(r'^app_log_lines_dropped_total\{file="app.log"\} (\S+)', metrics, re.MULTILINE)
     assert found is not None and 0 < float(found[1]) < 40
     (complaint,) = read(tmp_path / "stderr").splitlines()

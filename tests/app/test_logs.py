@@ -15,6 +15,7 @@ import pytest
 from lab_app.json_logs import JsonFormatter, request_id, user_id
 
 from .conftest import KEY, Server, StartServer, wait_until
+from .time_limits import GENEROUS
 
 
 def line(message: object, *args: object, **extra: object) -> dict[str, Any]:
@@ -187,7 +188,7 @@ def app(start_server: StartServer, model: str) -> Server:
     variables = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": model, "OPENAI_MODEL": "lab-small"}
     server = start_server("lab_app.main:app", LOG_LEVEL="DEBUG", **variables)
     headers = {"X-Request-ID": "the-one"}
-    with httpx2.Client(base_url=server.url, headers=headers, timeout=5) as client:
+    with httpx2.Client(base_url=server.url, headers=headers, timeout=GENEROUS) as client:
         assert client.post("/api/chat", json={"message": "a private question"}).status_code == 200
         assert client.get("/health?token=a-private-token").status_code == 200
         assert client.get("/日本").status_code == 404

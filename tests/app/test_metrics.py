@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from .conftest import StartEndpoint, StartServer, client_of, settings
 from .test_chat import HELLO, assert_problem
+from .time_limits import GENEROUS
 
 PRICED = {"openai_priced_as": "gpt-4o-mini"}
 TOKEN = "token-of-the-tests-0123456789"
@@ -131,6 +132,6 @@ async def test_a_file_without_a_token_lets_nobody_in_and_stops_nothing_else(
 
 def test_the_token_is_in_no_log(start_server: StartServer, token_file: Path) -> None:
     app = start_server("lab_app.main:app", METRICS_TOKEN_FILE=str(token_file), LOG_LEVEL="DEBUG")
-    assert httpx2.get(f"{app.url}/metrics", headers=BEARER, timeout=5).status_code == 200
-    assert httpx2.get(f"{app.url}/metrics", timeout=5).status_code == 401
+    assert httpx2.get(f"{app.url}/metrics", headers=BEARER, timeout=GENEROUS).status_code == 200
+    assert httpx2.get(f"{app.url}/metrics", timeout=GENEROUS).status_code == 401
     assert TOKEN not in app.stdout() + app.stderr()

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lab_app import middleware
 
 from .conftest import client_of, settings
+from .time_limits import GENEROUS
 
 
 def around_each_request(app: ASGIApp) -> ASGIApp:
@@ -72,10 +73,10 @@ async def test_a_body_that_does_not_come_is_a_408(monkeypatch: pytest.MonkeyPatc
 async def test_once_the_body_is_there_an_answer_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async def takes_its_time(scope: Scope, receive: Receive, send: Send) -> None:
         assert await Request(scope, receive).body() == b"all"
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(middleware.SLOWEST * 1.1)
         await Response("done")(scope, receive, send)
 
-    monkeypatch.setattr(middleware, "SLOWEST", 0.05)
+    monkeypatch.setattr(middleware, "SLOWEST", 1)
     transport = httpx2.ASGITransport(app=around_each_request(takes_its_time))
     async with httpx2.AsyncClient(transport=transport, base_url="http://app") as client:
         assert (await client.post("/", content=b"all")).text == "done"
@@ -180,7 +181,7 @@ async def test_messages_arrive_in_order_and_the_disconnect_after_them() -> None:
             received.append(await receive())
         await send({"type": "http.response.body", "body": b"all"})
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(GENEROUS):
         await around_each_request(reads_on)(SCOPE, server.receive, server.send)
     assert [message.get("body") for message in received] == [b"one", b"two", b"three", None, None]
     assert received[3:] == [DISCONNECT, DISCONNECT]
@@ -200,7 +201,7 @@ async def test_two_that_wait_for_the_disconnect_both_get_it() -> None:
         assert [await one, await other] == [DISCONNECT, DISCONNECT]
         await send({"type": "http.response.body"})
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(GENEROUS):
         await around_each_request(waits_twice)(SCOPE, server.receive, server.send)
     assert len(server.sent) == 2
 

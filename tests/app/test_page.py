@@ -20,6 +20,7 @@ from tests import needed
 
 from .conftest import ROOT, StartServer, client_of, settings, wait_until
 from .services import free_port
+from .time_limits import GENEROUS
 
 BROWSERS = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
@@ -153,12 +154,12 @@ def behind_caddy(app: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield url
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=GENEROUS)
 
 
 def answers(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/health/live", timeout=2).status_code == 200
+        return httpx2.get(f"{url}/health/live", timeout=GENEROUS).status_code == 200
     except httpx2.HTTPError:
         return False
 
@@ -168,7 +169,7 @@ def test_the_page_asks_by_keyboard_shows_the_answer_and_keeps_to_its_policy(
     way: str, tools: browser.DevTools, request: pytest.FixtureRequest
 ) -> None:
     address = request.getfixturevalue(way)
-    policies = httpx2.get(address, headers={"Accept": "text/html"}).headers.get_list(
+    policies = httpx2.get(address, headers={"Accept": "text/html"}, timeout=GENEROUS).headers.get_list(
         "content-security-policy"
     )
     assert POLICY in policies and (way == "app" or "frame-ancestors 'none'" in policies)

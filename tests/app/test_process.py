@@ -14,12 +14,13 @@ import pytest
 
 from .conftest import KEY, ROOT, Server, StartEndpoint, StartServer, wait_until
 from .test_chat import LAST, USAGE, chunk, streamed
+from .time_limits import GENEROUS
 
 COMPLETION = streamed(chunk("Late."), LAST, USAGE)
 
 
 def ask(server: Server) -> httpx2.Response:
-    return httpx2.post(server.url + "/api/chat", json={"message": "Hello"}, timeout=10)
+    return httpx2.post(server.url + "/api/chat", json={"message": "Hello"}, timeout=GENEROUS)
 
 
 def stop(server: Server, timeout: float) -> None:
@@ -32,9 +33,9 @@ def test_with_reload_and_nothing_configured_it_starts_and_says_what_is_missing(
 ) -> None:
     server = start_server("lab_app.main:app", arguments=["--reload"])
     wait_until(lambda: server.lines("startup"), "the start")
-    assert httpx2.get(server.url + "/health/ready", timeout=5).status_code == 200
+    assert httpx2.get(server.url + "/health/ready", timeout=GENEROUS).status_code == 200
     assert ask(server).json()["reason"] == "llm_not_configured"
-    stop(server, timeout=10)
+    stop(server, timeout=GENEROUS)
 
 
 def test_sigterm_finishes_what_is_in_flight_and_one_line_says_so(
@@ -48,10 +49,10 @@ def test_sigterm_finishes_what_is_in_flight_and_one_line_says_so(
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: "Shutting down" in server.stdout(), "the begin of the shutdown")
         with pytest.raises(httpx2.ConnectError):
-            httpx2.get(server.url + "/health/live", timeout=5)
+            httpx2.get(server.url + "/health/live", timeout=GENEROUS)
         endpoint.release.set()
         assert answer.result().json()["answer"] == "Late."
-    server.process.wait(timeout=5)
+    server.process.wait(timeout=GENEROUS)
     (last,) = server.lines("shutdown")
     assert last["timestamp"] > server.lines("request")[-1]["timestamp"]
     assert server.stderr() == ""
@@ -60,12 +61,13 @@ def test_sigterm_finishes_what_is_in_flight_and_one_line_says_so(
 def test_a_model_that_hangs_holds_up_the_shutdown_no_longer_than_the_time_limit(
     start_server: StartServer, silent: str
 ) -> None:
-    server = start_server("lab_app.main:app", OPENAI_API_KEY=KEY, OPENAI_BASE_URL=silent, OPENAI_TIMEOUT="1")
+    variables = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": silent, "OPENAI_TIMEOUT": "1"}
+    server = start_server("lab_app.main:app", own_limits=True, **variables)
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(ask, server)
-        health = pool.submit(httpx2.get, server.url + "/health", timeout=5)
+        health = pool.submit(httpx2.get, server.url + "/health", timeout=GENEROUS)
         assert health.result().status_code == 200
-        stop(server, timeout=10)
+        stop(server, timeout=GENEROUS)
         assert answer.result().status_code == 504
     assert len(server.lines("shutdown")) == 1
 
@@ -75,7 +77,7 @@ def test_connections_without_a_request_do_not_hold_up_the_shutdown(start_server:
     port = int(server.url.rsplit(":", 1)[1])
     with socket.create_connection(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)) as half:
         half.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n")
-        stop(server, timeout=3)
+        stop(server, timeout=GENEROUS / 2)  # no longer than a body is waited for
     assert len(server.lines("shutdown")) == 1
 
 

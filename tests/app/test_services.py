@@ -24,6 +24,7 @@ from vagrant.host.programs import PROGRAMS, Program
 
 from .conftest import ROOT, wait_until
 from .services import ChromaServer, PostgresServer, RedisServer, Service
+from .time_limits import GENEROUS
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 
@@ -130,7 +131,7 @@ async def hangs(server: Service, ask: Callable[[], Awaitable[object]]) -> None:
     done, _ = await asyncio.wait([asking], timeout=0.3)
     assert not done
     server.resume()
-    await asyncio.wait_for(asking, timeout=5)
+    await asyncio.wait_for(asking, timeout=GENEROUS)
 
 
 async def test_a_paused_postgres_is_silent_until_it_is_resumed(

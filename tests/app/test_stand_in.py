@@ -13,6 +13,7 @@ from lab_app.documents import Documents, Passage
 from .conftest import KEY, StartEndpoint, StartServer, client_of, settings
 from .test_chat import HELLO, assert_problem
 from .test_stream import ASKED, events
+from .time_limits import GENEROUS
 
 STAND_IN = {"openai_model": "stand-in"}
 
@@ -44,7 +45,7 @@ async def test_health_names_it_and_is_degraded() -> None:
 
 def test_the_log_names_it_at_the_start_and_at_each_answer(start_server: StartServer) -> None:
     app = start_server("lab_app.main:app", OPENAI_MODEL="stand-in")
-    assert httpx2.post(f"{app.url}/api/chat", json=HELLO, timeout=10).status_code == 200
+    assert httpx2.post(f"{app.url}/api/chat", json=HELLO, timeout=GENEROUS).status_code == 200
     (warning,) = [line for line in app.lines("startup") if "stand-in" in line["message"]]
     assert warning["level"] == "WARNING"
     (call,) = app.lines("llm_call")
@@ -54,7 +55,7 @@ def test_the_log_names_it_at_the_start_and_at_each_answer(start_server: StartSer
 def test_its_answer_comes_word_by_word(start_server: StartServer) -> None:
     app = start_server("lab_app.main:app", OPENAI_MODEL="stand-in")
     moments = []
-    with httpx2.stream("POST", f"{app.url}/api/chat", json=ASKED, timeout=10) as response:
+    with httpx2.stream("POST", f"{app.url}/api/chat", json=ASKED, timeout=GENEROUS) as response:
         text = ""
         for piece in response.iter_text():
             moments.append(time.monotonic())

@@ -205,7 +205,7 @@ def test_the_catalogue_is_given_up_on_within_its_limit(monkeypatch: pytest.Monke
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         before = time.monotonic()
         assert not virtual_machine.catalogue_answers("bento/ubuntu-22.04")
-    assert time.monotonic() - before < 3
+    assert time.monotonic() - before < 60
 
 
 def test_a_plugin_of_vagrants_own_counts_as_installed(tmp_path: Path) -> None:

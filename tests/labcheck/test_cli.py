@@ -107,12 +107,12 @@ def test_labcheck_on_a_terminal_shows_progress_and_leaves_no_ssh_on_an_interrupt
             stderr=theirs,
             env=ENVIRONMENT | {"TERM": "xterm"},
         )
-        wait_until(lambda: running(f"ssh -F {config}"), what="ssh to start", timeout=10, every=0.1)
+        wait_until(lambda: running(f"ssh -F {config}"), what="ssh to start", timeout=60, every=0.1)
         shown = b""
         while b"looking at server" not in shown:
             shown += os.read(ours, 4096)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
         os.close(theirs)
         os.close(ours)
     assert process.returncode == 130

@@ -30,7 +30,7 @@ def run(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """What runs it on a server, in a folder where there is nothing else."""
     return subprocess.run(
         [sys.executable, "-IS", "-"], input=source, cwd=folder, env={"TMPDIR": str(folder)},
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_modules_that_are_sent_go_before_those_of_the_host(tmp_path: Path) -> No
     source = remote_program.program("rotate_under_load", {"strange": 1})
     completed = subprocess.run(
         [sys.executable, "-"], input=source, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)},
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert "an older labcheck" not in completed.stderr and "TypeError" in completed.stderr
 

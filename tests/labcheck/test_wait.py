@@ -11,7 +11,7 @@ from labcheck.wait import GaveUp, NotYet, wait_until
 
 def test_wait_until_returns_the_first_true_value() -> None:
     values: Iterator[int | None] = iter([None, 0, 7, 8])
-    assert wait_until(lambda: next(values), what="a number", timeout=5, every=0.01) == 7
+    assert wait_until(lambda: next(values), what="a number", timeout=60, every=0.01) == 7
 
 
 def test_wait_until_gives_up_with_what_was_seen_last() -> None:

@@ -73,7 +73,7 @@ def test_blank_lines_and_a_missing_last_newline_survive(shared: Connection) -> N
 
 def test_output_is_shown_as_it_comes(shared: Connection) -> None:
     shown: list[tuple[str, float]] = []
-    run_cell(shared, "echo a\nsleep 1\necho b\n", show=lambda text: shown.append((text, time.monotonic())))
+    run_cell(shared, "echo a\nsleep 3\necho b\n", show=lambda text: shown.append((text, time.monotonic())))
     assert [text for text, _ in shown] == ["a\n", "b\n"]
     assert shown[1][1] - shown[0][1] > 0.5
 
@@ -116,22 +116,22 @@ def test_a_background_process_neither_holds_the_cell_nor_outlives_it(shared: Con
     begin = time.monotonic()
     ran = run_cell(shared, "sleep 4721 &\necho started\n")
     assert ran.output == "started\n"
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60
     assert shared.run("pgrep -fx 'sleep 4721'").exit_status == 1
 
 
 def test_process_that_left_the_cell_by_setsid_stays_and_does_not_hold_it(shared: Connection) -> None:
     begin = time.monotonic()
     run_cell(shared, "setsid sleep 4722 &\necho started\n")
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60
     assert shared.run("pkill -fx 'sleep 4722'").exit_status == 0
 
 
 def test_a_time_limit_ends_the_cell_on_the_host_too(shared: Connection) -> None:
-    ran = run_cell(shared, "echo begun\nsudo sleep 4723\n", timeout=3)
+    ran = run_cell(shared, "echo begun\nsudo sleep 4723\n", timeout=5)
     assert (ran.output, ran.exit_status) == ("begun\n", TIMED_OUT)
     ended = "test -z \"$(pgrep -fx 'sleep 4723')\""
-    wait_until(lambda: shared.run(ended).exit_status == 0, what="the cell's process to end", timeout=8)
+    wait_until(lambda: shared.run(ended).exit_status == 0, what="the cell's process to end", timeout=60)
 
 
 def test_an_interrupt_ends_the_cell_on_the_host_too(
@@ -146,8 +146,8 @@ def test_an_interrupt_ends_the_cell_on_the_host_too(
     paths = [str(Path(each.__file__).parents[1]) for each in (module, ssh)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, env=environment)
-    wait_until(lambda: running("sleep 4724"), what="the cell to start", timeout=10, every=0.1)
+    wait_until(lambda: running("sleep 4724"), what="the cell to start", timeout=60, every=0.1)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert not running(f"-F {config}")
-    wait_until(lambda: not running("sleep 4724 "), what="the cell to end", timeout=8, every=0.1)
+    wait_until(lambda: not running("sleep 4724 "), what="the cell to end", timeout=60, every=0.1)

@@ -41,7 +41,7 @@ def make(server: Connection, command: str, undo: str, **options: int) -> Outcome
 
 def test_change_after_which_a_login_is_possible_stays(shared: Connection, tmp_path: Path) -> None:
     mark = tmp_path / "undone"
-    outcome = make(shared, "echo done", f"touch {mark}", within=6)
+    outcome = make(shared, "echo done", f"touch {mark}", within=120)
     assert outcome == Outcome(True, Result("done\n", "", 0))
     assert shared.run(f"ls {dead_mans_switch.FOLDER}").exit_status != 0  # root's alone
     # A clock that runs out later finds that it was stopped.
@@ -60,7 +60,7 @@ def test_change_that_locks_out_is_undone_by_the_server(sshd: Sshd, shared: Conne
 
 def test_a_change_that_cuts_its_own_connection_is_judged_by_a_new_one(sshd: Sshd, tmp_path: Path) -> None:
     cut = f"echo; sleep 0.3; sudo pkill -KILL -f '^sshd: {MAY}'; sleep 5"
-    outcome = make(sshd.connection(), cut, f"touch {tmp_path}/undone", within=20)
+    outcome = make(sshd.connection(), cut, f"touch {tmp_path}/undone", within=120)
     assert (outcome.kept, outcome.change) == (True, None)
     both = f"{SHUT.format(sshd.folder)}; {cut}"
     outcome = make(sshd.connection(), both, OPEN.format(sshd.folder), within=2)
@@ -93,14 +93,14 @@ def test_the_server_undoes_it_when_this_computer_dies(sshd: Sshd, tmp_path: Path
         "from labkit import dead_mans_switch\ndead_mans_switch.SHORTEST = 1\n"
         f"server = Connection('server', config=Path({str(sshd.config())!r}))\n"
         f"def change(c): c.run({shut!r}); os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"dead_mans_switch.guarded(server, change, undo={undo!r}, within=2)\n"
+        f"dead_mans_switch.guarded(server, change, undo={undo!r}, within=5)\n"
     )
     paths = [str(Path(each.__file__).parents[1]) for each in (dead_mans_switch, ssh)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     died = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
     assert died.returncode == -9
     assert not (sshd.folder / "authorized").exists()
-    wait_until((tmp_path / "undone").exists, what="the server to undo it", timeout=10, every=0.2)
+    wait_until((tmp_path / "undone").exists, what="the server to undo it", timeout=60, every=0.2)
     assert (sshd.folder / "authorized").exists()
 
 
@@ -113,7 +113,7 @@ def test_leftovers_of_a_run_that_died_are_undone_before_the_next_begins(
         assert (tmp_path / "first").exists()
         return connection.run("true")
 
-    assert guarded(shared, change, undo=f"touch {tmp_path}/second", within=20).kept
+    assert guarded(shared, change, undo=f"touch {tmp_path}/second", within=120).kept
     assert not (tmp_path / "second").exists()
 
 
@@ -124,7 +124,7 @@ def test_an_undoing_that_fails_is_reported(sshd: Sshd, shared: Connection) -> No
 
 def test_change_is_not_made_where_the_switch_cannot_be_set(sshd: Sshd, tmp_path: Path) -> None:
     with pytest.raises(SwitchError, match="nothing was changed: sudo: a password is required"):
-        make(sshd.connection(User=MAY_NOT), f"touch {tmp_path}/changed", "true", within=20)
+        make(sshd.connection(User=MAY_NOT), f"touch {tmp_path}/changed", "true", within=120)
     with pytest.raises(SwitchError, match="at least 1 s"):
         make(sshd.connection(), f"touch {tmp_path}/changed", "true", within=0)
     assert not (tmp_path / "changed").exists()
@@ -145,7 +145,7 @@ def test_vantage_has_to_reach_the_server_too(sshd: Sshd, shared: Connection) -> 
             port=port,
         )
 
-    assert look(sshd.port, 20).kept
+    assert look(sshd.port, 120).kept
     shut = look(free_port(), 1)
     assert not shut.kept
     assert "does not answer from server" in shut.refused

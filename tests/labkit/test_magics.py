@@ -112,13 +112,13 @@ def test_a_cell_that_is_silent_says_that_it_runs_and_takes_it_back(
     monkeypatch.setattr(magics, "SILENCE", 0.3)
     monkeypatch.setattr(magics, "REFRESH", 0.3)
     assert cell("%%vm", "echo before", "sleep 2", "echo after") == "before\nafter\n"
-    assert screens[0].startswith("before\nstill running, ")
+    assert any(screen.startswith("before\nstill running, ") for screen in screens)
     assert cell("%%vm --quiet", "sleep 1") == ""
     assert screens[0].startswith("still running, ")
     monkeypatch.setattr(dead_mans_switch, "_shut", lambda *_: "the connection was refused")
     shut = cell('%%vm --undo "true" --within 5 --expect undone', "echo shut")
     assert shut == "shut\nNo new connection could be opened.\nThe server has undone the change: true\n"
-    assert screens[0].startswith("shut\nstill running, ")
+    assert any(screen.startswith("shut\nstill running, ") for screen in screens)
 
 
 def test_a_wrong_option_names_the_right_ones(cell: Cell) -> None:
@@ -146,7 +146,7 @@ def test_a_cell_under_the_switch_says_how_it_ended(
     monkeypatch.setattr(dead_mans_switch, "SHORTEST", 1)
     away, keys = f"{sshd.folder}/authorized.away", f"{sshd.folder}/authorized"
     undo = f"mv {away} {keys}"
-    kept = cell(f'%%vm --undo "{undo}" --within 20', "echo harmless")
+    kept = cell(f'%%vm --undo "{undo}" --within 120', "echo harmless")
     assert kept == "harmless\nA new connection works: the change stays.\n"
     shut = f'%%vm --undo "{undo}" --within 2'
     refusal = f"No new connection could be opened.\nThe server has undone the change: {undo}\n"
@@ -154,7 +154,7 @@ def test_a_cell_under_the_switch_says_how_it_ended(
     assert "would have locked you out" in failure(cell, shut, f"sudo mv {keys} {away}")
     slow = failure(cell, '%%vm --undo "true" --within 1', "sleep 2")
     assert slow == "the change was undone: it was not proved within 1 s; give it more time: --within 2"
-    assert failure(cell, '%%vm --undo "true" --within 20', "false") == "exit status 1 from line 1: false"
+    assert failure(cell, '%%vm --undo "true" --within 120', "false") == "exit status 1 from line 1: false"
 
 
 def test_a_cell_that_breaks_something_runs_in_the_lab_alone(
@@ -252,7 +252,7 @@ def ended(pids: list[str]) -> None:
     """They have been asked to end; on a busy computer it takes them a moment."""
     assert pids
     wait_until(
-        lambda: not any(runs(pid) for pid in pids), what="what was started to end", timeout=5, every=0.02
+        lambda: not any(runs(pid) for pid in pids), what="what was started to end", timeout=60, every=0.02
     )
 
 

@@ -305,7 +305,7 @@ def test_store_that_was_asked_has_no_lock_and_no_copy_of_it(store_of: Authorize,
     store_of("{rclone} -q serve restic --stdio --append-only {home}")
     restic.described(job(folder), ask=True)
     locks = subprocess.run(
-        [folder / "with-restic", "list", "locks", "--no-lock"], capture_output=True, text=True, timeout=60
+        [folder / "with-restic", "list", "locks", "--no-lock"], capture_output=True, text=True, timeout=300
     )
     assert (locks.returncode, locks.stdout) == (0, "")
 

@@ -56,8 +56,8 @@ class Site:
             command, check=True, capture_output=True, user=self.uid, env={"PATH": os.environ["PATH"]}
         )
 
-    def command(self, **narrower: Any) -> str:
-        return search(roots=[str(self.root)], only=PROGRAM, **narrower)
+    def command(self, seconds: Any = 120.0, **narrower: Any) -> str:
+        return search(roots=[str(self.root)], only=PROGRAM, seconds=seconds, **narrower)
 
     def raw(self, **narrower: Any) -> Result:
         command = ["bash", "-c", self.command(**narrower)]
@@ -364,7 +364,7 @@ def test_secret_values_do_not_leave_the_server_however_often_they_are_there(
     committed(repository)
     repository.write(f"etc/{KEY}/{KEY}.txt", KEY)  # even where a place is named after it
     repository.write("somewhere/app.log", f'{{"url": "{URL}"}}\n{PASSWORD}\n')
-    fact = Fact("secrets", repository.command(), parse_secrets, sudo=True, timeout=30)
+    fact = Fact("secrets", repository.command(), parse_secrets, sudo=True, timeout=120)
     observed = gather(shared, [fact])
     assert {place.kind for place in observed[fact].places} == {"copy", "log", "repository"}
     sent = fact.command + observed.results["secrets"].stdout + observed.results["secrets"].stderr

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from labcheck.errors import Unreadable
-from labcheck.external import probing, questions
+from labcheck.external import arrivals, probing, questions
 from labcheck.external.arrivals import Watch
 from labcheck.external.model import HEALTH_PATHS, NO_ACCOUNT, Answers, Part, Questions
 from labcheck.remote.external import marks, rate_limit, ssh
@@ -21,9 +21,11 @@ from labcheck.remote.external.answers import Unseen
 from labcheck.result import Result
 from labcheck.ssh import Connection
 from tests import needed
+from tests.remote.time_limits import raised
 from tests.sshd import MAY, MAY_NOT, Sshd, free_port
 
 HERE = Path(__file__).parent
+GENEROUS = dict.fromkeys(("TRY_TIMEOUT", "TLS_TIMEOUT", "CONNECT_TIMEOUT"), 60.0)
 ADDRESSES = ("127.0.0.1", "::1")
 Ask = Callable[..., Answers]
 
@@ -56,8 +58,8 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
         if trusted:
             environment["SSL_CERT_FILE"] = str(certificate)
         completed = subprocess.run(
-            [*command, *wrong], input=probing.program(to_ask), env=environment,
-            capture_output=True, text=True, timeout=60,
+            [*command, *wrong], input=raised(probing.program(to_ask), **GENEROUS), env=environment,
+            capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         # Loopback is the whole network of these tests: the routes to elsewhere are taken for granted.
         answers = probing.read(Result(completed.stdout, completed.stderr, completed.returncode))
@@ -118,7 +120,7 @@ def test_probe_without_a_network_calls_no_port_closed() -> None:
     to_ask = Questions("app.lab.example", candidates=("198.51.100.10",), reference="ports.lab.example")
     completed = subprocess.run(
         ["unshare", "--net", "--map-root-user", sys.executable, "-"],
-        input=probing.program(to_ask), capture_output=True, text=True, timeout=60,
+        input=probing.program(to_ask), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     answers = probing.read(Result(completed.stdout, completed.stderr, completed.returncode))
     for question in (questions.resolver, questions.authority, questions.marks_sent, questions.website):
@@ -130,13 +132,16 @@ def test_probe_without_a_network_calls_no_port_closed() -> None:
 # ---- what arrives ------------------------------------------------------------------------------
 
 
-def test_marks_that_are_sent_to_each_address_arrive_at_the_server(shared: Connection) -> None:
+def test_marks_that_are_sent_to_each_address_arrive_at_the_server(
+    shared: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "GRACE", 60.0)
     with Watch(shared) as watch:
         sent = marks.send_marks([*ADDRESSES, "127.0.0.2"], "app.lab.example", watch.mark)
-        arrivals = watch.arrived(3)
-    assert (arrivals.problem, arrivals.lost) == ("", 0)
-    assert arrivals.addresses == {number: {address} for number, address in enumerate(sent)}
-    arrived = {address: arrivals.addresses[number] for number, address in enumerate(sent)}
+        seen_marks = watch.arrived(3)
+    assert (seen_marks.problem, seen_marks.lost) == ("", 0)
+    assert seen_marks.addresses == {number: {address} for number, address in enumerate(sent)}
+    arrived = {address: seen_marks.addresses[number] for number, address in enumerate(sent)}
     watched = {"problem": "", "lost": 0, "addresses": arrived}
     routes = {"value": {"4": True, "6": True}}
     answers = Answers({"sent": {"value": sent}, "watched": watched, "routes": routes, "reference": {}})
@@ -229,10 +234,16 @@ def test_rate_limit_is_read_from_new_and_old_fields(fields: dict[str, str], expe
 # ---- SSH ---------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "LOGIN_TIMEOUT", 60)
+
+
 def host_key(sshd: Sshd) -> str:
     return " ".join((sshd.folder / "host.pub").read_text().split()[:2])
 
 
+@pytest.mark.usefixtures("patient")
 def test_login_methods_are_seen_for_each_kind_of_account(sshd: Sshd) -> None:
     seen = ssh.probe_logins(["127.0.0.1"], [sshd.port], ["root", MAY, NO_ACCOUNT], [host_key(sshd)])
     offered = ["publickey", "keyboard-interactive"]  # which is on unless it is turned off
@@ -241,6 +252,7 @@ def test_login_methods_are_seen_for_each_kind_of_account(sshd: Sshd) -> None:
     ]
 
 
+@pytest.mark.usefixtures("patient")
 def test_host_that_does_not_show_the_server_s_key_is_not_asked_for_login_methods(sshd: Sshd) -> None:
     other = " ".join((sshd.folder / "other.pub").read_text().split()[:2])
     (seen,) = ssh.probe_logins(["127.0.0.1"], [sshd.port], ["root", NO_ACCOUNT], [other])
@@ -249,11 +261,13 @@ def test_host_that_does_not_show_the_server_s_key_is_not_asked_for_login_methods
         ssh.probe_logins(["127.0.0.1"], [sshd.port], ["root"], [])
 
 
+@pytest.mark.usefixtures("patient")
 def test_login_methods_are_not_known_where_the_port_is_closed(sshd: Sshd) -> None:
     (seen,) = ssh.probe_logins(["127.0.0.1"], [free_port()], ["root", NO_ACCOUNT], [host_key(sshd)])
     assert seen["error"] == "refused"
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     ("stderr", "status", "offered", "error"),
     [

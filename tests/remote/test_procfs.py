@@ -27,7 +27,7 @@ def sleeper(tmp_path: Path) -> Iterator[Process]:
         )
     process = Process(started.pid)
     # Popen comes back when the files are closed, and the name follows.
-    wait_until(lambda: process.program() == program.name, what="its name", timeout=10)
+    wait_until(lambda: process.program() == program.name, what="its name", timeout=60)
     yield process
     started.kill()
     started.wait()

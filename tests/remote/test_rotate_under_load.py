@@ -14,6 +14,7 @@ from labcheck import remote_program
 from labcheck.remote import rotate_under_load
 from labcheck.remote.rotate_under_load import Outcome
 from tests import needed
+from tests.remote.time_limits import raised
 
 HERE = Path(__file__).parent
 RULE = "rotate 3\n create 0640\n compress\n delaycompress"
@@ -48,9 +49,9 @@ def rotate(folder: Path, tmp_path: Path) -> Iterator[Rotate]:
         rules.chmod(0o644)
         logs = [str(folder / name) for name in ("app.log", "access.log")]
         asked = {"mark": "m", "ports": list(ports or (port,)), "logs": logs, "configuration": str(rules)}
-        program = remote_program.program("rotate_under_load", asked)
+        program = raised(remote_program.program("rotate_under_load", asked), TIME_LIMIT=240, ANSWER=60)
         completed = subprocess.run(
-            [sys.executable, "-IS", "-"], input=program, capture_output=True, text=True, timeout=60
+            [sys.executable, "-IS", "-"], input=program, capture_output=True, text=True, timeout=300
         )
         assert completed.returncode == 0, completed.stderr
         return Outcome(**json.loads(completed.stdout))

@@ -38,7 +38,7 @@ def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         time_limits.put_generous(monkeypatch.setattr)
 
 
-def wait_until(condition: Callable[[], Any], what: str, timeout: float = 60) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, timeout: float = 300) -> Any:
     """What the condition gives once it is true."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
@@ -118,6 +118,12 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
 def model(start_server: StartServer) -> str:
     """The base URL of a language model that answers: the lab's own."""
     return start_server("llm:app").url + "/v1"
+
+
+@pytest.fixture(scope="session")
+def stand_in(start_server: StartServer) -> Server:
+    """An application whose built-in stand-in answers."""
+    return start_server("lab_app.main:app", OPENAI_MODEL="stand-in", CHAT_LIMIT="1000")
 
 
 @dataclass
@@ -271,6 +277,33 @@ def chroma_server() -> Iterator[ChromaServer]:
 def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     """An empty database for this test, as an address for SQLAlchemy."""
     with postgres_server.database() as url:
+        yield url
+
+
+def as_typed(url: str) -> str:
+    """The URL as people write it."""
+    return url.replace("+asyncpg", "")
+
+
+def migrations(url: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": url}
+    command = [sys.executable, "-m", "lab_app.migrations"]
+    return subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres_server: PostgresServer) -> Iterator[str]:
+    """The name of a database with the application's tables, to make others from."""
+    with postgres_server.database() as url:
+        done = migrations(as_typed(url))
+        assert done.returncode == 0, done.stderr
+        yield url.rpartition("/")[2]
+
+
+@pytest.fixture
+def database_url(postgres_server: PostgresServer, migrated: str) -> Iterator[str]:
+    """A database for this test, with the application's tables."""
+    with postgres_server.database(template=migrated) as url:
         yield url
 
 

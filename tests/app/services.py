@@ -193,11 +193,14 @@ class PostgresServer(Service):
         return subprocess.run(asked, check=False, **self.options).returncode == 0
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """The URL of an empty database, for an account that owns it and may do nothing else."""
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """The URL of a database as this one, for an account that owns it and may do nothing else.
+
+        Without a template it is empty.
+        """
         self.recover()
         name = f"test_{next(self.numbers)}"
-        self.run("psql", "-c", f"CREATE DATABASE {name} OWNER {APP}")
+        self.run("psql", "-c", f"CREATE DATABASE {name} OWNER {APP} TEMPLATE {template}")
         yield f"postgresql+asyncpg://{APP}:{PASSWORD}@127.0.0.1:{self.port}/{name}"
         self.recover()
         self.run("psql", "-c", f"DROP DATABASE {name} WITH (FORCE)")  # each takes 8 MB of the disk

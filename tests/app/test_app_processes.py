@@ -20,9 +20,8 @@ import pytest
 from labcheck.remote import app_processes
 from tests import needed
 
-from .conftest import KEY, ROOT, wait_until
+from .conftest import KEY, ROOT, as_typed, wait_until
 from .services import free_port, unprivileged
-from .test_ledger import as_typed, migrations
 from .test_sentry import PUBLIC, Collector, collector
 from .time_limits import GENEROUS
 
@@ -40,10 +39,9 @@ class Running:
 
 @pytest.fixture
 def running(
-    model: str, postgres_url: str, collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: str, database_url: str, collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Running]:
     """An application as on a server, and the only one that is looked at."""
-    assert migrations(as_typed(postgres_url)).returncode == 0
     port = free_port()
     token = tmp_path / "metrics.key"
     token.write_text(f"{METRICS_TOKEN}\n")
@@ -55,7 +53,7 @@ def running(
         "OPENAI_BASE_URL": model,
         "OPENAI_MODEL": "lab-small",
         "OPENAI_PRICED_AS": "gpt-4o-mini",
-        "DATABASE_URL": as_typed(postgres_url),
+        "DATABASE_URL": as_typed(database_url),
         "API_KEYS": f"user_1:{USERS_KEY}",
         "LOG_DIR": str(tmp_path / "log"),
         "DAILY_BUDGET_USD": "7.5",

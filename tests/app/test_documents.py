@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from lab_app.documents import LONGEST, passages_of
+from lab_app import llm
+from lab_app.documents import LONGEST, Documents, passages_of
 
 from . import time_limits
 from .conftest import KEY, ROOT, client_of, settings
@@ -36,13 +38,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "texts"
 
 
-def take_in(folder: Path, model: str, chroma: str) -> subprocess.CompletedProcess[str]:
+def program(folder: Path, model: str, chroma: str) -> subprocess.CompletedProcess[str]:
     environment = {
         "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": model,
         "OPENAI_EMBEDDING_MODEL": "lab-embedding", "CHROMA_URL": chroma,
     }  # fmt: skip
     command = [sys.executable, "-m", "lab_app.documents", str(folder)]
     return subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
+
+
+async def take_in(folder: Path, model: str, chroma: str) -> int:
+    """As the program does, in this process: how many passages were new."""
+    made = settings(model, chroma_url=chroma, **EMBEDDING)
+    async with llm.connect(made) as client, aclosing(Documents(made, client)) as documents:
+        return await documents.take_in(list(passages_of(folder)))
 
 
 async def ask(model: str, chroma: str, message: str) -> httpx2.Response:
@@ -53,7 +62,7 @@ async def ask(model: str, chroma: str, message: str) -> httpx2.Response:
 async def test_an_answer_comes_from_the_documents_and_names_the_nearest_first(
     model: str, chroma_url: str, folder: Path
 ) -> None:
-    done = take_in(folder, model, chroma_url)
+    done = program(folder, model, chroma_url)
     assert done.stdout == "3 documents, 3 passages, 3 of them new\n", done.stderr
     for question, document, says in (
         ("What does a firewall do with a port?", "firewall.md", "refuses every port"),
@@ -67,11 +76,10 @@ async def test_an_answer_comes_from_the_documents_and_names_the_nearest_first(
 async def test_a_second_run_adds_what_is_new_and_forgets_what_is_gone(
     model: str, chroma_url: str, folder: Path
 ) -> None:
-    take_in(folder, model, chroma_url)
-    assert take_in(folder, model, chroma_url).stdout == "3 documents, 3 passages, 0 of them new\n"
+    assert [await take_in(folder, model, chroma_url) for _ in range(2)] == [3, 0]
     (folder / "dns.txt").unlink()
     (folder / "new.md").write_text("Supervisor restarts what has crashed.")
-    assert take_in(folder, model, chroma_url).stdout == "3 documents, 3 passages, 1 of them new\n"
+    assert await take_in(folder, model, chroma_url) == 1
     answer = (await ask(model, chroma_url, "How long may a resolver repeat it?")).json()
     assert "dns.txt" not in answer["documents"]
 
@@ -127,7 +135,7 @@ async def test_a_chroma_that_hangs_is_named_and_is_well_again_when_it_goes_on(
 
 
 async def test_a_collection_that_was_removed_is_made_again(model: str, chroma_url: str, folder: Path) -> None:
-    take_in(folder, model, chroma_url)
+    await take_in(folder, model, chroma_url)
     collections = f"{chroma_url}/api/v2/tenants/default_tenant/databases/default_database/collections"
     async with client_of(settings(model, chroma_url=chroma_url, cache_seconds=0, **EMBEDDING)) as client:
         asked = {"message": "What does a firewall do?"}
@@ -141,7 +149,7 @@ def test_what_cannot_be_taken_in_is_said_in_a_sentence(
     wrong: str, model: str, chroma_url: str, folder: Path, nobody: str, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    done = take_in(
+    done = program(
         tmp_path / "empty" if wrong == "nothing" else folder,
         nobody if wrong == "model" else model,
         nobody if wrong == "chroma" else chroma_url,

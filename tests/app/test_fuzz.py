@@ -13,23 +13,25 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from .conftest import KEY, StartServer
+from .conftest import KEY, Server, StartServer
 from .time_limits import GENEROUS
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 EXAMPLES = 100  # for each operation, and each of the two modes
 
 
-@pytest.mark.parametrize(
-    "mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value
-)
-def test_answers_are_as_described_and_none_is_a_server_error(
-    mode: GenerationMode, model: str, start_server: StartServer
-) -> None:
-    server = start_server(
+@pytest.fixture(scope="module")
+def server(model: str, start_server: StartServer) -> Server:
+    return start_server(
         "lab_app.main:app", OPENAI_API_KEY=KEY, OPENAI_BASE_URL=model, OPENAI_MODEL="lab-small",
         API_DOCS="true", CHAT_LIMIT="1000000",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value
+)
+def test_answers_are_as_described_and_none_is_a_server_error(mode: GenerationMode, server: Server) -> None:
     described = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
     operations = [found.ok() for found in described.get_all_operations()]
     paths = {each.path for each in operations}

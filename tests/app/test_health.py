@@ -171,8 +171,8 @@ async def test_a_hanging_look_is_shared_and_its_verdict_too(
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/health"])
-def test_head_is_answered_as_get_is_without_the_body(path: str, start_server: StartServer) -> None:
-    url = start_server("lab_app.main:app").url + path
+def test_head_is_answered_as_get_is_without_the_body(path: str, stand_in: Server) -> None:
+    url = stand_in.url + path
     head, got = httpx2.head(url, timeout=GENEROUS), httpx2.get(url, timeout=GENEROUS)
     assert head.status_code == got.status_code == 200 and head.content == b""
     assert head.headers["content-type"] == got.headers["content-type"] == "application/json"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from contextlib import aclosing
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from lab_app.ledger import Base, Ledger, address
 
-from .conftest import KEY, ROOT, StartEndpoint, StartServer, client_of, settings, wait_until
+from .conftest import KEY, StartEndpoint, StartServer, as_typed, client_of, migrations, settings, wait_until
 from .services import Service
 from .test_chat import HELLO, chunk, streamed
 from .test_stream import leave
@@ -31,31 +28,12 @@ PRICED = {"openai_priced_as": "gpt-4o-mini"}  # 0.15 and 0.60 dollars for a mill
 COST = Decimal("0.0000108")  # of 4 tokens sent and 17 received: 0.6 and 10.2 millionths
 
 
-def as_typed(url: str) -> str:
-    """The URL as people write it."""
-    return url.replace("+asyncpg", "")
-
-
-def migrations(url: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": url}
-    command = [sys.executable, "-m", "lab_app.migrations"]
-    return subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
-
-
 async def rows(url: str) -> list[dict[str, Any]]:
     engine = create_async_engine(url)
     async with engine.connect() as connection:
         found = (await connection.execute(text("SELECT * FROM usage ORDER BY id"))).mappings().all()
     await engine.dispose()
     return [dict(row) for row in found]
-
-
-@pytest.fixture
-def database_url(postgres_url: str) -> str:
-    """A database that has been migrated."""
-    done = migrations(as_typed(postgres_url))
-    assert done.returncode == 0, done.stderr
-    return postgres_url
 
 
 async def test_a_call_is_a_row_that_says_who_how_much_and_what_it_cost(

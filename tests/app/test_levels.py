@@ -35,11 +35,10 @@ async def test_a_part_that_nothing_works_without_is_critical(
 
 @pytest.mark.parametrize(("setting", "expected"), [("DEBUG", ["DEBUG"]), ("INFO", [])])
 def test_what_is_for_developers_is_logged_only_where_it_is_asked_for(
-    start_server: StartServer, setting: str, expected: list[str]
+    model: str, start_server: StartServer, setting: str, expected: list[str]
 ) -> None:
-    llm = start_server("llm:app")
     app = start_server(
-        "lab_app.main:app", OPENAI_API_KEY=KEY, OPENAI_BASE_URL=llm.url + "/v1", OPENAI_MODEL="lab-small",
+        "lab_app.main:app", OPENAI_API_KEY=KEY, OPENAI_BASE_URL=model, OPENAI_MODEL="lab-small",
         LOG_LEVEL=setting,
     )  # fmt: skip
     assert httpx2.post(app.url + "/api/chat", json={"message": "Hello?"}, timeout=120).status_code == 200

@@ -18,7 +18,7 @@ from lab_app.page import FOLDER, POLICY
 from labkit import browser
 from tests import needed
 
-from .conftest import ROOT, StartServer, client_of, settings, wait_until
+from .conftest import ROOT, Server, StartServer, client_of, settings, wait_until
 from .services import free_port
 from .time_limits import GENEROUS
 
@@ -120,8 +120,8 @@ def tools() -> Iterator[browser.DevTools]:
 
 
 @pytest.fixture(scope="module")
-def app(start_server: StartServer) -> str:
-    return start_server("lab_app.main:app", OPENAI_MODEL="stand-in", CHAT_LIMIT="1000").url
+def app(stand_in: Server) -> str:
+    return stand_in.url
 
 
 def caddy_header() -> str:

@@ -166,7 +166,7 @@ def jupyter(home: Path) -> Iterator[Ask]:
         subprocess.Popen(command, env=env, stdout=log, stderr=log) as server,
     ):
         try:
-            wait_until(listens, what=f"port {port} of Jupyter", timeout=60, every=0.1)
+            wait_until(listens, what=f"port {port} of Jupyter", timeout=300, every=0.1)
             yield ask
         finally:
             server.terminate()

@@ -29,7 +29,7 @@ def collected(*arguments: str, **environment: str) -> list[str]:
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-v",
          *arguments, "tests/vm/test_4_mutants.py"],
         cwd=CHECKOUT, capture_output=True, text=True, check=False,
-        env={"PATH": "/usr/bin:/bin", **environment},
+        env={"PATH": "/usr/bin:/bin", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment},
     )  # fmt: skip
     return (ended.stdout + ended.stderr).splitlines()
 

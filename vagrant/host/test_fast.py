@@ -32,6 +32,11 @@ def shell_scripts(checkout: Path) -> list[str]:
     return scripts
 
 
+def without_plugins() -> list[str]:
+    """Options of pytest that spare it the plug-ins for notebooks and servers: a second at each start."""
+    return [word for name in ("nbval", "pytest11.testinfra") for word in ("-p", f"no:{name}")]
+
+
 @dataclass(frozen=True)
 class Checked:
     """What one program said of the checkout, and how long it took, in seconds."""
@@ -68,7 +73,7 @@ def run(
     back for the servers beside them, on which everything else waits. `environ` is added to the environment.
     """
     python = str(environment.python)
-    pytest = [python, "-m", "pytest", "-q", "-m", "not vm", "-p", "no:cacheprovider"]
+    pytest = [python, "-m", "pytest", "-q", "-m", "not vm", "-p", "no:cacheprovider", *without_plugins()]
     checker = [f"tests/{each}" for each in ("checks", "facts", "labcheck", "labkit", "remote")]
     lanes = (
         [("tests of labcheck and labkit", [*pytest, *checker])],

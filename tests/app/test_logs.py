@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -38,6 +39,13 @@ def test_extra_fields_are_fields_of_the_line() -> None:
 def test_a_timestamp_has_six_digits_also_on_a_full_second() -> None:
     record = logging.makeLogRecord({"msg": "x", "created": 1_700_000_000.0})
     assert json.loads(JsonFormatter().format(record))["timestamp"] == "2023-11-14T22:13:20.000000Z"
+
+
+@pytest.mark.parametrize("created", [0.5, 1_700_000_000.9999996, 1_700_000_001.25, 1_700_000_000.000001])
+def test_a_timestamp_is_the_moment_of_its_record_to_the_microsecond(created: float) -> None:
+    record = logging.makeLogRecord({"msg": "x", "created": created})
+    found = datetime.fromisoformat(json.loads(JsonFormatter().format(record))["timestamp"])
+    assert found == datetime.fromtimestamp(created, UTC)
 
 
 def test_the_line_carries_the_id_of_its_request() -> None:

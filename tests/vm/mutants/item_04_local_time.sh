@@ -7,7 +7,7 @@
 # also: none
 set -euo pipefail
 file=/home/aiapp/app/lab_app/json_logs.py
-sed -i 's/fromtimestamp(record\.created, UTC)/fromtimestamp(record.created - 18000, UTC)/' "$file"
+sed -i 's/round(created \* 1e6)/round((created - 18000) * 1e6)/' "$file"
 grep -q 'created - 18000' "$file"
 supervisorctl restart aiapp:
 soon app_is_well

@@ -22,6 +22,7 @@ import httpx2
 import pytest
 from prometheus_client import REGISTRY
 
+from lab_app import log_files
 from lab_app.json_logs import JsonFormatter
 from lab_app.log_files import FILES, LogFiles
 from tests import needed
@@ -215,6 +216,80 @@ def test_a_file_that_was_deleted_is_made_anew(log_to: LogTo, tmp_path: Path) -> 
     (tmp_path / "app.log").unlink()
     logger.warning("after")
     assert messages(tmp_path / "app.log") == ["after"]
+
+
+@pytest.fixture
+def settle(monkeypatch: pytest.MonkeyPatch) -> Callable[[logging.Logger], None]:
+    """Waits until a logger's files have been followed, and the folder's time is one to be believed."""
+    monkeypatch.setattr(log_files, "COARSE", 100_000_000)
+
+    def wait(logger: logging.Logger) -> None:
+        (handler,) = logger.handlers
+        assert isinstance(handler, LogFiles)
+        wait_until(handler.is_settled, "a folder in which nothing is renamed")
+
+    return wait
+
+
+Settle = Callable[[logging.Logger], None]
+
+
+@pytest.mark.parametrize("name", ["app.log", "error.log"])
+def test_a_rename_after_a_quiet_time_is_noticed(
+    log_to: LogTo, settle: Settle, tmp_path: Path, name: str
+) -> None:
+    logger = log_to(tmp_path)
+    settle(logger)
+    (tmp_path / name).rename(tmp_path / f"{name}.1")
+    (tmp_path / name).touch(mode=0o640)
+    logger.error("after")
+    settle(logger)
+    logger.error("settled")
+    assert messages(tmp_path / name) == ["after", "settled"]
+
+
+def test_a_copy_of_the_folder_with_the_same_times_in_its_place_is_noticed(
+    log_to: LogTo, settle: Settle, tmp_path: Path
+) -> None:
+    folder, aside = tmp_path / "logs", tmp_path / "aside"
+    logger = log_to(folder)
+    settle(logger)
+    folder.rename(aside)
+    shutil.copytree(aside, folder)
+    assert folder.stat().st_mtime_ns == aside.stat().st_mtime_ns
+    logger.warning("after")
+    assert (messages(aside / "app.log"), messages(folder / "app.log")) == ([], ["after"])
+
+
+def test_lines_are_counted_as_lost_where_the_folder_goes_after_a_quiet_time(
+    log_to: LogTo, settle: Settle, tmp_path: Path
+) -> None:
+    logger, before = log_to(tmp_path / "logs"), lost()
+    settle(logger)
+    shutil.rmtree(tmp_path / "logs")
+    logger.error("lost")
+    assert lost_since(before) == {"app.log": 1, "error.log": 1}
+
+
+def test_the_time_of_a_folder_that_has_just_changed_is_not_believed(log_to: LogTo, tmp_path: Path) -> None:
+    (handler,) = log_to(tmp_path / "logs").handlers
+    assert isinstance(handler, LogFiles)
+    assert not handler.is_settled()
+
+
+def test_a_rename_in_another_folder_to_which_a_link_leads_is_noticed(
+    log_to: LogTo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(log_files, "COARSE", 0)
+    folder, elsewhere = tmp_path / "logs", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / "app.log").symlink_to(elsewhere / "app.log")
+    logger = log_to(folder)
+    logger.warning("before")
+    (elsewhere / "app.log").rename(elsewhere / "app.log.1")
+    logger.warning("after")
+    assert messages(elsewhere / "app.log") == ["after"]
 
 
 Writers = Callable[[Path], list[subprocess.Popen[str]]]

@@ -7,7 +7,7 @@
 # also: none
 set -euo pipefail
 file=/home/aiapp/app/lab_app/log_files.py
-sed -i 's/^\( *"access\.log": .*"request"\),$/\1 and record.levelno < logging.WARNING,/' "$file"
-grep -q '"access\.log": .*< logging\.WARNING' "$file"
+sed -i 's/^\( *if event_type == "request"\):$/\1 and record.levelno < logging.WARNING:/' "$file"
+grep -q '"request" and record\.levelno < logging\.WARNING:' "$file"
 supervisorctl restart aiapp:
 soon app_is_well

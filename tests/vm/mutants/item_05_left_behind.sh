@@ -7,8 +7,8 @@
 # also: 4, 15
 set -euo pipefail
 file=/home/aiapp/app/lab_app/log_files.py
-sed -i '/^ *self\.follow(name)$/d' "$file"
-if grep -q 'self\.follow(' "$file"; then exit 1; fi
+sed -i 's/^\( *settled =\) self\.is_settled()$/\1 True/' "$file"
+grep -q '^ *settled = True$' "$file"
 supervisorctl restart aiapp:
 soon app_is_well
 logrotate --force /etc/logrotate.d/aiapp

@@ -63,9 +63,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
 
-    app.include_router(page.router)
+    # They are tried in this order: first what is asked for most often.
     app.include_router(health.router)
     app.include_router(chat.router)
     app.include_router(metrics.router)
+    app.include_router(page.router)
     problem_details.install(app)
     return app

@@ -3,6 +3,7 @@
 Whether a request came through a proxy would decide nothing: a proxy may add no header that says so.
 """
 
+from functools import lru_cache
 from pathlib import Path
 from secrets import compare_digest
 from typing import Annotated
@@ -19,6 +20,7 @@ from lab_app.problem_details import Problem
 SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 requests = Histogram("app_request_seconds", "Requests", ["method", "route", "status"], buckets=SECONDS)
+requests_of = lru_cache(requests.labels)  # looked up once for each route, not for each request
 llm = Histogram("app_llm_seconds", "Calls of the language model", ["model", "outcome"], buckets=SECONDS)
 tokens = Counter("app_llm_tokens", "Tokens sent and received", ["model", "kind"])
 cost = Counter("app_llm_cost_usd", "What the calls cost, in dollars", ["model"])

@@ -11,7 +11,7 @@ import logging
 import re
 import time
 from contextlib import suppress
-from secrets import token_hex
+from random import getrandbits
 
 import anyio
 from starlette.middleware import Middleware
@@ -42,7 +42,7 @@ class RequestId:
             await self.app(scope, receive, send)
             return
         given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-        this_id = given if SANE_ID.fullmatch(given) else token_hex(16)
+        this_id = given if SANE_ID.fullmatch(given) else f"{getrandbits(128):032x}"
         json_logs.request_id.set(this_id)
 
         async def send_with_id(message: Message) -> None:
@@ -83,12 +83,18 @@ def log_request(scope: Scope, status: int, seconds: float) -> None:
     level = logging.ERROR if status >= 500 else logging.WARNING if status >= 400 else logging.INFO
     client = scope["client"][0] if scope.get("client") else None
     # The path is without the query, where people put secrets.
-    asked = {"ip_address": client, "method": scope["method"], "path": scope["path"][:500]}
-    fields = {**asked, "event_type": "request", "status_code": status, "duration_ms": round(seconds * 1e3, 1)}
+    fields = {
+        "ip_address": client,
+        "method": scope["method"],
+        "path": scope["path"][:500],
+        "event_type": "request",
+        "status_code": status,
+        "duration_ms": round(seconds * 1e3, 1),
+    }
     logger.log(level, "request", extra=fields)
     # The route's template, not the path: a number that grows with what people type would fill the memory.
     route = getattr(scope.get("route"), "path", "none")
-    metrics.requests.labels(scope["method"] if route != "none" else "any", route, status).observe(seconds)
+    metrics.requests_of(scope["method"] if route != "none" else "any", route, status).observe(seconds)
 
 
 class UnexpectedErrors:

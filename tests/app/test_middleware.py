@@ -40,6 +40,12 @@ async def test_another_request_id_is_replaced(given: str) -> None:
     assert len(response.headers["x-request-id"]) == 32
 
 
+async def test_each_request_without_an_id_gets_one_of_its_own() -> None:
+    async with client_of(settings()) as client:
+        ids = {(await client.get("/health/live")).headers["x-request-id"] for _ in range(20)}
+    assert len(ids) == 20
+
+
 async def test_a_body_that_turns_out_too_large_is_refused() -> None:
     async def chunks() -> Any:
         for _ in range(70):

@@ -7,7 +7,7 @@
 # also: none
 set -euo pipefail
 file=/home/aiapp/app/lab_app/middleware.py
-sed -i -e 's/^\( *\)this_id = given if .*/\1this_id = token_hex(16)/' \
+sed -i -e 's/^\( *\)this_id = given if .*/\1this_id = f"{getrandbits(128):032x}"/' \
   -e 's/this_id\.encode()/(given or this_id).encode()/' "$file"
 grep -q '(given or this_id)' "$file"
 supervisorctl restart aiapp:

@@ -60,7 +60,7 @@ class Environment:
             # Most modules are never imported here: Python compiles each when it first is.
             install = [*pip, "install", "--progress-bar=off", "--no-compile"]
             commands = [
-                [*install, "--require-hashes", "-r", str(self.lock)],
+                [*install, "--no-deps", "--require-hashes", "-r", str(self.lock)],
                 [*install, "--no-deps", "--no-build-isolation", "-e", str(self.checkout)],
             ]
             if not usable:

@@ -57,7 +57,7 @@ def agrees(question: str) -> bool:
 
 @dataclass
 class Step:
-    """A step under way: it shows what it is told to be doing now, while it lasts."""
+    """A step under way: while it lasts, it shows its detail, which the code that runs it sets."""
 
     title: str
     started: float = field(default_factory=time.monotonic)
